@@ -1,0 +1,194 @@
+//! Errors, by what the person in front of the machine can do about them.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use crate::image::Digest;
+
+/// Which side of the carrying failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Where images come from: a registry, containerd, a layout or an archive.
+    Source,
+    /// The removable medium.
+    Medium,
+    /// The containerd that images are put into.
+    Node,
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Source => "source",
+            Self::Medium => "medium",
+            Self::Node => "node",
+        })
+    }
+}
+
+/// What went wrong. The message never repeats its cause; the chain is printed once, by the caller.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The request itself makes no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// Something that was asked for is not there.
+    #[error("{side}: {what} not found")]
+    NotFound {
+        /// Where it was looked for.
+        side: Side,
+        /// An image, a blob, a path.
+        what: String,
+    },
+    /// Bytes are not what their digest says.
+    #[error("{side}: {what} is damaged: its bytes have digest {found}, expected {expected}")]
+    DigestMismatch {
+        /// Where the bytes came from.
+        side: Side,
+        /// The blob or file.
+        what: String,
+        /// The digest it is listed under.
+        expected: Digest,
+        /// The digest of the bytes that were read.
+        found: Digest,
+    },
+    /// A blob is shorter or longer than its descriptor says.
+    #[error("{side}: {what} is damaged: {found} bytes long, expected {expected}")]
+    SizeMismatch {
+        /// Where the bytes came from.
+        side: Side,
+        /// The blob or file.
+        what: String,
+        /// The size it is listed with, in bytes.
+        expected: u64,
+        /// The size found; when longer than expected, at least this many.
+        found: u64,
+    },
+    /// A document or stream that cannot be accepted.
+    #[error("{side}: {what}: {reason}")]
+    Invalid {
+        /// Where it came from.
+        side: Side,
+        /// The document, blob or file.
+        what: String,
+        /// A sentence, free of the document's bytes.
+        reason: String,
+    },
+    /// An operating system call failed.
+    #[error("{side}: cannot {action} {}", path.display())]
+    Io {
+        /// The side the path belongs to.
+        side: Side,
+        /// A verb: `read`, `write`, `create`, `sync`.
+        action: &'static str,
+        /// The path.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// It would not fit; found out before the first byte.
+    #[error("{side}: {} needs {needed} bytes, {free} are free", path.display())]
+    NoSpace {
+        /// The side that is too small.
+        side: Side,
+        /// The path on the filesystem that is too small.
+        path: PathBuf,
+        /// Bytes needed.
+        needed: u64,
+        /// Bytes free.
+        free: u64,
+    },
+    /// A blob is larger than a file can be on the medium's filesystem.
+    #[error("medium: {what} takes up to {size} bytes, but a file on {filesystem} holds at most {limit}")]
+    FileTooLarge {
+        /// The layer.
+        what: String,
+        /// Its size in bytes.
+        size: u64,
+        /// The filesystem's name.
+        filesystem: String,
+        /// The largest file it holds, in bytes.
+        limit: u64,
+    },
+    /// Another process works on the medium.
+    #[error("medium: {} is in use by another pannier", path.display())]
+    Locked {
+        /// The medium.
+        path: PathBuf,
+    },
+    /// containerd or a registry cannot be reached, or went away.
+    #[error("{side}: {address} cannot be reached")]
+    Unreachable {
+        /// Which side.
+        side: Side,
+        /// The socket or host.
+        address: String,
+        /// The cause.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// containerd or a registry answered with an error.
+    #[error("{side}: {action} failed: {reason}")]
+    Refused {
+        /// Which side.
+        side: Side,
+        /// What was asked of it.
+        action: String,
+        /// Its answer.
+        reason: String,
+    },
+    /// Some of the images could not be carried; the others were.
+    #[error("{} of {total} images were not carried", failed.len())]
+    Partial {
+        /// How many were asked for.
+        total: usize,
+        /// The names of those that failed, and why.
+        failed: Vec<(String, Error)>,
+    },
+    /// `verify` found damage.
+    #[error("medium: {errors} findings")]
+    Findings {
+        /// How many findings mean damage.
+        errors: usize,
+    },
+    /// The person or the system asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// The result of everything that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// Wraps a failed system call; for use in `map_err`.
+    pub fn io(side: Side, action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::from_io(side, action, path, source)
+    }
+
+    /// Like [`Error::io`]; an error of ours that travelled inside an [`io::Error`] comes out as it was.
+    pub fn from_io(side: Side, action: &'static str, path: PathBuf, source: io::Error) -> Self {
+        match source.downcast::<Self>() {
+            Ok(own) => own,
+            Err(source) => Self::Io { side, action, path, source },
+        }
+    }
+
+    /// Something that cannot be accepted, as it came from `side`.
+    pub fn invalid(side: Side, what: impl fmt::Display, reason: impl fmt::Display) -> Self {
+        Self::Invalid { side, what: what.to_string(), reason: reason.to_string() }
+    }
+
+    /// Something that is not there.
+    pub fn not_found(side: Side, what: impl fmt::Display) -> Self {
+        Self::NotFound { side, what: what.to_string() }
+    }
+}
+
+impl From<Error> for io::Error {
+    /// Lets an error of ours pass through code that only knows [`io::Error`], such as a decoder.
+    fn from(error: Error) -> Self {
+        io::Error::other(error)
+    }
+}

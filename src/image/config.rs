@@ -1,0 +1,58 @@
+//! Image configs: the platform, and the diff_ids that identify the layers.
+
+use serde::Deserialize;
+
+use super::{Digest, Platform};
+
+/// The part of an image config that this tool acts on (OCI image-spec, config.md).
+///
+/// The config's bytes are always carried as they are; their digest is the image id.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ImageConfig {
+    /// The platform the image is for.
+    #[serde(flatten)]
+    pub platform: Platform,
+    rootfs: RootFs,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct RootFs {
+    #[serde(default, deserialize_with = "super::descriptor::null_is_empty")]
+    diff_ids: Vec<Digest>,
+}
+
+impl ImageConfig {
+    /// Reads a config. The error is a sentence without the config's bytes.
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        serde_json::from_slice(bytes).map_err(|error| format!("not an image config: {error}"))
+    }
+
+    /// The digests of the uncompressed layers, bottom first.
+    pub fn diff_ids(&self) -> &[Digest] {
+        &self.rootfs.diff_ids
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn platform_and_diff_ids_are_read_and_the_rest_is_left_alone() {
+        let text = format!(
+            r#"{{"architecture":"arm64","os":"linux","variant":"v8","config":null,"x":1,
+                "rootfs":{{"type":"layers","diff_ids":["{}"]}}}}"#,
+            Digest::of(b"a")
+        );
+        let config = ImageConfig::parse(text.as_bytes()).unwrap();
+        assert_eq!(config.platform.to_string(), "linux/arm64");
+        assert_eq!(config.diff_ids(), [Digest::of(b"a")]);
+    }
+
+    #[test]
+    fn a_config_without_layers_is_one() {
+        let text = r#"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":null}}"#;
+        assert!(ImageConfig::parse(text.as_bytes()).unwrap().diff_ids().is_empty());
+        assert!(ImageConfig::parse(b"{}").is_err());
+    }
+}

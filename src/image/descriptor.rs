@@ -1,0 +1,53 @@
+//! Descriptors: what a blob is, how long, and under which digest.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Digest, Platform};
+
+/// Names one blob: media type, digest and size in bytes (OCI image-spec, descriptor.md).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Descriptor {
+    /// The media type, as the document that lists the blob gives it.
+    pub media_type: String,
+    /// The digest of the blob's bytes.
+    pub digest: Digest,
+    /// The blob's length in bytes.
+    pub size: u64,
+}
+
+impl Descriptor {
+    /// Describes `bytes` as a blob of `media_type`.
+    pub fn of(media_type: &str, bytes: &[u8]) -> Self {
+        Self { media_type: media_type.to_owned(), digest: Digest::of(bytes), size: bytes.len() as u64 }
+    }
+}
+
+/// An entry of an index or a manifest: a descriptor and what is said about it there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Child {
+    /// The blob.
+    #[serde(flatten)]
+    pub descriptor: Descriptor,
+    /// The platform a manifest is for; given in indexes only, and optional there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<Platform>,
+    /// Annotations on this entry.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_is_empty")]
+    pub annotations: BTreeMap<String, String>,
+    /// Other places of the blob. Never fetched from; a layer that has some is foreign.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_empty")]
+    pub urls: Vec<String>,
+}
+
+/// Go writes an absent map or list as `null` where `omitempty` was forgotten.
+pub(super) fn null_is_empty<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
+}

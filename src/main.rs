@@ -1,0 +1,3 @@
+//! Generates the CRI client from `proto/`.
+
+fn main() {}

@@ -1,0 +1,90 @@
+//! Where images come from. One file for each kind of source; all answer to [`Source`].
+
+use std::io::Read;
+
+use crate::content::{self, Verified};
+use crate::error::{Error, Result, Side};
+use crate::image::{Descriptor, Digest, Reference};
+
+/// An image that a source lists.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// Its full name; `None` when the source has none, or only a bare tag.
+    pub name: Option<Reference>,
+    /// Its index or manifest.
+    pub descriptor: Descriptor,
+}
+
+/// Bytes of a layer that a source can deliver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// The encoded layer.
+    pub descriptor: Descriptor,
+    /// Whether it is to be carried as it is, whatever compression was asked for.
+    pub as_it_is: bool,
+}
+
+/// Where images come from: names to descriptors, descriptors to bytes.
+///
+/// `image` in the methods is the name the blob belongs to: a registry needs its repository, the
+/// others do not look at it.
+pub trait Source: Send + Sync {
+    /// What it is called in messages, as it was given: `oci:./layout`.
+    fn name(&self) -> String;
+
+    /// Every image it has. A usage error from a source that cannot list, such as a registry.
+    fn list(&self) -> Result<Vec<Listed>>;
+
+    /// The index or manifest that `image` names at this moment.
+    fn resolve(&self, image: &Reference) -> Result<Descriptor>;
+
+    /// Whether the blob is there. Not whether it is whole.
+    fn holds(&self, image: &Reference, blob: &Descriptor) -> Result<bool>;
+
+    /// The bytes of a blob from `offset` on, as the source gives them: neither length nor content
+    /// is checked. Everything but [`open`] and [`read`] goes through those.
+    fn open_unverified(
+        &self,
+        image: &Reference,
+        blob: &Descriptor,
+        offset: u64,
+    ) -> Result<Box<dyn Read + Send>>;
+
+    /// The encodings it has of the layer `diff_id`, which the image's manifest lists as `listed`.
+    fn offers(&self, diff_id: Digest, listed: &Descriptor) -> Vec<Offer> {
+        let _ = diff_id;
+        vec![Offer { descriptor: listed.clone(), as_it_is: false }]
+    }
+
+    /// The error for a blob that it does not hold, with what is known of the reason.
+    fn absent(&self, image: &Reference, blob: &Descriptor) -> Error {
+        Error::not_found(Side::Source, format!("{}: blob {} of {image}", self.name(), blob.digest))
+    }
+}
+
+/// Opens a blob; reading it to the end proves size and digest.
+pub fn open(
+    source: &dyn Source,
+    image: &Reference,
+    blob: &Descriptor,
+) -> Result<Verified<Box<dyn Read + Send>>> {
+    Ok(Verified::new(source.open_unverified(image, blob, 0)?, blob, Side::Source))
+}
+
+/// Reads a document of at most `limit` bytes and proves it.
+pub fn read(source: &dyn Source, image: &Reference, blob: &Descriptor, limit: u64) -> Result<Vec<u8>> {
+    content::read_all(source.open_unverified(image, blob, 0)?, blob, Side::Source, limit)
+}
+
+/// Finds `image` among what a source lists: by its full name, or by its digest.
+///
+/// A digest must be that of the listed index or manifest; a name given beside it must be one that
+/// is listed for it, or the entry must have none.
+pub(crate) fn find<'a>(listed: &'a [Listed], image: &Reference) -> Option<&'a Listed> {
+    let Some(digest) = image.digest() else {
+        return listed.iter().find(|entry| entry.name.as_ref() == Some(image));
+    };
+    let same_repository =
+        |entry: &&Listed| entry.name.as_ref().is_none_or(|name| name.repository() == image.repository());
+    listed.iter().filter(|entry| entry.descriptor.digest == digest).find(same_repository)
+}
