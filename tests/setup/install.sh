@@ -227,6 +227,7 @@ groups=("$@")
 [[ ${#groups[@]} -gt 0 && " ${groups[*]} " != *" all "* ]] || groups=(build node peers faults lint)
 mkdir -p "$tools"
 
+# shellcheck disable=SC1091
 distribution=$(. /etc/os-release 2>/dev/null && echo "${ID:-unknown}")
 if [[ $distribution == debian ]]; then
     wanted=()
