@@ -9,6 +9,8 @@ trap 'echo "install: stopped at line $LINENO" >&2' ERR
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 tools=${PANNIER_TOOLS:-$root/target/tools}
+# shellcheck source=tests/setup/apt.sh
+. "$root/tests/setup/apt.sh"
 policy=/usr/sbin/policy-rc.d
 missing=() # packages that this machine lacks
 failed=()  # what could not be had, one line each
@@ -105,47 +107,6 @@ apt_install() {
 
 # ---- programs of other releases, unpacked -------------------------------------------------------------------------
 
-# The mirror and keyring this machine's own apt uses for Debian, as "URI|KEYRING" (keyring empty: apt's trusted set).
-mirror=
-find_mirror() {
-    [[ -n $mirror ]] && return
-    local line uri file keyring query
-    # shellcheck disable=SC2016 # apt's own fields
-    query=(apt-get indextargets --format '$(REPO_URI) $(SOURCESENTRY)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian')
-    line=$("${query[@]}" | head -n 1)
-    if [[ -z $line && $(id -u) == 0 ]]; then
-        apt-get -qq update || true
-        line=$("${query[@]}" | head -n 1)
-    fi
-    [[ -n $line ]] || return 1
-    uri=${line%% *} file=${line#* } file=${file%:*}
-    keyring=$(sed -nE 's/^[Ss]igned-[Bb]y: *(\/.*)$/\1/p; s/^deb .*\[.*signed-by=(\/[^] ]*).*$/\1/p' "$file" | head -n 1)
-    mirror="$uri|$keyring"
-}
-
-# Package lists of one suite in a folder of ours; fetched once a run, and only when something is missing.
-fetch_lists() {
-    local suite=$1 state=$tools/apt/$1
-    [[ -e $state/fetched.$$ ]] && return
-    find_mirror || return 1
-    mkdir -p "$state/lists/partial" "$state/cache/archives/partial"
-    local uri=${mirror%%|*} keyring=${mirror#*|}
-    printf 'deb %s%s %s main\n' "${keyring:+[signed-by=$keyring] }" "$uri" "$suite" >"$state/sources.list"
-    cat >"$state/apt.conf" <<CONF
-Dir::Etc::sourcelist "$state/sources.list";
-Dir::Etc::sourceparts "/dev/null";
-Dir::Etc::preferences "/dev/null";
-Dir::Etc::preferencesparts "/dev/null";
-Dir::State::lists "$state/lists";
-Dir::Cache "$state/cache";
-APT::Sandbox::User "root";
-Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
-CONF
-    APT_CONFIG=$state/apt.conf apt-get -qq update >&2 || return 1
-    rm -f "$state"/fetched.*
-    : >"$state/fetched.$$"
-}
-
 # Whether VERSION (1:2.1.9+ds1-5) is of the series EXPECTED: "" any, "1.7" that one, "2.1+" 2.1 or a later 2.x.
 in_series() {
     local version=${1#*:} expected=$2
@@ -164,7 +125,7 @@ unpack() { # FOLDER PACKAGE EXPECTED SUITE...: the first suite whose version fit
     shift 3
     [[ -e $folder/.version ]] && return
     for suite in "$@"; do
-        fetch_lists "$suite" || { seen+=" $suite: no package lists;" && continue; }
+        apt_lists "$tools/apt/$suite" "$suite" || { seen+=" $suite: no package lists;" && continue; }
         version=$(APT_CONFIG=$tools/apt/$suite/apt.conf apt-cache show --no-all-versions "$package" 2>/dev/null | sed -n 's/^Version: //p' | head -n 1)
         in_series "${version:-0.0}" "$expected" && break
         seen+=" $suite has ${version:-none};"
