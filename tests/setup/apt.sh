@@ -18,11 +18,12 @@ apt_mirror() {
 }
 
 # Fetches the lists of the suites into the folder STATE; afterwards APT_CONFIG=STATE/apt.conf makes apt use them alone.
-# Once a run only: the marker carries the process id.
+# Once a run only.
+apt_fetched=' '
 apt_lists() { # STATE SUITE...
     local state=$1 suite label mirror keyring
     shift
-    [[ -e $state/fetched.$$ ]] && return
+    [[ $apt_fetched == *" $state "* ]] && return
     mkdir -p "$state/lists/partial" "$state/cache/archives/partial"
     : >"$state/sources.list"
     for suite in "$@"; do
@@ -46,6 +47,5 @@ APT::Sandbox::User "root";
 Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
 CONF
     APT_CONFIG=$state/apt.conf apt-get -qq update >&2 || return 1
-    rm -f "$state"/fetched.*
-    : >"$state/fetched.$$"
+    apt_fetched+="$state "
 }

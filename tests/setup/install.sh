@@ -31,6 +31,9 @@ packages_of() {
     esac
 }
 
+# Pinned: a newer one may find something new in an unchanged tree, or want a newer Rust.
+cargo_deny=0.20.2
+
 # The containerds are unpacked, the one of this release too: installing it would remove Docker's own where that is in use.
 unpacked_of() {
     case $1 in
@@ -60,7 +63,7 @@ find_missing() {
 
 # Servers start when their package is installed; policy-rc.d forbids that for as long as the installation takes.
 block_services() {
-    if [[ -e $policy && ! -e $policy.before-pannier ]] && ! grep -qs 'pannier' "$policy"; then
+    if [[ -e $policy && ! -e $policy.before-pannier ]] && ! grep -qs 'pannier tests/setup' "$policy"; then
         mv "$policy" "$policy.before-pannier"
     fi
     printf '#!/bin/sh\n# pannier tests/setup/install.sh, while it installs\nexit 101\n' >"$policy"
@@ -70,7 +73,7 @@ block_services() {
 unblock_services() {
     if [[ -e $policy.before-pannier ]]; then
         mv "$policy.before-pannier" "$policy"
-    elif grep -qs 'pannier' "$policy"; then
+    elif grep -qs 'pannier tests/setup' "$policy"; then
         rm -f "$policy"
     fi
 }
@@ -151,6 +154,21 @@ unpack() { # FOLDER PACKAGE EXPECTED SUITE...: the first suite whose version fit
     say "unpacked $package $version ($suite)"
 }
 
+# ---- from crates.io -----------------------------------------------------------------------------------------------
+
+# Not optimised and without debug information: it runs for a second, and building it is what takes time.
+build_cargo_deny() {
+    local folder=$tools/cargo-deny
+    [[ -e $folder/.version && $(<"$folder/.version") == "$cargo_deny" ]] && return
+    command -v cargo >/dev/null || return 0 # said at the end
+    say "cargo install cargo-deny (a few minutes, once)"
+    if CARGO_PROFILE_DEV_DEBUG=0 cargo install --quiet --locked --debug --force --root "$folder" --version "$cargo_deny" cargo-deny >&2; then
+        echo "$cargo_deny" >"$folder/.version"
+    else
+        failed+=("cargo-deny $cargo_deny could not be built")
+    fi
+}
+
 # ---- what is needed on a machine that is not Debian ---------------------------------------------------------------
 
 commands_of() {
@@ -165,7 +183,7 @@ commands_of() {
 }
 
 elsewhere() {
-    local group command
+    local group command PATH=$PATH:/usr/sbin:/sbin
     for group in "$@"; do
         for command in $(commands_of "$group"); do
             command -v "$command" >/dev/null || failed+=("$group needs the command '$command'")
@@ -196,18 +214,21 @@ if [[ $distribution == debian ]]; then
         # shellcheck disable=SC2207 # a list of plain words
         wanted+=($(packages_of "$group"))
     done
+    if [[ $(id -u) == 0 ]] && grep -qs 'pannier tests/setup' "$policy"; then # left by a run that was killed, or another at work
+        (flock 9 && unblock_services) 9>/run/lock/pannier-install.lock
+    fi
     find_missing "${wanted[@]}"
     [[ ${#missing[@]} == 0 ]] || apt_install "${missing[@]}"
     exec 8>"$tools/.lock"
     flock 8
     for group in "${groups[@]}"; do unpacked_of "$group"; done
-    rm -f "$tools"/apt/*/fetched.*
 else
     say "this machine runs '$distribution'; packages are installed on Debian only, so here only what is absent is named"
     elsewhere "${groups[@]}"
 fi
+[[ " ${groups[*]} " != *" lint "* ]] || build_cargo_deny
 
-if [[ " ${groups[*]} " == *" build "* ]] && ! command -v cargo >/dev/null; then
+if [[ " ${groups[*]} " == *" build "* || " ${groups[*]} " == *" lint "* ]] && ! command -v cargo >/dev/null; then
     failed+=("no cargo: get Rust from https://rustup.rs, or the distribution's rustc and cargo where they are as new as Cargo.toml's rust-version")
 fi
 
