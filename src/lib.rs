@@ -1,5 +1,6 @@
 //! Pannier carries sets of container images across an air gap.
 
+pub mod containerd;
 pub mod content;
 pub mod error;
 pub mod image;
