@@ -4,6 +4,7 @@ pub mod containerd;
 pub mod content;
 pub mod error;
 pub mod image;
+pub mod medium;
 pub mod progress;
 pub mod source;
 
