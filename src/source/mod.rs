@@ -1,10 +1,14 @@
 //! Where images come from. One file for each kind of source; all answer to [`Source`].
 
+mod containerd;
+
 use std::io::Read;
 
 use crate::content::{self, Verified};
 use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest, Reference};
+
+pub use containerd::ContainerdSource;
 
 /// An image that a source lists.
 #[derive(Clone, Debug)]

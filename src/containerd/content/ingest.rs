@@ -22,7 +22,7 @@ const IN_FLIGHT: usize = 3;
 #[derive(Debug)]
 pub enum Opened {
     /// It is open; go on at its offset.
-    Ingest(Ingest),
+    Ingest(Box<Ingest>),
     /// The namespace has the blob already, and the lease in use now holds it.
     Present,
     /// Another client writes under this name at the moment.
@@ -74,7 +74,7 @@ impl Client {
             Ok::<_, Status>((answers, first))
         });
         match opened {
-            Ok((answers, first)) => Ok(Opened::Ingest(Ingest {
+            Ok((answers, first)) => Ok(Opened::Ingest(Box::new(Ingest {
                 client: self.clone(),
                 sender,
                 answers,
@@ -82,7 +82,7 @@ impl Client {
                 blob: blob.clone(),
                 offset: first.offset.max(0) as u64,
                 digest: first.digest.parse().ok(),
-            })),
+            }))),
             Err(status) => match status.code() {
                 Code::AlreadyExists => Ok(Opened::Present),
                 Code::Unavailable if status.message().contains("locked") => Ok(Opened::Locked),
@@ -116,7 +116,7 @@ impl Ingest {
     }
 
     /// Makes the blob visible. All its bytes must have been written.
-    pub fn commit(mut self, labels: HashMap<String, String>) -> Result<Committed> {
+    pub fn commit(mut self: Box<Self>, labels: HashMap<String, String>) -> Result<Committed> {
         let message = self.message(WriteAction::Commit, Vec::new(), labels);
         let client = self.client.clone();
         let committed = client.block_on(async {
@@ -132,7 +132,7 @@ impl Ingest {
         match committed {
             Ok(()) => {
                 // containerd sends the answer to a commit twice before it ends the stream.
-                let Self { sender, mut answers, .. } = self;
+                let Self { sender, mut answers, .. } = *self;
                 drop(sender);
                 client.block_on(async { while let Ok(Some(_)) = answers.message().await {} });
                 Ok(Committed::New)
