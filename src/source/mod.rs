@@ -1,6 +1,8 @@
 //! Where images come from. One file for each kind of source; all answer to [`Source`].
 
 mod containerd;
+mod medium;
+mod resolve;
 
 use std::io::Read;
 
@@ -9,6 +11,9 @@ use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest, Reference};
 
 pub use containerd::ContainerdSource;
+pub use medium::MediumSource;
+pub(crate) use resolve::find_or_explain;
+pub use resolve::{Platforms, Resolved, ResolvedLayer, ResolvedPlatform, Wanted, everything, resolve};
 
 /// An image that a source lists.
 #[derive(Clone, Debug)]
