@@ -1,11 +1,13 @@
 //! Pannier carries sets of container images across an air gap.
 
+pub mod cli;
 pub mod containerd;
 pub mod content;
 pub mod error;
 pub mod export;
 pub mod image;
 pub mod layer;
+pub mod list;
 pub mod medium;
 pub mod plan;
 pub mod progress;
