@@ -31,7 +31,7 @@ pub use filesystem::Filesystem;
 pub use index::{ForeignEntry, IndexState, IndexWritten};
 pub use ingest::{Finished, Ingest};
 pub use record::{Blob, Image, ImagePlatform, Layer, Record, Role};
-use root::Root;
+pub(crate) use root::Root;
 
 /// The content of `oci-layout` (OCI image-spec, image-layout.md).
 const OCI_LAYOUT: &[u8] = b"{\"imageLayoutVersion\":\"1.0.0\"}";

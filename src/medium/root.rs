@@ -1,4 +1,4 @@
-//! The medium's root directory: everything beneath it is reached from one open handle.
+//! The root directory of a medium or a layout: everything beneath it is reached from one open handle.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -14,32 +14,38 @@ use crate::error::{Error, Result, Side};
 /// Symbolic links, other mounts, and anything but regular files are refused on the way: a medium is
 /// handed around, and a name on it must not lead into the machine it is plugged into.
 #[derive(Debug)]
-pub(super) struct Root {
+pub(crate) struct Root {
     handle: OwnedFd,
     path: PathBuf,
+    side: Side,
 }
 
 impl Root {
     /// Opens the directory `path`, which the person named and which may itself be a link.
-    pub(super) fn open(path: &Path) -> Result<Self> {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        Self::open_as(Side::Medium, path)
+    }
+
+    /// The same for a directory of another side, to which errors are laid.
+    pub(crate) fn open_as(side: Side, path: &Path) -> Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let handle = rustix::fs::open(path, flags, Mode::empty())
-            .map_err(|errno| Error::io(Side::Medium, "open", path)(errno.into()))?;
-        Ok(Self { handle, path: path.to_owned() })
+            .map_err(|errno| Error::io(side, "open", path)(errno.into()))?;
+        Ok(Self { handle, path: path.to_owned(), side })
     }
 
     /// The path it was opened by, for messages.
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// The path of `name` beneath it, for messages.
-    pub(super) fn join(&self, name: &str) -> PathBuf {
+    pub(crate) fn join(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
     /// Opens `name` beneath the root with `flags`, never through a link or into another mount.
-    pub(super) fn open_at(&self, name: &str, flags: OFlags) -> io::Result<OwnedFd> {
+    pub(crate) fn open_at(&self, name: &str, flags: OFlags) -> io::Result<OwnedFd> {
         let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let mode = if flags.contains(OFlags::CREATE) { Mode::from_raw_mode(0o644) } else { Mode::empty() };
         let resolve = ResolveFlags::BENEATH
@@ -76,38 +82,38 @@ impl Root {
     }
 
     /// Opens the regular file `name` for reading.
-    pub(super) fn open_file(&self, name: &str) -> Result<File> {
+    pub(crate) fn open_file(&self, name: &str) -> Result<File> {
         let file = self.open_at(name, OFlags::RDONLY).map_err(|source| self.error("open", name, source))?;
         let kind = rustix::fs::fstat(&file)
             .map(|stat| FileType::from_raw_mode(stat.st_mode))
             .map_err(|errno| self.error("examine", name, errno.into()))?;
         if kind != FileType::RegularFile {
-            return Err(Error::invalid(Side::Medium, self.join(name).display(), "not a regular file"));
+            return Err(Error::invalid(self.side, self.join(name).display(), "not a regular file"));
         }
         Ok(file.into())
     }
 
     /// Reads the file `name`; one longer than `limit` bytes is refused unread. `None` if absent.
-    pub(super) fn read(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+    pub(crate) fn read(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
         let Some(file) = self.find(self.open_file(name))? else { return Ok(None) };
         let mut bytes = Vec::new();
         file.take(limit + 1).read_to_end(&mut bytes).map_err(|source| self.error("read", name, source))?;
         if bytes.len() as u64 > limit {
             let reason = format!("longer than the {limit} bytes allowed");
-            return Err(Error::invalid(Side::Medium, self.join(name).display(), reason));
+            return Err(Error::invalid(self.side, self.join(name).display(), reason));
         }
         Ok(Some(bytes))
     }
 
     /// The length of the regular file `name` in bytes; `None` if absent.
-    pub(super) fn size(&self, name: &str) -> Result<Option<u64>> {
+    pub(crate) fn size(&self, name: &str) -> Result<Option<u64>> {
         let Some(file) = self.find(self.open_file(name))? else { return Ok(None) };
         let stat = file.metadata().map_err(|source| self.error("examine", name, source))?;
         Ok(Some(stat.len()))
     }
 
     /// The names in the directory `name`, sorted; empty if it is absent.
-    pub(super) fn list(&self, name: &str) -> Result<Vec<String>> {
+    pub(crate) fn list(&self, name: &str) -> Result<Vec<String>> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         let opened = self.open_at(name, flags).map_err(|source| self.error("open", name, source));
         let Some(directory) = self.find(opened)? else { return Ok(Vec::new()) };
@@ -125,7 +131,7 @@ impl Root {
     }
 
     /// Turns "no such file" into `None`.
-    fn find<T>(&self, result: Result<T>) -> Result<Option<T>> {
+    pub(crate) fn find<T>(&self, result: Result<T>) -> Result<Option<T>> {
         match result {
             Ok(value) => Ok(Some(value)),
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -134,8 +140,8 @@ impl Root {
     }
 
     /// An error about `name`.
-    pub(super) fn error(&self, action: &'static str, name: &str, source: io::Error) -> Error {
-        Error::from_io(Side::Medium, action, self.join(name), source)
+    pub(crate) fn error(&self, action: &'static str, name: &str, source: io::Error) -> Error {
+        Error::from_io(self.side, action, self.join(name), source)
     }
 }
 

@@ -1,8 +1,17 @@
 //! Where images come from. One file for each kind of source; all answer to [`Source`].
 
+mod archive;
 mod containerd;
+mod docker_archive;
+mod docker_names;
+mod list_file;
 mod medium;
+mod oci_archive;
+mod oci_dir;
+mod oci_layout;
+mod open;
 mod resolve;
+mod tar_index;
 
 use std::io::Read;
 
@@ -11,7 +20,9 @@ use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest, Reference};
 
 pub use containerd::ContainerdSource;
+pub use list_file::{parse_list, read_list};
 pub use medium::MediumSource;
+pub use open::{SourceSpec, open_local};
 pub(crate) use resolve::find_or_explain;
 pub use resolve::{Platforms, Resolved, ResolvedLayer, ResolvedPlatform, Wanted, everything, resolve};
 
