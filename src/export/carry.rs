@@ -46,11 +46,13 @@ pub(super) fn layers(
     let (bytes, items) = (plan.bytes_to_read(), plan.layers.iter().filter(|step| step.bytes() > 0).count());
     run.report(Event::Phase { phase: Phase::Carrying, bytes, items });
     let queue: Mutex<VecDeque<&LayerStep>> = Mutex::new(plan.layers.iter().collect());
+    // A function of its own, so that the lock is let go of before the work begins.
+    let next = || lock(&queue).pop_front();
     let done = Mutex::new(Carried::default());
     std::thread::scope(|scope| {
         for _ in 0..cores.clamp(1, MAX_AT_ONCE) {
             scope.spawn(|| {
-                while let Some(step) = lock(&queue).pop_front() {
+                while let Some(step) = next() {
                     match work.carry(step) {
                         Ok(layer) => lock(&done).insert(step, &layer),
                         Err(error) if options.keep_going && !error.is_fatal() => {
