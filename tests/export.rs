@@ -1,5 +1,7 @@
 //! Exports of made-up images, looked at from outside: what is written, what is left out, what is refused.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod support;
 
 use std::fs;
@@ -35,10 +37,7 @@ impl Bench {
     /// Exports everything of the layout `from` to the medium `to`, with further arguments.
     fn export(&self, status: i32, from: &str, to: &str, more: &[&str]) -> support::carry::Ran {
         let (from, to) = (oci(&self.path(from)), self.path(to));
-        let mut arguments = vec!["export", "--from", &from, "--to", text(&to)];
-        if !more.iter().any(|argument| argument.contains(':') && !argument.starts_with('-')) {
-            arguments.push("--all");
-        }
+        let mut arguments = vec!["export", "--from", &from, "--all", "--to", text(&to)];
         arguments.extend(more);
         if !more.contains(&"--platform") {
             arguments.extend(["--platform", "linux/amd64"]);
@@ -319,7 +318,7 @@ fn an_image_without_a_full_name_needs_one() {
 #[test]
 fn a_registry_is_renamed_on_the_way() {
     let bench = Bench::new(&two_images());
-    bench.export(0, "layout", "m", &["--all", "--rename", "docker.io/library=mirror.local:5000/base"]);
+    bench.export(0, "layout", "m", &["--rename", "docker.io/library=mirror.local:5000/base"]);
     let names: Vec<String> =
         bench.record("m").images.iter().flat_map(|image| &image.names).map(ToString::to_string).collect();
     assert_eq!(names, ["mirror.local:5000/base/app:1", "registry.local/team/other:2"]);

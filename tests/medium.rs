@@ -1,5 +1,7 @@
 //! Damage of every kind, done to a good medium: all of it is found and named.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod support;
 
 use std::fs;

@@ -1,21 +1,23 @@
 //! `pannier export`.
 
 use std::collections::BTreeSet;
-use std::io::Read;
 use std::path::PathBuf;
 
 use serde_json::json;
 
 use super::output::Output;
 use super::{signals, text};
+use crate::containerd::find_socket;
 use crate::error::{Error, Result, Side};
 use crate::export::{Options, Prepared, Summary, carry_out, prepare};
 use crate::image::{Platform, Reference};
 use crate::layer::Zstd;
 use crate::medium::Medium;
 use crate::plan::{NameVerdict, Verdict};
-use crate::progress::Run;
-use crate::source::{self, Platforms, Source, Wanted};
+use crate::progress::{Run, Stop};
+use crate::source::{
+    self, ContainerdSource, MediumSource, Platforms, Source, SourceSpec, Wanted, open_local, read_list,
+};
 
 /// Write images to a medium as one deduplicated, compressed OCI layout
 ///
@@ -30,13 +32,19 @@ Examples:
 pub(super) struct Args {
     /// Images to export, such as nginx:1.22 or ghcr.io/canonical/cilium@sha256:...
     #[arg(value_name = "IMAGE")]
-    images: Vec<String>,
+    images: Vec<Reference>,
     /// The medium's directory; it is made if it is not there
     #[arg(long, value_name = "MEDIUM")]
     to: PathBuf,
     /// Where the images are: containerd, oci:DIR, oci-archive:FILE, docker-archive:FILE or medium:DIR
     #[arg(long, value_name = "SOURCE")]
-    from: String,
+    from: SourceSpec,
+    /// The socket of the containerd that is the source [default: where distributions put it]
+    #[arg(long, value_name = "SOCKET", env = "CONTAINERD_ADDRESS")]
+    address: Option<PathBuf>,
+    /// The namespace of the containerd that is the source
+    #[arg(long, value_name = "NAME", env = "CONTAINERD_NAMESPACE", default_value = "k8s.io")]
+    namespace: String,
     /// A file with one reference a line, or - for standard input
     #[arg(long, value_name = "FILE")]
     list: Vec<PathBuf>,
@@ -117,7 +125,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
         verify: !args.no_verify,
         keep_going: args.keep_going,
     };
-    let source = open_source(&args.from)?;
+    let source = open_source(args, &stop)?;
     let wanted = wanted(args, &*source)?;
     let existing = Medium::find(&args.to)?;
     if args.dry_run {
@@ -153,10 +161,15 @@ fn platforms(args: &Args, output: &Output) -> Result<Platforms> {
     platforms.collect::<Result<_, _>>().map(Platforms::Only).map_err(|error| Error::Usage(error.to_string()))
 }
 
-fn open_source(from: &str) -> Result<Box<dyn Source>> {
-    match from.split_once(':') {
-        Some(("medium", path)) => Ok(Box::new(source::MediumSource::open(path.as_ref())?)),
-        _ => Err(Error::Usage(format!("{from:?} is no source"))),
+fn open_source(args: &Args, stop: &Stop) -> Result<Box<dyn Source>> {
+    match &args.from {
+        SourceSpec::Registry => Err(Error::Usage("pulling from a registry is not there yet".into())),
+        SourceSpec::Containerd => {
+            let address = find_socket(args.address.as_deref(), false, Side::Source)?;
+            Ok(Box::new(ContainerdSource::connect(&address, &args.namespace)?))
+        }
+        SourceSpec::Medium(path) => Ok(Box::new(MediumSource::open(path)?)),
+        local => open_local(local, stop),
     }
 }
 
@@ -168,11 +181,9 @@ fn wanted(args: &Args, source: &dyn Source) -> Result<Vec<Wanted>> {
     } else {
         let mut names = args.images.clone();
         for list in &args.list {
-            names.extend(references(list)?);
+            names.extend(read_list(list)?);
         }
-        let names: Result<Vec<Reference>> =
-            names.iter().map(|name| name.parse().map_err(|error| Error::Usage(format!("{error}")))).collect();
-        named(names?, unnamed)?
+        named(names, unnamed)?
     };
     if wanted.is_empty() {
         return Err(Error::Usage("no image is named: give IMAGE, --list FILE or --all".into()));
@@ -201,23 +212,6 @@ fn named(images: Vec<Reference>, rename_to: Option<&Reference>) -> Result<Vec<Wa
         Wanted { image, name, descriptor: None }
     };
     Ok(images.into_iter().map(wanted).collect())
-}
-
-/// The lines of a references file.
-fn references(path: &PathBuf) -> Result<Vec<String>> {
-    let mut text = String::new();
-    let read = if path.as_os_str() == "-" {
-        std::io::stdin().read_to_string(&mut text)
-    } else {
-        std::fs::File::open(path).and_then(|mut file| file.read_to_string(&mut text))
-    };
-    read.map_err(Error::io(Side::Source, "read", path))?;
-    Ok(text
-        .lines()
-        .map(str::trim)
-        .filter(|l| !l.is_empty() && !l.starts_with('#'))
-        .map(str::to_owned)
-        .collect())
 }
 
 /// Says before the first byte what will be done.

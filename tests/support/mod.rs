@@ -1,5 +1,5 @@
 //! What the integration tests share. Each test file uses its own part of it.
-#![allow(dead_code, unused_imports, clippy::unwrap_used, clippy::expect_used)]
+#![allow(dead_code, unused_imports, clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
 pub(crate) mod carry;
 pub(crate) mod docker;
