@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::output::Output;
 use super::{signals, text};
+use crate::containerd::find_socket;
 use crate::error::{Error, Result, Side};
 use crate::export::{Options, Prepared, Summary, carry_out, prepare};
 use crate::image::{Platform, Reference};
@@ -37,6 +38,12 @@ pub(super) struct Args {
     /// Where the images are: containerd, oci:DIR, oci-archive:FILE, docker-archive:FILE or medium:DIR
     #[arg(long, value_name = "SOURCE")]
     from: String,
+    /// The socket of --from containerd [default: kubelet's, or where distributions put it]
+    #[arg(long, short = 'a', env = "CONTAINERD_ADDRESS", value_name = "SOCKET")]
+    address: Option<PathBuf>,
+    /// The namespace of --from containerd
+    #[arg(long, short = 'n', env = "CONTAINERD_NAMESPACE", default_value = "k8s.io")]
+    namespace: String,
     /// A file with one reference a line, or - for standard input
     #[arg(long, value_name = "FILE")]
     list: Vec<PathBuf>,
@@ -117,7 +124,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
         verify: !args.no_verify,
         keep_going: args.keep_going,
     };
-    let source = open_source(&args.from)?;
+    let source = open_source(args)?;
     let wanted = wanted(args, &*source)?;
     let existing = Medium::find(&args.to)?;
     if args.dry_run {
@@ -153,8 +160,13 @@ fn platforms(args: &Args, output: &Output) -> Result<Platforms> {
     platforms.collect::<Result<_, _>>().map(Platforms::Only).map_err(|error| Error::Usage(error.to_string()))
 }
 
-fn open_source(from: &str) -> Result<Box<dyn Source>> {
+fn open_source(args: &Args) -> Result<Box<dyn Source>> {
+    let from = args.from.as_str();
     match from.split_once(':') {
+        None if from == "containerd" => {
+            let address = find_socket(args.address.as_deref(), false, Side::Source)?;
+            Ok(Box::new(source::ContainerdSource::connect(&address, &args.namespace)?))
+        }
         Some(("medium", path)) => Ok(Box::new(source::MediumSource::open(path.as_ref())?)),
         _ => Err(Error::Usage(format!("{from:?} is no source"))),
     }

@@ -47,7 +47,9 @@ pub(super) fn finish(
         match verdict {
             NameVerdict::Present => continue,
             NameVerdict::Pin => {
-                client.label_image(name, [(known::PINNED, known::PINNED_VALUE)])?;
+                // Its target stays; the image id is what a later unpinning goes by.
+                let image = config.to_string();
+                client.label_image(name, [(known::PINNED, known::PINNED_VALUE), (label::IMAGE, &image)])?;
                 continue;
             }
             NameVerdict::Add => {}
@@ -155,7 +157,7 @@ fn unpin_replaced(client: &Client, image: Digest) -> Result<()> {
 pub fn unpin(client: &Client, names: &[String]) -> Result<Vec<String>> {
     let records = client.list_images()?;
     let pinned = |record: &&containerd::ImageRecord| record.labels.contains_key(known::PINNED);
-    let ours = |record: &&containerd::ImageRecord| record.labels.contains_key(label::MEDIUM);
+    let ours = |record: &&containerd::ImageRecord| record.labels.contains_key(label::IMAGE);
     let by_name: BTreeMap<&str, &containerd::ImageRecord> =
         records.iter().map(|record| (record.name.as_str(), record)).collect();
     let mut ids = HashSet::new();

@@ -11,7 +11,7 @@ use crate::error::{Error, Result, Side};
 use crate::image::Digest;
 use crate::medium::Medium;
 use crate::plan::import::{ImagePlan, ImportPlan, LayerVerdict, Send, Unpack};
-use crate::progress::{Event, Phase, Run};
+use crate::progress::{Event, Phase, Run, UNPACK_ITEM};
 
 /// Blobs that are sent at a time: containerd hashes one stream on one core.
 const SENDERS: usize = 2;
@@ -314,7 +314,7 @@ impl Work<'_> {
 
     fn unpack(&self, step: &Unpack) -> Result<()> {
         self.run.check()?;
-        let item = format!("unpack {}", step.chain_id);
+        let item = format!("{UNPACK_ITEM}{}", step.chain_id);
         self.run.report(Event::Started { item: &item, bytes: step.size });
         unpack::unpack(self.client, step, self.node.sync_root())?;
         self.run.report(Event::Advanced { item: &item, bytes: step.size });

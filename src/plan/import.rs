@@ -489,3 +489,235 @@ pub fn manifest_labels(image: &ImagePlan) -> BTreeMap<String, Digest> {
     }
     labels
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::{Document, OCI_CONFIG, OCI_MANIFEST};
+
+    const PINNED: Choices = Choices { unpack: true, pin: true };
+
+    fn gzip(tar: &str) -> Descriptor {
+        Descriptor::of(Compression::Gzip.oci_layer_type(), format!("gzip of {tar}").as_bytes())
+    }
+
+    fn zstd(tar: &str) -> Descriptor {
+        Descriptor::of(Compression::Zstd.oci_layer_type(), format!("zstd of {tar}").as_bytes())
+    }
+
+    fn manifest(config: &Descriptor, layers: &[Descriptor]) -> (Descriptor, Vec<u8>) {
+        let value = serde_json::json!({
+            "schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": layers,
+        });
+        let bytes = value.to_string().into_bytes();
+        (Descriptor::of(OCI_MANIFEST, &bytes), bytes)
+    }
+
+    /// `app:1`, gzipped at its source, carried as zstd.
+    fn wanted(tars: &[&str]) -> Wanted {
+        let config = Descriptor::of(OCI_CONFIG, tars.join(" ").as_bytes());
+        let originals: Vec<Descriptor> = tars.iter().map(|tar| gzip(tar)).collect();
+        let carried: Vec<Descriptor> = tars.iter().map(|tar| zstd(tar)).collect();
+        let original = manifest(&config, &originals);
+        let made = carried_manifest(&original.0, &original.1, &carried).unwrap();
+        let child = |descriptor: Descriptor| Child {
+            descriptor,
+            platform: None,
+            annotations: BTreeMap::new(),
+            urls: Vec::new(),
+        };
+        let layer = |tar: &&str| WantedLayer {
+            diff_id: Digest::of(tar.as_bytes()),
+            size: 100,
+            carried: zstd(tar),
+            others: vec![gzip(tar)],
+        };
+        Wanted {
+            names: ["app:1".parse().unwrap()].into(),
+            sequence: 1,
+            platform: "linux/amd64".parse().unwrap(),
+            original: Descriptor::of(crate::image::OCI_INDEX, b"index"),
+            original_layers: originals.into_iter().map(child).collect(),
+            original_manifest: original,
+            carried_manifest: Descriptor::of(OCI_MANIFEST, &made),
+            config,
+            layers: tars.iter().map(layer).collect(),
+        }
+    }
+
+    fn empty() -> Held {
+        Held { chains: vec![("overlayfs".into(), HashSet::new())], ..Held::default() }
+    }
+
+    fn with(blobs: impl IntoIterator<Item = Descriptor>) -> Held {
+        Held { blobs: blobs.into_iter().map(|blob| (blob.digest, blob.size)).collect(), ..empty() }
+    }
+
+    fn plan(image: Wanted, held: &Held) -> ImportPlan {
+        ImportPlan::new(vec![image], held, PINNED).unwrap()
+    }
+
+    fn layers_sent(plan: &ImportPlan) -> Vec<Digest> {
+        plan.sends.iter().filter(|send| send.layer).map(|send| send.blob.digest).collect()
+    }
+
+    /// What the node is like after the plan was carried out.
+    fn after(plan: &ImportPlan, held: &Held) -> Held {
+        let mut held = held.clone();
+        held.blobs.extend(plan.sends.iter().map(|send| (send.blob.digest, send.blob.size)));
+        for step in &plan.unpacks {
+            let (_, there) = held.chains.iter_mut().find(|(name, _)| *name == step.snapshotter).unwrap();
+            assert!(step.parent.is_none_or(|parent| there.contains(&parent)), "a parent comes first");
+            there.insert(step.chain_id);
+        }
+        for image in &plan.images {
+            let manifest = HeldManifest {
+                manifest: image.target.clone(),
+                config: image.wanted.config.digest,
+                layers: image.layers.iter().map(|(layer, _)| layer.clone()).collect(),
+                discards_layers: false,
+            };
+            for (name, _) in &image.names {
+                let manifest = Some(manifest.clone());
+                let entry = HeldName { target: image.target.clone(), manifest, pinned: true };
+                held.names.insert(name.clone(), entry);
+            }
+        }
+        held
+    }
+
+    #[test]
+    fn an_empty_node_is_sent_everything_once_and_then_nothing() {
+        let first = plan(wanted(&["a", "b"]), &empty());
+        assert_eq!(layers_sent(&first), [zstd("a").digest, zstd("b").digest]);
+        assert_eq!((first.unpacks.len(), &first.images[0].lists), (2, &Lists::Carried));
+        assert_eq!(first.images[0].names_to_make(), 4);
+        let held = after(&first, &empty());
+        assert!(plan(wanted(&["a", "b"]), &held).is_done());
+    }
+
+    #[test]
+    fn layers_that_images_share_are_sent_and_unpacked_once() {
+        let both = vec![wanted(&["a", "b"]), wanted(&["a", "c"])];
+        let plan = ImportPlan::new(both, &empty(), PINNED).unwrap();
+        assert_eq!(layers_sent(&plan), [zstd("a"), zstd("b"), zstd("c")].map(|layer| layer.digest));
+        assert_eq!(plan.unpacks.len(), 3);
+    }
+
+    #[test]
+    fn a_node_that_has_the_originals_is_sent_no_layer_and_keeps_its_manifest() {
+        let image = wanted(&["a", "b"]);
+        let mut held = with([gzip("a"), gzip("b"), image.config.clone()]);
+        let plan = plan(image.clone(), &held);
+        assert!(layers_sent(&plan).is_empty());
+        assert_eq!(plan.images[0].lists, Lists::Original);
+        assert_eq!(plan.images[0].target, image.original_manifest.0);
+        // Under the name of an index the same: the record's own target stays.
+        let manifest = HeldManifest {
+            manifest: image.original_manifest.0.clone(),
+            config: image.config.digest,
+            layers: vec![gzip("a"), gzip("b")],
+            discards_layers: false,
+        };
+        let name = HeldName { target: image.original.clone(), manifest: Some(manifest), pinned: false };
+        held.names.insert("docker.io/library/app:1".into(), name);
+        let plan = self::plan(image, &held);
+        assert_eq!(plan.images[0].lists, Lists::Kept);
+        let verdict =
+            |wanted: &str| plan.images[0].names.iter().find(|(name, _)| name.ends_with(wanted)).unwrap();
+        assert_eq!(verdict(":1").1, NameVerdict::Pin);
+        assert_eq!(plan.images[0].names_to_make(), 2);
+    }
+
+    #[test]
+    fn of_a_changed_image_the_new_layer_is_sent_and_the_manifest_names_what_is_there() {
+        let held = with([gzip("a"), gzip("b")]);
+        let plan = plan(wanted(&["a", "new"]), &held);
+        assert_eq!(layers_sent(&plan), [zstd("new").digest]);
+        let Lists::Mixed(bytes) = &plan.images[0].lists else { panic!("{:?}", plan.images[0].lists) };
+        assert_eq!(Digest::of(bytes), plan.images[0].target.digest);
+        let Document::Manifest(made) = Document::parse(OCI_MANIFEST, bytes).unwrap() else { panic!() };
+        let layers: Vec<Descriptor> = made.layers.into_iter().map(|layer| layer.descriptor).collect();
+        assert_eq!(layers, [gzip("a"), zstd("new")]);
+        assert!(plan.sends.iter().any(|send| send.bytes.as_ref() == Some(bytes)));
+        let held = after(&plan, &held);
+        assert!(self::plan(wanted(&["a", "new"]), &held).is_done());
+    }
+
+    #[test]
+    fn an_encoding_that_only_the_node_knows_counts_when_it_was_proven() {
+        let foreign = Descriptor::of(Compression::Gzip.oci_layer_type(), b"another tool's");
+        let mut held = with([foreign.clone()]);
+        held.encodings.insert(Digest::of(b"a"), vec![foreign.clone()]);
+        let plan = plan(wanted(&["a"]), &held);
+        assert!(layers_sent(&plan).is_empty());
+        assert_eq!(plan.images[0].layers[0], (foreign, LayerVerdict::HeldOtherwise));
+    }
+
+    #[test]
+    fn layers_that_containerd_discards_are_not_sent_again_but_lost_ones_are() {
+        let image = wanted(&["a"]);
+        let mut held = with([]);
+        held.chains[0].1.insert(Digest::of(b"a"));
+        let mut manifest = HeldManifest {
+            manifest: image.original_manifest.0.clone(),
+            config: image.config.digest,
+            layers: vec![gzip("a")],
+            discards_layers: true,
+        };
+        let mut named = |manifest: &HeldManifest| {
+            let target = manifest.manifest.clone();
+            let name = HeldName { target, manifest: Some(manifest.clone()), pinned: true };
+            held.names.insert("docker.io/library/app:1".into(), name);
+            plan(image.clone(), &held)
+        };
+        let kept = named(&manifest);
+        assert!(layers_sent(&kept).is_empty());
+        assert!(!manifest_labels(&kept.images[0]).contains_key("l.0"));
+        manifest.discards_layers = false;
+        assert_eq!(layers_sent(&named(&manifest)), [zstd("a").digest]);
+    }
+
+    #[test]
+    fn a_name_that_stood_for_something_else_is_moved() {
+        let image = wanted(&["a"]);
+        let old = Descriptor::of(OCI_MANIFEST, b"old");
+        let manifest = HeldManifest {
+            manifest: old.clone(),
+            config: Digest::of(b"old config"),
+            layers: Vec::new(),
+            discards_layers: false,
+        };
+        let mut held = empty();
+        let name = HeldName { target: old.clone(), manifest: Some(manifest), pinned: true };
+        held.names.insert("docker.io/library/app:1".into(), name);
+        let moved = NameVerdict::Move { from: old, was: Some(Digest::of(b"old config")) };
+        let plan = plan(image, &held);
+        assert!(plan.images[0].names.contains(&("docker.io/library/app:1".into(), moved)));
+    }
+
+    #[test]
+    fn a_damaged_blob_is_replaced() {
+        let mut held = with([gzip("b")]);
+        held.damaged.insert(zstd("a").digest);
+        let plan = plan(wanted(&["a", "b"]), &held);
+        assert_eq!(plan.images[0].layers[0].1, LayerVerdict::Replace);
+        assert!(plan.sends.iter().any(|send| send.replaces && send.blob.digest == zstd("a").digest));
+    }
+
+    #[test]
+    fn the_platforms_that_a_node_runs_come_in_containerds_order() {
+        let runs = |text: &str| {
+            let node: Platform = text.parse().unwrap();
+            runs_on(&node).iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(runs("linux/amd64"), ["linux/amd64", "linux/386"]);
+        assert_eq!(runs("linux/amd64/v3"), ["linux/amd64/v3", "linux/amd64/v2", "linux/amd64", "linux/386"]);
+        assert_eq!(runs("linux/arm/v6"), ["linux/arm/v6", "linux/arm/v5"]);
+        assert_eq!(
+            runs("linux/arm64"),
+            ["linux/arm64", "linux/arm/v8", "linux/arm/v7", "linux/arm/v6", "linux/arm/v5"]
+        );
+        assert_eq!(runs("linux/s390x"), ["linux/s390x"]);
+    }
+}
