@@ -143,7 +143,9 @@ fn unpin_replaced(client: &Client, image: Digest) -> Result<()> {
     let of_image = |record: &&containerd::ImageRecord| {
         record.name == id || record.labels.get(label::IMAGE).is_some_and(|of| *of == id)
     };
-    let tagged = |name: &str| name.parse::<Reference>().is_ok_and(|reference| reference.tag().is_some());
+    // CRI's own record of an image, `sha256:` and its id, would pass for a tag.
+    let tagged =
+        |name: &str| name != id && name.parse::<Reference>().is_ok_and(|reference| reference.tag().is_some());
     if records.iter().filter(of_image).any(|record| tagged(&record.name)) {
         return Ok(());
     }
