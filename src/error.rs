@@ -153,6 +153,12 @@ pub enum Error {
         /// How many findings mean damage.
         errors: usize,
     },
+    /// What containerd holds is damaged.
+    #[error("node: {errors} damaged blobs")]
+    Damaged {
+        /// How many blobs are damaged or gone.
+        errors: usize,
+    },
     /// The person or the system asked to stop.
     #[error("interrupted")]
     Interrupted,

@@ -22,6 +22,16 @@ pub enum Phase {
     Unpacking,
 }
 
+/// How the items of [`Phase::Unpacking`] begin: the same layer is sent and unpacked.
+pub const UNPACK_ITEM: &str = "unpack ";
+
+impl Phase {
+    /// Whether `item` is worked on in this stage: sending and unpacking go on at the same time.
+    pub fn takes(self, item: &str) -> bool {
+        (self == Self::Unpacking) == item.starts_with(UNPACK_ITEM)
+    }
+}
+
 /// One thing that happened.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {

@@ -30,7 +30,7 @@ fn findings(medium: &Path, more: &[&str]) -> (i32, Vec<(String, String)>) {
     let output = pannier(arguments).output().unwrap();
     let stdout = String::from_utf8(output.stdout).unwrap();
     let report = stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let report = report.filter(|line| line["findings"].is_array()).next().unwrap_or_default();
+    let report = { report }.find(|line| line["findings"].is_array()).unwrap_or_default();
     let string = |value: &Value| value.as_str().unwrap().to_owned();
     let found = report["findings"].as_array().into_iter().flatten();
     let found = found.map(|finding| (string(&finding["id"]), string(&finding["subject"]))).collect();

@@ -21,7 +21,10 @@ const UNREACHABLE: u8 = 6;
 fn status(error: &Error) -> u8 {
     match error {
         Error::Usage(_) => USAGE,
-        Error::DigestMismatch { .. } | Error::SizeMismatch { .. } | Error::Findings { .. } => VERIFICATION,
+        Error::DigestMismatch { .. }
+        | Error::SizeMismatch { .. }
+        | Error::Findings { .. }
+        | Error::Damaged { .. } => VERIFICATION,
         Error::Io { side: Side::Medium | Side::Node, .. }
         | Error::NoSpace { .. }
         | Error::FileTooLarge { .. } => STORAGE,
@@ -43,6 +46,10 @@ fn hint(error: &Error) -> Option<String> {
         }
         Error::DigestMismatch { side: Side::Medium, .. } | Error::SizeMismatch { side: Side::Medium, .. } => {
             "`pannier verify` lists everything that is damaged; delete the damaged file and export again to carry it anew"
+        }
+        Error::Damaged { .. } => "`pannier import MEDIUM --repair` replaces what is on the medium as well",
+        Error::NoSpace { side: Side::Node, .. } => {
+            "free some space there, or import fewer images; --no-unpack needs less until a container starts"
         }
         Error::NoSpace { side: Side::Medium, .. } => {
             "use a larger medium, or export fewer images or platforms"
@@ -68,7 +75,10 @@ fn hint(error: &Error) -> Option<String> {
             }
         },
         Error::Unreachable { side: Side::Node, .. } => {
-            "is containerd running? --address names another socket"
+            "is containerd running, and may this user use it? --address names another socket; run again, the same command goes on"
+        }
+        Error::Io { side: Side::Node, source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+            "the node's disk is full: free some space and run the same command again; it goes on"
         }
         Error::Unreachable { side: Side::Source, .. } => {
             "run the same command again when it can be reached: it goes on"

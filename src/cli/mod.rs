@@ -3,7 +3,10 @@
 mod completions;
 mod exit;
 mod export;
+mod images;
+mod import;
 mod list;
+mod node;
 mod output;
 mod progress;
 mod signals;
@@ -48,9 +51,11 @@ struct Globals {
 #[derive(Debug, Subcommand)]
 enum Command {
     Export(Box<export::Args>),
+    Import(Box<import::Args>),
     Verify(verify::Args),
     #[command(visible_alias = "ls")]
     List(list::Args),
+    Images(images::Args),
     Completions(completions::Args),
     #[command(hide = true)]
     Man(completions::ManArgs),
@@ -72,8 +77,10 @@ pub fn main() -> ExitCode {
 fn run(command: &Command, output: &Output) -> Result<()> {
     match command {
         Command::Export(args) => export::run(args, output),
+        Command::Import(args) => import::run(args, output),
         Command::Verify(args) => verify::run(args, output),
         Command::List(args) => list::run(args, output),
+        Command::Images(args) => images::run(args, output),
         Command::Completions(args) => completions::run(args, Cli::command(), output),
         Command::Man(args) => completions::man(args, Cli::command()),
     }

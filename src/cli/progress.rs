@@ -86,9 +86,9 @@ impl Stages {
         Some(self.0.remove(at))
     }
 
-    /// Adds bytes to the stage that an item belongs to, the newest; returns it when it is time to tell.
-    fn advance(&mut self, bytes: u64, every: Duration) -> Option<&Stage> {
-        let stage = self.0.last_mut()?;
+    /// Adds bytes to the newest stage that takes the item; returns it when it is time to tell.
+    fn advance(&mut self, item: &str, bytes: u64, every: Duration) -> Option<&Stage> {
+        let stage = self.0.iter_mut().rev().find(|stage| stage.phase.takes(item))?;
         stage.done += bytes;
         stage.due(every).then_some(stage)
     }
@@ -112,7 +112,7 @@ impl Reporter for Plain {
                     }
                 }
             }
-            Event::Advanced { bytes, .. } => match stages.advance(bytes, LINE_EVERY) {
+            Event::Advanced { item, bytes } => match stages.advance(item, bytes, LINE_EVERY) {
                 Some(stage) => {
                     let left = stage.left().map(|left| format!(", {} left", text::duration(left)));
                     format!(
@@ -154,7 +154,7 @@ impl Reporter for Lines {
                 json!({ "event": "phase", "version": VERSION, "phase": name(phase), "bytes": bytes, "items": items })
             }
             Event::Started { item, bytes } => json!({ "event": "started", "item": item, "bytes": bytes }),
-            Event::Advanced { bytes, .. } => match stages.advance(bytes, JSON_EVERY) {
+            Event::Advanced { item, bytes } => match stages.advance(item, bytes, JSON_EVERY) {
                 Some(stage) => json!({
                     "event": "progress",
                     "phase": name(stage.phase),
@@ -230,7 +230,7 @@ impl Reporter for Bars {
                 if let Some(bar) = state.items.get(item) {
                     bar.inc(bytes);
                 }
-                if let Some((_, bar)) = state.stages.last() {
+                if let Some((_, bar)) = state.stages.iter().rev().find(|(phase, _)| phase.takes(item)) {
                     bar.inc(bytes);
                 }
             }

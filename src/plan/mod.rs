@@ -2,6 +2,7 @@
 
 mod carried;
 mod export;
+pub mod import;
 mod next;
 
 pub use carried::{carried_index, carried_manifest};

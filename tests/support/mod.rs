@@ -2,9 +2,11 @@
 #![allow(dead_code, unused_imports, clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
 pub(crate) mod carry;
+pub(crate) mod cluster;
 pub(crate) mod docker;
 pub(crate) mod image;
 pub(crate) mod layout;
+pub(crate) mod node;
 pub(crate) mod tarball;
 
 /// Whether this runs as root. Where not, it is said loudly that `what` was skipped; under `CI=true`

@@ -15,13 +15,13 @@ use pannier::containerd::Client;
 use rustix::process::{Pid, Signal};
 
 /// The containerd series that everything is tried on.
-pub const VERSIONS: [&str; 3] = ["1.6", "1.7", "2.1"];
+pub(crate) const VERSIONS: [&str; 3] = ["1.6", "1.7", "2.1"];
 
 /// The image that every pod's sandbox runs; a node is of no use without it.
-pub const PAUSE: &str = "registry.k8s.io/pause:3.10";
+pub(crate) const PAUSE: &str = "registry.k8s.io/pause:3.10";
 
 /// The programs and containerds that tests use.
-pub fn tools() -> PathBuf {
+pub(crate) fn tools() -> PathBuf {
     match std::env::var_os("PANNIER_TOOLS") {
         Some(path) => path.into(),
         None => Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools"),
@@ -29,7 +29,7 @@ pub fn tools() -> PathBuf {
 }
 
 /// Why nodes of this version cannot be started here.
-pub fn missing(version: &str) -> Option<String> {
+pub(crate) fn missing(version: &str) -> Option<String> {
     let binary = tools().join(format!("containerd-{version}/usr/bin/containerd"));
     if !rustix::process::geteuid().is_root() {
         Some("not root".into())
@@ -41,7 +41,7 @@ pub fn missing(version: &str) -> Option<String> {
 }
 
 /// A running containerd and its directory.
-pub struct Node {
+pub(crate) struct Node {
     version: String,
     dir: PathBuf,
     child: Option<Child>,
@@ -51,7 +51,7 @@ pub struct Node {
 
 impl Node {
     /// Starts a containerd of this version on an empty root; it goes away with the value.
-    pub fn start(version: &str) -> Self {
+    pub(crate) fn start(version: &str) -> Self {
         let temporary = tempfile::Builder::new().prefix("pannier-node-").tempdir().unwrap();
         let dir = temporary.path().to_owned();
         let mut node = Self { version: version.into(), dir, child: None, _temporary: Some(temporary) };
@@ -59,8 +59,32 @@ impl Node {
         node
     }
 
+    /// Starts one with something unusual about it: `snapshotter=NAME` for CRI, `cri=off`, or
+    /// `size=SIZE` to keep its root on a filesystem of that size.
+    #[allow(dead_code)]
+    pub(crate) fn start_with(version: &str, settings: &[&str]) -> Self {
+        let temporary = tempfile::Builder::new().prefix("pannier-node-").tempdir().unwrap();
+        let dir = temporary.path().to_owned();
+        for setting in settings {
+            let (key, value) = setting.split_once('=').expect("KEY=VALUE");
+            fs::write(dir.join(key), value).unwrap();
+            if key == "size" {
+                fs::create_dir(dir.join("root")).unwrap();
+                let size = format!("size={value}");
+                let mount = Command::new("mount")
+                    .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
+                    .arg(dir.join("root"))
+                    .status();
+                assert!(mount.unwrap().success(), "a small filesystem is mounted");
+            }
+        }
+        let mut node = Self { version: version.into(), dir, child: None, _temporary: Some(temporary) };
+        node.launch();
+        node
+    }
+
     /// Starts one in a directory of the caller's. `root` may be there from before.
-    pub fn start_in(version: &str, dir: &Path) -> Self {
+    pub(crate) fn start_in(version: &str, dir: &Path) -> Self {
         fs::create_dir_all(dir).unwrap();
         let dir = fs::canonicalize(dir).unwrap();
         let mut node = Self { version: version.into(), dir, child: None, _temporary: None };
@@ -69,14 +93,14 @@ impl Node {
     }
 
     /// The one that another process started in `dir`.
-    pub fn attach(dir: &Path) -> Self {
+    pub(crate) fn attach(dir: &Path) -> Self {
         let dir = fs::canonicalize(dir).unwrap();
         let version = fs::read_to_string(dir.join("version")).unwrap();
         Self { version, dir, child: None, _temporary: None }
     }
 
     /// Starts containerd again, on what it left.
-    pub fn launch(&mut self) {
+    pub(crate) fn launch(&mut self) {
         assert!(self.child.is_none());
         let bin = tools().join(format!("containerd-{}/usr/bin", self.version));
         for folder in ["cni", "logs"] {
@@ -107,7 +131,9 @@ impl Node {
     fn wait_until_ready(&mut self) {
         for _ in 0..600 {
             if let Ok(client) = Client::connect(&self.socket(), "k8s.io", Side::Node)
-                && let Ok(Some(_)) = client.cri_runtime()
+                && let Ok(runtime) = client.cri_runtime()
+                && runtime.is_some() == self.serves_cri()
+                && client.version().is_ok()
             {
                 return;
             }
@@ -123,40 +149,40 @@ impl Node {
 
     /// The series of its containerd.
     #[allow(dead_code)]
-    pub fn version(&self) -> &str {
+    pub(crate) fn version(&self) -> &str {
         &self.version
     }
 
     /// Its directory.
-    pub fn dir(&self) -> &Path {
+    pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
 
     /// The socket.
-    pub fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.dir.join("c.sock")
     }
 
     /// The file of a blob in containerd's content store.
     #[allow(dead_code)]
-    pub fn blob_file(&self, hex: &str) -> PathBuf {
+    pub(crate) fn blob_file(&self, hex: &str) -> PathBuf {
         self.dir.join("root/io.containerd.content.v1.content/blobs/sha256").join(hex)
     }
 
     /// What containerd wrote to its log, the last part of it.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         let log = fs::read(self.dir.join("log")).unwrap_or_default();
         String::from_utf8_lossy(&log[log.len().saturating_sub(8000)..]).into_owned()
     }
 
     /// A client in the namespace of Kubernetes.
-    pub fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         Client::connect(&self.socket(), "k8s.io", Side::Node).unwrap()
     }
 
     /// containerd's own client, of the same version.
     #[allow(dead_code)]
-    pub fn ctr(&self, arguments: &[&str]) -> String {
+    pub(crate) fn ctr(&self, arguments: &[&str]) -> String {
         let program = tools().join(format!("containerd-{}/usr/bin/ctr", self.version));
         let output = Command::new(program)
             .arg("--address")
@@ -189,28 +215,30 @@ impl Node {
 
     /// Ends containerd as an init system does; pods go on.
     #[allow(dead_code)]
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.end(Signal::TERM);
     }
 
     /// Ends containerd with no chance to tidy up.
     #[allow(dead_code)]
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.end(Signal::KILL);
     }
 
     /// Stops and starts.
     #[allow(dead_code)]
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.stop();
         self.launch();
     }
 
     /// Ends pods, containerd, and shims that are left.
-    pub fn shut_down(&mut self) {
+    pub(crate) fn shut_down(&mut self) {
         let alive = self.pid().is_some_and(|pid| rustix::process::test_kill_process(pid).is_ok());
         if alive {
-            self.remove_pods();
+            if self.serves_cri() {
+                self.remove_pods();
+            }
             self.end(Signal::TERM);
         }
         // A shim outlives a containerd that was killed; its command line names our socket.
@@ -225,6 +253,10 @@ impl Node {
         }
     }
 
+    fn serves_cri(&self) -> bool {
+        !self.dir.join("cri").exists()
+    }
+
     fn config(&self) -> String {
         let dir = self.dir.display();
         let runtime = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/setup/oci-runtime.sh");
@@ -237,8 +269,9 @@ impl Node {
         let snapshotter = fs::read_to_string(self.dir.join("snapshotter")).unwrap_or("overlayfs".into());
         if self.version.starts_with('1') {
             let cri = "plugins.'io.containerd.grpc.v1.cri'";
+            let off = if self.serves_cri() { "" } else { "'io.containerd.grpc.v1.cri'" };
             format!(
-                "version = 2\n{common}[{cri}]\n  sandbox_image = '{PAUSE}'\n  disable_apparmor = true\n  \
+                "version = 2\ndisabled_plugins = [{off}]\n{common}[{cri}]\n  sandbox_image = '{PAUSE}'\n  disable_apparmor = true\n  \
                  restrict_oom_score_adj = true\n[{cri}.cni]\n  conf_dir = '{dir}/cni'\n  bin_dir = '{dir}/cni'\n\
                  [{cri}.containerd]\n  snapshotter = '{snapshotter}'\n\
                  [{cri}.containerd.runtimes.runc]\n  runtime_type = 'io.containerd.runc.v2'\n\
@@ -247,9 +280,15 @@ impl Node {
         } else {
             let (images, cri) =
                 ("plugins.'io.containerd.cri.v1.images'", "plugins.'io.containerd.cri.v1.runtime'");
+            let off = match self.serves_cri() {
+                true => "",
+                false => {
+                    ", 'io.containerd.grpc.v1.cri', 'io.containerd.cri.v1.images', 'io.containerd.cri.v1.runtime'"
+                }
+            };
             // NRI would bind one socket for all instances of the machine.
             format!(
-                "version = 3\ndisabled_plugins = ['io.containerd.nri.v1.nri']\n{common}[{images}]\n  \
+                "version = 3\ndisabled_plugins = ['io.containerd.nri.v1.nri'{off}]\n{common}[{images}]\n  \
                  snapshotter = '{snapshotter}'\n[{images}.pinned_images]\n  sandbox = '{PAUSE}'\n\
                  [{cri}]\n  disable_apparmor = true\n  restrict_oom_score_adj = true\n\
                  [{cri}.cni]\n  conf_dir = '{dir}/cni'\n  bin_dirs = ['{dir}/cni']\n\
@@ -269,6 +308,9 @@ impl Drop for Node {
     fn drop(&mut self) {
         if self._temporary.is_some() {
             self.shut_down();
+            if self.dir.join("size").exists() {
+                let _ = Command::new("umount").arg("-l").arg(self.dir.join("root")).status();
+            }
         }
     }
 }
@@ -287,12 +329,12 @@ mod pods {
     /// How a container ended.
     #[derive(Debug)]
     #[allow(dead_code)]
-    pub struct Ran {
+    pub(crate) struct Ran {
         /// What it wrote.
-        pub output: String,
-        pub exit_code: i32,
+        pub(crate) output: String,
+        pub(crate) exit_code: i32,
         /// The image as kubelet would report it.
-        pub image_ref: String,
+        pub(crate) image_ref: String,
     }
 
     async fn connect(socket: &Path) -> RuntimeServiceClient<Channel> {
@@ -317,7 +359,7 @@ mod pods {
         /// Runs a pod with one container of `image` to its end.
         ///
         /// The image is never pulled: it is there, or this fails with what CRI said.
-        pub fn run_pod(&self, image: &str, args: &[&str]) -> Result<Ran, String> {
+        pub(crate) fn run_pod(&self, image: &str, args: &[&str]) -> Result<Ran, String> {
             block_on(self.pod(image, args))
         }
 
@@ -406,4 +448,4 @@ mod pods {
 }
 
 #[allow(unused_imports)]
-pub use pods::Ran;
+pub(crate) use pods::Ran;

@@ -1,0 +1,131 @@
+//! `pannier images`.
+
+use serde_json::json;
+
+use super::node::{NodeArgs, references};
+use super::output::Output;
+use super::{signals, text};
+use crate::error::{Error, Result};
+use crate::images::{NodeImage, list, record_names};
+use crate::node::{Node, check_images, unpin};
+use crate::progress::Run;
+
+/// List the images of this node as kubelet sees them
+///
+/// FROM tells the medium that an image was imported from, and the export on it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  pannier images
+  pannier images --check
+  pannier images --unpin nginx:1.22")]
+pub(super) struct Args {
+    /// Images to check or unpin [default: all; with --unpin, all that pannier imported]
+    #[arg(value_name = "IMAGE")]
+    images: Vec<String>,
+    #[command(flatten)]
+    node: NodeArgs,
+    /// Read and hash everything that containerd holds of the images
+    #[arg(long, conflicts_with = "unpin")]
+    check: bool,
+    /// Let kubelet collect the images
+    #[arg(long)]
+    unpin: bool,
+    /// Print digests as well
+    #[arg(long)]
+    digests: bool,
+}
+
+pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
+    let node = args.node.survey(None, output)?;
+    let names = record_names(&node, &references(&args.images)?)?;
+    if args.check {
+        return check(&node, &names, output);
+    }
+    if args.unpin {
+        let unpinned = unpin(&node.client, &names)?;
+        if output.json() {
+            return output.document(&json!({ "unpinned": unpinned }));
+        }
+        output.say(format_args!("{} unpinned.", text::count(unpinned.len(), "name")));
+        return Ok(());
+    }
+    let mut images = list(&node)?;
+    if !names.is_empty() {
+        images.retain(|image| image.tags.iter().chain(&image.digests).any(|name| names.contains(name)));
+    }
+    if output.json() {
+        return output.document(&json!({ "images": images }));
+    }
+    output.data(&table(&images, args.digests || output.verbose()))
+}
+
+fn table(images: &[NodeImage], digests: bool) -> String {
+    let names = images.iter().map(|image| name(image).chars().count());
+    let width = names.max().unwrap_or(0).max(5);
+    let mut table =
+        format!("{:width$}  {:12}  {:>8}  {:6}  {:8}  FROM\n", "IMAGE", "ID", "SIZE", "PINNED", "UNPACKED");
+    let yes = |is| if is { "yes" } else { "no" };
+    for image in images {
+        let from = image.from.as_ref().map_or("-".to_owned(), |from| {
+            let medium: String = from.medium.chars().take(8).collect();
+            format!("{medium} #{}", from.sequence)
+        });
+        table.push_str(&format!(
+            "{:width$}  {:12}  {:>8}  {:6}  {:8}  {from}\n",
+            name(image),
+            image.id.short(),
+            text::size(image.size),
+            yes(image.pinned),
+            yes(image.unpacked),
+        ));
+        for other in image.tags.iter().skip(1) {
+            table.push_str(&format!("{other:width$}  the same image\n"));
+        }
+        if digests {
+            for digest in &image.digests {
+                table.push_str(&format!("    {digest}\n"));
+            }
+        }
+    }
+    table
+}
+
+fn name(image: &NodeImage) -> &str {
+    image.tags.first().or(image.digests.first()).map_or("<none>", String::as_str)
+}
+
+fn check(node: &Node, names: &[String], output: &Output) -> Result<()> {
+    let stop = signals::stop()?;
+    let reporter = output.reporter();
+    let run = Run { reporter: &*reporter, stop: &stop };
+    let (blobs, bytes, findings) = check_images(&node.client, names, run)?;
+    if output.json() {
+        let findings = findings.iter().map(|finding| {
+            json!({
+                "blob": finding.blob.digest,
+                "fault": finding.fault.to_string(),
+                "images": finding.images,
+            })
+        });
+        let findings: Vec<_> = findings.collect();
+        output
+            .document(&json!({ "event": "summary", "blobs": blobs, "bytes": bytes, "findings": findings }))?;
+    } else {
+        let mut lines = String::new();
+        for finding in &findings {
+            lines.push_str(&format!(
+                "blob {} {}; needed by {}\n",
+                finding.blob.digest,
+                finding.fault,
+                finding.images.join(" ")
+            ));
+        }
+        output.data(&lines)?;
+        output.say(format_args!("{} read and hashed, {}.", text::count(blobs, "blob"), text::size(bytes)));
+    }
+    match findings.len() {
+        0 => Ok(()),
+        errors => Err(Error::Damaged { errors }),
+    }
+}

@@ -1,0 +1,238 @@
+//! `pannier import`.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use super::node::{NodeArgs, references};
+use super::output::Output;
+use super::{signals, text};
+use crate::error::{Error, Result};
+use crate::import::{Options, Prepared, Summary, carry_out, prepare};
+use crate::medium::Medium;
+use crate::node::Node;
+use crate::plan::import::{ImagePlan, LayerVerdict, Lists, NameVerdict};
+use crate::progress::Run;
+
+/// Put images from a medium into containerd, where kubelet finds them
+///
+/// Only what the node lacks is sent: a layer that it has in any encoding is not sent again. When it
+/// is cut off, the same command goes on. An image gets its names last, when all of it is there.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  pannier import /media/stick
+  pannier import /media/stick nginx:1.22 --dry-run
+  pannier import /media/stick --repair")]
+pub(super) struct Args {
+    /// The medium's directory
+    medium: PathBuf,
+    /// Images to import [default: all on the medium]
+    #[arg(value_name = "IMAGE")]
+    images: Vec<String>,
+    #[command(flatten)]
+    node: NodeArgs,
+    /// The platform to import [default: the node's]
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<String>,
+    /// Only send; containerd unpacks when the first container starts
+    #[arg(long)]
+    no_unpack: bool,
+    /// Let kubelet collect the images when its disk fills up
+    #[arg(long)]
+    no_pin: bool,
+    /// Hash what the node holds of the images, and replace what is damaged
+    #[arg(long)]
+    repair: bool,
+    /// Import the other images when one fails
+    #[arg(long)]
+    keep_going: bool,
+    /// Say what would be done, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
+    let options = Options {
+        images: references(&args.images)?,
+        unpack: !args.no_unpack,
+        pin: !args.no_pin,
+        repair: args.repair,
+        keep_going: args.keep_going,
+    };
+    let stop = signals::stop()?;
+    let reporter = output.reporter();
+    let run = Run { reporter: &*reporter, stop: &stop };
+    let medium = Medium::open(&args.medium)?;
+    for rejected in medium.rejected() {
+        output.complain(format_args!("warning: {}: {}; it is ignored", rejected.name, rejected.reason));
+    }
+    let node = args.node.survey(args.platform.as_deref(), output)?;
+    let prepared = prepare(&medium, &node, &options, run)?;
+    if args.dry_run {
+        return describe(&prepared, &node, output);
+    }
+    announce(&prepared, &node, output);
+    let summary = carry_out(&medium, &node, prepared, &options, run)?;
+    conclude(&summary, output)?;
+    if summary.failed.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Partial { total: summary.images + summary.failed.len(), failed: summary.failed })
+    }
+}
+
+/// Says before the first byte what will be done.
+fn announce(prepared: &Prepared, node: &Node, output: &Output) {
+    let plan = &prepared.plan;
+    if plan.is_done() {
+        return;
+    }
+    let layers = plan.sends.iter().filter(|send| send.layer).count();
+    output.say(format_args!(
+        "{}: {} to send in {}, {} to unpack ({}).",
+        text::count(plan.images.len(), "image"),
+        text::size(plan.send_bytes()),
+        text::count(layers, "layer"),
+        text::count(plan.unpacks.len(), "layer"),
+        text::size(plan.unpack_bytes()),
+    ));
+    for space in &prepared.space {
+        output.say(format_args!(
+            "{} will be taken up on {}, {} are free.",
+            text::size(space.need.total()),
+            space.path.display(),
+            text::size(space.free),
+        ));
+        if node.cri && space.kubelet_collects() {
+            output.complain(format_args!(
+                "warning: {} will be more than 85 % full, where kubelet begins to remove images that are not pinned or in use",
+                space.path.display(),
+            ));
+        }
+    }
+    if prepared.space.is_empty() {
+        output.say("How much is free there cannot be seen from here.");
+    }
+}
+
+/// Prints the plan of a dry run.
+fn describe(prepared: &Prepared, node: &Node, output: &Output) -> Result<()> {
+    let plan = &prepared.plan;
+    if output.json() {
+        let space = prepared
+            .space
+            .iter()
+            .map(|space| json!({ "path": space.path, "needed": space.need.total(), "free": space.free }));
+        return output.document(&json!({
+            "platform": node.platform.to_string(),
+            "snapshotters": node.snapshotters,
+            "images": plan.images.iter().map(image).collect::<Vec<_>>(),
+            "bytesToSend": plan.send_bytes(),
+            "layersToSend": plan.sends.iter().filter(|send| send.layer).count(),
+            "layersToUnpack": plan.unpacks.len(),
+            "bytesToUnpack": plan.unpack_bytes(),
+            "space": space.collect::<Vec<_>>(),
+        }));
+    }
+    let mut lines = String::new();
+    for image in &plan.images {
+        for (name, verdict) in &image.names {
+            lines.push_str(&format!("{:9}  {name}\n", name_verdict(verdict)));
+        }
+        lines.push_str(&format!("{:9}  manifest {}\n", lists(&image.lists), image.target.digest));
+        for (layer, verdict) in &image.layers {
+            lines.push_str(&format!(
+                "{:9}  layer {} {}\n",
+                layer_verdict(*verdict),
+                layer.digest,
+                text::size(layer.size)
+            ));
+        }
+    }
+    output.data(&lines)?;
+    announce(prepared, node, output);
+    output.say("Nothing was changed.");
+    Ok(())
+}
+
+fn image(image: &ImagePlan) -> Value {
+    let names =
+        image.names.iter().map(|(name, verdict)| json!({ "name": name, "verdict": name_verdict(verdict) }));
+    let layers = image.layers.iter().zip(&image.wanted.layers).map(|((layer, verdict), wanted)| {
+        json!({
+            "diffId": wanted.diff_id,
+            "blob": layer.digest,
+            "size": layer.size,
+            "verdict": layer_verdict(*verdict),
+        })
+    });
+    json!({
+        "id": image.wanted.config.digest,
+        "platform": image.wanted.platform.to_string(),
+        "original": image.wanted.original.digest,
+        "target": image.target.digest,
+        "lists": lists(&image.lists),
+        "names": names.collect::<Vec<_>>(),
+        "layers": layers.collect::<Vec<_>>(),
+    })
+}
+
+fn name_verdict(verdict: &NameVerdict) -> &'static str {
+    match verdict {
+        NameVerdict::Present => "present",
+        NameVerdict::Pin => "pin",
+        NameVerdict::Add => "add",
+        NameVerdict::Move { .. } => "move",
+    }
+}
+
+fn layer_verdict(verdict: LayerVerdict) -> &'static str {
+    match verdict {
+        LayerVerdict::Present => "present",
+        LayerVerdict::HeldOtherwise => "held",
+        LayerVerdict::Discarded => "unpacked",
+        LayerVerdict::Send => "send",
+        LayerVerdict::Replace => "replace",
+    }
+}
+
+fn lists(lists: &Lists) -> &'static str {
+    match lists {
+        Lists::Kept => "kept",
+        Lists::Original => "original",
+        Lists::Carried => "carried",
+        Lists::Mixed(_) => "mixed",
+    }
+}
+
+/// Says what was done.
+fn conclude(summary: &Summary, output: &Output) -> Result<()> {
+    if output.json() {
+        return output.document(&json!({
+            "event": "summary",
+            "images": summary.images,
+            "layersSent": summary.layers,
+            "bytesSent": summary.sent,
+            "bytesReused": summary.reused,
+            "layersUnpacked": summary.unpacked,
+            "names": summary.named,
+        }));
+    }
+    let images = text::count(summary.images, "image");
+    if summary.sent == 0 && summary.named == 0 && summary.unpacked == 0 {
+        if summary.failed.is_empty() {
+            output.say(format_args!("The node has all of it already: {images}."));
+        }
+        return Ok(());
+    }
+    output.say(format_args!(
+        "{images}: {} sent, {}; {} on the node already. {} unpacked, {} made.",
+        text::count(summary.layers, "layer"),
+        text::size(summary.sent),
+        text::size(summary.reused),
+        text::count(summary.unpacked, "layer"),
+        text::count(summary.named, "name"),
+    ));
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! The flags with which the commands that work on a node find it.
+
+use std::path::PathBuf;
+
+use super::output::Output;
+use crate::error::{Error, Result};
+use crate::image::{Platform, Reference};
+use crate::node::{Node, Wishes};
+
+/// Which containerd.
+#[derive(Debug, clap::Args)]
+pub(super) struct NodeArgs {
+    /// containerd's socket [default: kubelet's, or where distributions put it]
+    #[arg(long, short = 'a', env = "CONTAINERD_ADDRESS", value_name = "SOCKET")]
+    address: Option<PathBuf>,
+    /// containerd's namespace; kubelet uses k8s.io
+    #[arg(long, short = 'n', env = "CONTAINERD_NAMESPACE", default_value = "k8s.io")]
+    namespace: String,
+    /// The snapshotter to unpack with [default: the one that CRI uses]
+    #[arg(long, value_name = "NAME")]
+    snapshotter: Option<String>,
+    /// Do not ask CRI: this containerd is no kubelet's, or its CRI plugin is off
+    #[arg(long)]
+    no_cri: bool,
+}
+
+impl NodeArgs {
+    /// Finds the node and asks what it is.
+    pub(super) fn survey(&self, platform: Option<&str>, output: &Output) -> Result<Node> {
+        let platform: Option<Platform> = platform
+            .map(|text| text.parse().map_err(|error| Error::Usage(format!("{error}"))))
+            .transpose()?;
+        let node = Node::survey(&Wishes {
+            address: self.address.clone(),
+            namespace: self.namespace.clone(),
+            snapshotter: self.snapshotter.clone(),
+            platform,
+            no_cri: self.no_cri,
+        })?;
+        if output.verbose() {
+            output.say(format_args!(
+                "containerd {} at {}, namespace {}, {}, snapshotter {}{}",
+                node.version.text,
+                node.client.address().display(),
+                node.client.namespace(),
+                node.platform,
+                node.snapshotters.join(", "),
+                if node.cri { "" } else { ", CRI not asked" },
+            ));
+        }
+        Ok(node)
+    }
+}
+
+/// Parses names of images.
+pub(super) fn references(names: &[String]) -> Result<Vec<Reference>> {
+    names.iter().map(|name| name.parse().map_err(|error| Error::Usage(format!("{error}")))).collect()
+}

@@ -1,0 +1,170 @@
+//! Which images of the medium, on which platform, and the proof that they are what they claim.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::error::{Error, Result, Side};
+use crate::image::{
+    Descriptor, Digest, Document, ImageConfig, MAX_CONFIG, MAX_INDEX_DEPTH, MAX_MANIFEST, Manifest, Platform,
+    Reference,
+};
+use crate::medium::{Image, ImagePlatform, Medium, Record};
+use crate::plan::import::{Wanted, WantedLayer, runs_on};
+
+/// The images with these names, or all; each must be known. A digest must be the original's or the carried one.
+pub(super) fn select<'a>(record: &'a Record, names: &[Reference]) -> Result<Vec<&'a Image>> {
+    if names.is_empty() {
+        return Ok(record.images.iter().collect());
+    }
+    let mut chosen: Vec<&Image> = Vec::new();
+    for name in names {
+        let is_it = |image: &&Image| match name.digest() {
+            None => image.names.contains(name),
+            Some(digest) => {
+                let platforms = image.platforms.iter().flat_map(|p| [p.original.digest, p.carried.digest]);
+                let mut digests = platforms.chain([image.original.digest, image.carried.digest]);
+                let same = |own: &Reference| own.repository() == name.repository();
+                image.names.iter().any(same) && digests.any(|known| known == digest)
+            }
+        };
+        match record.images.iter().find(is_it) {
+            Some(image) if chosen.iter().any(|known| std::ptr::eq(*known, image)) => {}
+            Some(image) => chosen.push(image),
+            None => return Err(Error::not_found(Side::Medium, format!("image {name}"))),
+        }
+    }
+    Ok(chosen)
+}
+
+/// An error that lists what the medium has, unless every image is there for the node's platform.
+pub(super) fn require_platform(images: &[&Image], node: &Platform) -> Result<()> {
+    let missing: Vec<&&Image> = images.iter().filter(|image| best(image, node).is_none()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let has = |image: &&&Image| {
+        let platforms: BTreeSet<String> = image.platforms.iter().map(|p| p.platform.to_string()).collect();
+        format!("{} for {}", label(image), platforms.into_iter().collect::<Vec<_>>().join(", "))
+    };
+    Err(Error::Invalid {
+        side: Side::Medium,
+        what: format!("{} of {} images are not for {node}", missing.len(), images.len()),
+        reason: format!("the medium has {}", missing.iter().map(has).collect::<Vec<_>>().join("; ")),
+    })
+}
+
+/// The platform of `image` that suits the node best.
+fn best<'a>(image: &'a Image, node: &Platform) -> Option<&'a ImagePlatform> {
+    runs_on(node).iter().find_map(|platform| image.platforms.iter().find(|p| p.platform == *platform))
+}
+
+pub(super) fn label(image: &Image) -> String {
+    image.names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+}
+
+/// Reads the documents of `image` for the node's platform and follows the chain that proves it: the
+/// original's bytes name the original manifest, that names the config, that names the layers.
+pub(super) fn read(medium: &Medium, record: &Record, image: &Image, node: &Platform) -> Result<Wanted> {
+    let platform = best(image, node)
+        .ok_or_else(|| Error::not_found(Side::Medium, format!("{} for {node}", label(image))))?;
+    let proof = Proof { medium, image };
+    let (original_manifest, original) = proof.manifest(&platform.original)?;
+    let (_, carried) = proof.manifest(&platform.carried)?;
+    if !proof.reaches(&image.original, &platform.original.digest, 0)? {
+        return Err(proof.broken(&image.original, "does not lead to the manifest of this platform"));
+    }
+    let config = ImageConfig::parse(&medium.read_blob(&platform.config, MAX_CONFIG)?)
+        .map_err(|reason| proof.broken(&platform.config, &reason))?;
+    for (descriptor, manifest) in [(&platform.original, &original), (&platform.carried, &carried)] {
+        if manifest.config.digest != platform.config.digest {
+            return Err(proof.broken(descriptor, "names another config than the commit record"));
+        }
+        if manifest.layers.len() != config.diff_ids().len() {
+            return Err(proof.broken(descriptor, "has another number of layers than its config"));
+        }
+    }
+    if config.diff_ids() != platform.diff_ids {
+        return Err(proof.broken(&platform.config, "lists other layers than the commit record"));
+    }
+    let mut layers = Vec::new();
+    for (diff_id, child) in config.diff_ids().iter().zip(&carried.layers) {
+        let layer = record.layer(diff_id).filter(|layer| {
+            layer.encodings.iter().any(|encoding| encoding.digest == child.descriptor.digest)
+        });
+        let Some(layer) = layer else {
+            let reason =
+                format!("lists {}, which no layer of the record is encoded in", child.descriptor.digest);
+            return Err(proof.broken(&platform.carried, &reason));
+        };
+        let mut others: Vec<Descriptor> = layer.originals.iter().chain(&layer.encodings).cloned().collect();
+        others.retain(|other| other.digest != child.descriptor.digest);
+        layers.push(WantedLayer {
+            diff_id: *diff_id,
+            size: layer.size,
+            carried: child.descriptor.clone(),
+            others,
+        });
+    }
+    Ok(Wanted {
+        names: image.names.clone(),
+        sequence: image.sequence,
+        platform: platform.platform.clone(),
+        original: image.original.clone(),
+        original_manifest: (platform.original.clone(), original_manifest),
+        original_layers: original.layers,
+        carried_manifest: platform.carried.clone(),
+        // The media type as the manifest gives it, which decides how containerd labels it.
+        config: Descriptor { media_type: carried.config.media_type, ..platform.config.clone() },
+        layers,
+    })
+}
+
+struct Proof<'a> {
+    medium: &'a Medium,
+    image: &'a Image,
+}
+
+impl Proof<'_> {
+    fn manifest(&self, descriptor: &Descriptor) -> Result<(Vec<u8>, Manifest)> {
+        let bytes = self.medium.read_blob(descriptor, MAX_MANIFEST)?;
+        match Document::parse(&descriptor.media_type, &bytes) {
+            Ok(Document::Manifest(manifest)) => Ok((bytes, manifest)),
+            Ok(Document::Index(_)) => Err(self.broken(descriptor, "is an index where a manifest should be")),
+            Err(reason) => Err(self.broken(descriptor, &reason)),
+        }
+    }
+
+    /// Whether `from` is the wanted manifest, or an index that leads to it.
+    fn reaches(&self, from: &Descriptor, wanted: &Digest, depth: usize) -> Result<bool> {
+        if from.digest == *wanted {
+            return Ok(true);
+        }
+        // Indexes of which nothing was carried are not on the medium; one that leads there is.
+        if depth > MAX_INDEX_DEPTH || (depth > 0 && self.medium.blob_size(&from.digest)?.is_none()) {
+            return Ok(false);
+        }
+        let bytes = self.medium.read_blob(from, MAX_MANIFEST)?;
+        match Document::parse(&from.media_type, &bytes) {
+            Ok(Document::Index(index)) => {
+                for child in &index.manifests {
+                    if self.reaches(&child.descriptor, wanted, depth + 1)? {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
+            }
+            Ok(Document::Manifest(_)) => Ok(false),
+            Err(reason) => Err(self.broken(from, &reason)),
+        }
+    }
+
+    fn broken(&self, document: &Descriptor, reason: &str) -> Error {
+        let what = format!("{}: {}", label(self.image), document.digest);
+        Error::Invalid { side: Side::Medium, what, reason: reason.to_owned() }
+    }
+}
+
+/// What failed of an image, under its names.
+pub(super) fn failure(image: &Image, error: Error) -> (String, Arc<Error>) {
+    (label(image), Arc::new(error))
+}

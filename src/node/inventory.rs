@@ -1,0 +1,174 @@
+//! What the node holds of what is wanted.
+
+use std::collections::{HashMap, HashSet};
+
+use super::Node;
+use super::repair::is_whole;
+use crate::containerd::{BlobInfo, label};
+use crate::content;
+use crate::error::{Error, Result, Side};
+use crate::image::{Compression, Descriptor, Digest, Document, MAX_MANIFEST, MediaKind, Platform, kind};
+use crate::plan::import::{Held, HeldManifest, HeldName, Wanted, runs_on};
+use crate::progress::Run;
+
+/// How closely blobs are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// Documents are hashed; of layers, only that the file is there in full length.
+    Present,
+    /// Everything is read and hashed.
+    Hashed,
+}
+
+/// Asks the node what it holds of the wanted images.
+pub fn inventory(node: &Node, wanted: &[Wanted], depth: Depth, run: Run<'_>) -> Result<Held> {
+    let listed: HashMap<Digest, BlobInfo> =
+        node.client.blobs()?.into_iter().map(|info| (info.digest, info)).collect();
+    let mut held = Held::default();
+    let mut by_diff_id: HashMap<&str, Vec<&BlobInfo>> = HashMap::new();
+    for info in listed.values() {
+        if let Some(diff_id) = info.labels.get(label::UNCOMPRESSED) {
+            by_diff_id.entry(diff_id).or_default().push(info);
+        }
+    }
+    let mut look = Look { node, listed: &listed, seen: HashMap::new(), depth, run };
+    for image in wanted {
+        let documents = [&image.config, &image.original, &image.original_manifest.0, &image.carried_manifest];
+        for document in documents {
+            look.at(document, Depth::Hashed, &mut held)?;
+        }
+        for layer in &image.layers {
+            for encoding in [&layer.carried].into_iter().chain(&layer.others) {
+                look.at(encoding, depth, &mut held)?;
+            }
+            // Blobs that the medium does not know of, but containerd unpacked to this very tar.
+            let diff_id = layer.diff_id.to_string();
+            for info in by_diff_id.get(diff_id.as_str()).into_iter().flatten() {
+                let known = [&layer.carried].into_iter().chain(&layer.others);
+                if known.into_iter().any(|blob| blob.digest == info.digest)
+                    || held.encodings.contains_key(&layer.diff_id)
+                {
+                    continue;
+                }
+                let found = look.prove(layer.diff_id, info, &mut held)?;
+                held.encodings.entry(layer.diff_id).or_default().extend(found);
+            }
+        }
+    }
+    let names: HashSet<String> = wanted.iter().flat_map(Wanted::possible_names).collect();
+    for record in node.client.list_images()? {
+        // Of other names, such as those of a manifest made for this node, the target will do.
+        let manifest = match names.contains(&record.name) {
+            true => resolve(node, &listed, &record.target, &mut look, &mut held)?,
+            false => None,
+        };
+        let pinned = record.labels.get(label::PINNED).is_some_and(|value| value == label::PINNED_VALUE);
+        held.names.insert(record.name, HeldName { target: record.target, manifest, pinned });
+    }
+    for snapshotter in &node.snapshotters {
+        let snapshots = node.client.list_snapshots(snapshotter)?.into_iter().filter(|s| s.committed);
+        let chains = snapshots.filter_map(|snapshot| snapshot.name.parse().ok()).collect();
+        held.chains.push((snapshotter.clone(), chains));
+    }
+    Ok(held)
+}
+
+/// Looks at each blob once.
+struct Look<'a> {
+    node: &'a Node,
+    listed: &'a HashMap<Digest, BlobInfo>,
+    seen: HashMap<Digest, bool>,
+    depth: Depth,
+    run: Run<'a>,
+}
+
+impl Look<'_> {
+    /// Notes whether a blob is there, or damaged; true when it is there and good.
+    fn at(&mut self, blob: &Descriptor, depth: Depth, held: &mut Held) -> Result<bool> {
+        self.run.check()?;
+        if let Some(good) = self.seen.get(&blob.digest) {
+            return Ok(*good);
+        }
+        let Some(info) = self.listed.get(&blob.digest) else {
+            self.seen.insert(blob.digest, false);
+            return Ok(false);
+        };
+        let good = info.size == blob.size
+            && match depth {
+                Depth::Present => self.node.client.blob_is_readable(blob)?,
+                Depth::Hashed => is_whole(&self.node.client, blob, self.run)?,
+            };
+        if good {
+            held.blobs.insert(blob.digest, blob.size);
+        } else {
+            held.damaged.insert(blob.digest);
+        }
+        self.seen.insert(blob.digest, good);
+        Ok(good)
+    }
+
+    /// Decodes a blob that is labelled with a diff_id but unknown to the medium: labels can be set
+    /// by anyone.
+    fn prove(&mut self, diff_id: Digest, info: &BlobInfo, held: &mut Held) -> Result<Option<Descriptor>> {
+        let mut blob = Descriptor { media_type: String::new(), digest: info.digest, size: info.size };
+        if !self.at(&blob, self.depth, held)? {
+            return Ok(None);
+        }
+        let Some((compression, found)) = super::repair::decode(&self.node.client, &blob, self.run)? else {
+            return Ok(None);
+        };
+        blob.media_type = Compression::oci_layer_type(compression).into();
+        Ok((found == diff_id).then_some(blob))
+    }
+}
+
+/// The manifest that a record comes down to on the node's platform.
+fn resolve(
+    node: &Node,
+    listed: &HashMap<Digest, BlobInfo>,
+    target: &Descriptor,
+    look: &mut Look<'_>,
+    held: &mut Held,
+) -> Result<Option<HeldManifest>> {
+    if !look.at(target, Depth::Hashed, held)? {
+        return Ok(None);
+    }
+    let bytes = match content::read_all(node.client.read_blob(target, 0)?, target, Side::Node, MAX_MANIFEST) {
+        Ok(bytes) => bytes,
+        Err(Error::Invalid { .. }) => return Ok(None),
+        Err(other) => return Err(other),
+    };
+    match Document::parse(&target.media_type, &bytes) {
+        Ok(Document::Manifest(manifest)) => {
+            let layers = manifest.layers.into_iter().map(|layer| layer.descriptor).collect::<Vec<_>>();
+            for layer in &layers {
+                look.at(layer, look.depth, held)?;
+            }
+            let keeps = |key: &String| key.starts_with("containerd.io/gc.ref.content.l.");
+            let labels = listed.get(&target.digest).map(|info| &info.labels);
+            let discards_layers = labels.is_some_and(|labels| {
+                labels.contains_key("containerd.io/gc.ref.content.config") && !labels.keys().any(keeps)
+            });
+            let manifest = HeldManifest {
+                manifest: target.clone(),
+                config: manifest.config.digest,
+                layers,
+                discards_layers,
+            };
+            Ok(Some(manifest))
+        }
+        Ok(Document::Index(index)) => {
+            for platform in runs_on(&node.platform) {
+                let matches = |of: &Option<Platform>| of.as_ref() == Some(&platform);
+                let child = index.manifests.iter().find(|child| {
+                    matches(&child.platform) && kind(&child.descriptor.media_type) == MediaKind::Manifest
+                });
+                if let Some(child) = child {
+                    return resolve(node, listed, &child.descriptor, look, held);
+                }
+            }
+            Ok(None)
+        }
+        Err(_) => Ok(None),
+    }
+}

@@ -1,0 +1,33 @@
+//! The node: the containerd that images are put into, and what is done to it, piece by piece.
+
+mod inventory;
+mod lease;
+mod name;
+mod repair;
+mod send;
+mod survey;
+mod unpack;
+mod work;
+
+pub use inventory::{Depth, inventory};
+pub use lease::HeldLease;
+pub(crate) use lease::drop_orphans;
+pub use name::{Naming, unpin};
+pub use repair::{Fault, Finding, check_images};
+pub use survey::{Node, Wishes};
+pub use work::{Done, carry_out};
+
+/// Labels of our own: what on a node came from here.
+pub mod label {
+    /// On an image record: the id of the medium.
+    pub const MEDIUM: &str = "io.pannier.medium";
+    /// On an image record: the sequence of the export.
+    pub const SEQUENCE: &str = "io.pannier.sequence";
+    /// On an image record: the image id it stands for.
+    pub const IMAGE: &str = "io.pannier.image";
+    /// On a lease: the process that holds it.
+    pub const OWNER: &str = "io.pannier.owner";
+}
+
+/// The prefix of the names of our ingests and leases, so that no pull of CRI's shares them.
+pub(crate) const PREFIX: &str = "pannier-";

@@ -1,0 +1,171 @@
+//! Getting to know a node: is it a kubelet's, where are its files, what does it unpack with.
+
+use std::path::{Path, PathBuf};
+
+use crate::containerd::{Client, Plugin, Version, find_socket};
+use crate::error::{Error, Result, Side};
+use crate::image::Platform;
+
+/// What a person said about the node.
+#[derive(Clone, Debug, Default)]
+pub struct Wishes {
+    /// The socket, instead of looking for one.
+    pub address: Option<PathBuf>,
+    /// The namespace; kubelet's is `k8s.io`.
+    pub namespace: String,
+    /// The snapshotter, instead of the one that CRI uses.
+    pub snapshotter: Option<String>,
+    /// The platform, instead of the node's own.
+    pub platform: Option<Platform>,
+    /// Do without CRI: this is no kubelet's containerd, or its CRI plugin is off.
+    pub no_cri: bool,
+}
+
+/// A node, known well enough to plan for it.
+#[derive(Debug)]
+pub struct Node {
+    /// The connection.
+    pub client: Client,
+    /// containerd's version.
+    pub version: Version,
+    /// Whether CRI is asked.
+    pub cri: bool,
+    /// What layers are unpacked with, the default first.
+    pub snapshotters: Vec<String>,
+    /// What it runs.
+    pub platform: Platform,
+    /// Where blobs are; `None` where that directory cannot be seen from here.
+    pub content_root: Option<PathBuf>,
+    /// Where layers are unpacked to; `None` where that directory cannot be seen from here.
+    pub snapshot_root: Option<PathBuf>,
+}
+
+impl Node {
+    /// Finds the node and asks what it is.
+    pub fn survey(wishes: &Wishes) -> Result<Self> {
+        let address = find_socket(wishes.address.as_deref(), !wishes.no_cri, Side::Node)?;
+        let client = Client::connect(&address, &wishes.namespace, Side::Node)?;
+        let version = client.version()?;
+        let cri = !wishes.no_cri;
+        if cri && client.cri_runtime()?.is_none() {
+            return Err(Error::Refused {
+                side: Side::Node,
+                action: format!("using the containerd at {}", address.display()),
+                reason: "its CRI plugin is off or does not work, so it is not a kubelet's; say --no-cri if it is the one all the same"
+                    .into(),
+            });
+        }
+        let plugins = client.plugins()?;
+        let snapshotters = match &wishes.snapshotter {
+            Some(name) => vec![name.clone()],
+            None if cri => cri_snapshotters(&client.cri_image_roots()?, &plugins),
+            None => vec!["overlayfs".into()],
+        };
+        for name in &snapshotters {
+            check_snapshotter(name, &plugins)?;
+        }
+        let platform = match &wishes.platform {
+            Some(platform) => platform.clone(),
+            None => node_platform(&plugins),
+        };
+        let visible = |root: Option<PathBuf>| root.filter(|root| root.is_dir());
+        let content_root =
+            plugins.iter().find(|p| p.kind == "io.containerd.content.v1").and_then(Plugin::root);
+        let snapshot_root =
+            snapshotters.first().and_then(|name| snapshotter(name, &plugins)).and_then(Plugin::root);
+        Ok(Self {
+            version,
+            cri,
+            snapshotters,
+            platform,
+            snapshot_root: visible(snapshot_root.or_else(|| content_root.clone())),
+            content_root: visible(content_root),
+            client,
+        })
+    }
+
+    /// Whether another process of this machine may be told by its files; else only over the socket.
+    pub fn is_local(&self) -> bool {
+        self.content_root.is_some()
+    }
+
+    /// The directory of containerd's content store as one to sync.
+    pub(crate) fn sync_root(&self) -> Option<&Path> {
+        self.snapshot_root.as_deref()
+    }
+}
+
+fn snapshotter<'a>(name: &str, plugins: &'a [Plugin]) -> Option<&'a Plugin> {
+    plugins.iter().find(|plugin| plugin.kind == "io.containerd.snapshotter.v1" && plugin.id == name)
+}
+
+fn check_snapshotter(name: &str, plugins: &[Plugin]) -> Result<()> {
+    let usable = |plugin: &&Plugin| plugin.kind == "io.containerd.snapshotter.v1" && plugin.failure.is_none();
+    let reason = match snapshotter(name, plugins) {
+        Some(Plugin { failure: None, .. }) => return Ok(()),
+        Some(Plugin { failure: Some(failure), .. }) => format!("it does not work here: {failure}"),
+        None => {
+            let known: Vec<&str> = plugins.iter().filter(usable).map(|plugin| plugin.id.as_str()).collect();
+            format!("containerd has no such snapshotter; it has {}", known.join(", "))
+        }
+    };
+    Err(Error::Refused { side: Side::Node, action: format!("using snapshotter {name}"), reason })
+}
+
+/// The snapshotters whose root directories CRI reports.
+///
+/// containerd 1.x builds that path from the name, whatever root was configured; so where no root
+/// matches, the last component tells (containerd `imagefs_info.go`).
+fn cri_snapshotters(roots: &[String], plugins: &[Plugin]) -> Vec<String> {
+    let name = |root: &String| {
+        let by_root = plugins
+            .iter()
+            .filter(|plugin| plugin.kind == "io.containerd.snapshotter.v1")
+            .find(|plugin| plugin.exports.get("root") == Some(root));
+        match by_root {
+            Some(plugin) => Some(plugin.id.clone()),
+            None => Path::new(root)
+                .file_name()?
+                .to_str()?
+                .strip_prefix("io.containerd.snapshotter.v1.")
+                .map(str::to_owned),
+        }
+    };
+    let mut names: Vec<String> = Vec::new();
+    for found in roots.iter().filter_map(name) {
+        if !names.contains(&found) {
+            names.push(found);
+        }
+    }
+    if names.is_empty() {
+        names.push("overlayfs".into());
+    }
+    names
+}
+
+/// What containerd's differ works for: the platform of the machine it runs on.
+fn node_platform(plugins: &[Plugin]) -> Platform {
+    let differ = plugins.iter().find(|p| p.kind == "io.containerd.differ.v1" && !p.platforms.is_empty());
+    differ.map_or_else(Platform::host, |plugin| plugin.platforms[0].clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plugin(kind: &str, id: &str, root: Option<&str>) -> Plugin {
+        let exports = root.map(|root| ("root".to_owned(), root.to_owned())).into_iter().collect();
+        Plugin { kind: kind.into(), id: id.into(), exports, platforms: Vec::new(), failure: None }
+    }
+
+    #[test]
+    fn the_snapshotter_is_told_by_its_root_or_by_the_name_of_the_directory() {
+        let kind = "io.containerd.snapshotter.v1";
+        let plugins = [plugin(kind, "overlayfs", Some("/elsewhere")), plugin(kind, "native", None)];
+        let named = "/var/lib/containerd/io.containerd.snapshotter.v1.native".to_owned();
+        assert_eq!(cri_snapshotters(&["/elsewhere".into()], &plugins), ["overlayfs"]);
+        assert_eq!(cri_snapshotters(std::slice::from_ref(&named), &plugins), ["native"]);
+        assert_eq!(cri_snapshotters(&["/elsewhere".into(), named], &plugins), ["overlayfs", "native"]);
+        assert!(check_snapshotter("zfs", &plugins).is_err());
+    }
+}

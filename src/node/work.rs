@@ -1,0 +1,385 @@
+//! Carries out a plan: sends, unpacks and names, each as soon as what it needs is there.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use super::name::{Naming, finish};
+use super::repair::replace_blob;
+use super::{Node, send, unpack};
+use crate::containerd::{Client, Resource, label};
+use crate::error::{Error, Result, Side};
+use crate::image::Digest;
+use crate::medium::Medium;
+use crate::plan::import::{ImagePlan, ImportPlan, LayerVerdict, Send, Unpack};
+use crate::progress::{Event, Phase, Run, UNPACK_ITEM};
+
+/// Blobs that are sent at a time: containerd hashes one stream on one core.
+const SENDERS: usize = 2;
+/// Layers that are unpacked at a time.
+const UNPACKERS: usize = 2;
+
+/// What was done.
+#[derive(Debug, Default)]
+pub struct Done {
+    /// Bytes that went over the socket.
+    pub sent: u64,
+    /// Blobs of layers that were sent.
+    pub layers: usize,
+    /// Layers that were unpacked.
+    pub unpacked: usize,
+    /// Images of which everything is there and named.
+    pub images: Vec<usize>,
+    /// Images, by their place in the plan, that could not be completed.
+    pub failed: Vec<(usize, Arc<Error>)>,
+}
+
+/// How far something is.
+#[derive(Clone, Debug)]
+enum Progress {
+    Waiting,
+    Working,
+    Done,
+    Failed(Arc<Error>),
+}
+
+#[derive(Debug, Default)]
+struct State {
+    blobs: HashMap<Digest, Progress>,
+    chains: HashMap<(String, Digest), Progress>,
+    /// What ends everything, whatever was said about keeping going.
+    end: Option<Error>,
+    done: Done,
+    over: bool,
+}
+
+struct Work<'a> {
+    node: &'a Node,
+    client: &'a Client,
+    medium: &'a Medium,
+    plan: &'a ImportPlan,
+    naming: &'a Naming,
+    sources: HashMap<Digest, BTreeMap<String, String>>,
+    keep_going: bool,
+    run: Run<'a>,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+/// Carries out `plan` through `client`, whose lease holds everything until it is named.
+///
+/// The first failure ends it, unless it keeps going; then the images that are not touched by it are
+/// completed. An image is named only when all of it is there, so that no moment shows CRI an image
+/// that cannot start.
+pub fn carry_out(
+    node: &Node,
+    client: &Client,
+    medium: &Medium,
+    plan: &ImportPlan,
+    naming: &Naming,
+    keep_going: bool,
+    run: Run<'_>,
+) -> Result<Done> {
+    hold_what_is_there(client, plan)?;
+    let mut state = State::default();
+    state.blobs.extend(plan.sends.iter().map(|send| (send.blob.digest, Progress::Waiting)));
+    state.chains.extend(plan.unpacks.iter().map(|step| (key(step), Progress::Waiting)));
+    let sources = distribution_sources(plan);
+    let work = Work {
+        node,
+        client,
+        medium,
+        plan,
+        naming,
+        sources,
+        keep_going,
+        run,
+        state: Mutex::new(state),
+        changed: Condvar::new(),
+    };
+    run.report(Event::Phase { phase: Phase::Sending, bytes: plan.send_bytes(), items: plan.sends.len() });
+    if !plan.unpacks.is_empty() {
+        run.report(Event::Phase {
+            phase: Phase::Unpacking,
+            bytes: plan.unpack_bytes(),
+            items: plan.unpacks.len(),
+        });
+    }
+    std::thread::scope(|scope| {
+        for _ in 0..SENDERS {
+            scope.spawn(|| work.send_all());
+        }
+        for _ in 0..UNPACKERS.min(plan.unpacks.len()) {
+            scope.spawn(|| work.unpack_all());
+        }
+        work.finish_all();
+    });
+    run.report(Event::PhaseEnded { phase: Phase::Sending });
+    if !plan.unpacks.is_empty() {
+        run.report(Event::PhaseEnded { phase: Phase::Unpacking });
+    }
+    let state = work.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+    match state.end {
+        Some(error) => Err(error),
+        None => Ok(state.done),
+    }
+}
+
+/// What the plan counts on must not be collected while it is carried out.
+fn hold_what_is_there(client: &Client, plan: &ImportPlan) -> Result<()> {
+    let sent: HashSet<Digest> = plan.sends.iter().map(|send| send.blob.digest).collect();
+    let mut held = HashSet::new();
+    for image in plan.images.iter().filter(|image| !is_done(image, plan)) {
+        let layers = image.layers.iter().filter(|(_, verdict)| *verdict != LayerVerdict::Discarded);
+        let documents = image.documents();
+        let blobs = layers.map(|(layer, _)| layer).chain(documents.iter().map(|(blob, _)| blob));
+        for blob in blobs.filter(|blob| !sent.contains(&blob.digest)) {
+            if held.insert(blob.digest) {
+                client.hold_here(&Resource::blob(blob.digest))?;
+                if client.blob(blob.digest)?.is_none() {
+                    return Err(Error::Refused {
+                        side: Side::Node,
+                        action: format!("keeping blob {}", blob.digest),
+                        reason: "containerd has just collected it; run the import again".into(),
+                    });
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_done(image: &ImagePlan, plan: &ImportPlan) -> bool {
+    plan.is_done() || (image.is_named() && plan.sends.is_empty() && plan.unpacks.is_empty())
+}
+
+fn key(step: &Unpack) -> (String, Digest) {
+    (step.snapshotter.clone(), step.chain_id)
+}
+
+/// Where each blob can be had from, as labels: registries of peers go by them (Spegel).
+fn distribution_sources(plan: &ImportPlan) -> HashMap<Digest, BTreeMap<String, String>> {
+    let mut sources: HashMap<Digest, BTreeMap<String, Vec<String>>> = HashMap::new();
+    for image in &plan.images {
+        let layers = image.layers.iter().map(|(layer, _)| layer.digest);
+        let blobs = layers.chain(image.documents().into_iter().map(|(blob, _)| blob.digest));
+        for blob in blobs.collect::<HashSet<_>>() {
+            for name in &image.wanted.names {
+                let host = name.registry().split(':').next().unwrap_or_default();
+                let key = format!("{}.{host}", label::DISTRIBUTION_SOURCE);
+                let paths = sources.entry(blob).or_default().entry(key).or_default();
+                if !paths.iter().any(|path| path == name.path()) {
+                    paths.push(name.path().to_owned());
+                }
+            }
+        }
+    }
+    let joined = |(key, mut paths): (String, Vec<String>)| {
+        paths.sort();
+        let mut value = String::new();
+        // Key and value together are at most 4096 bytes; what does not fit is left out.
+        for path in paths {
+            if key.len() + value.len() + path.len() < 4000 {
+                value.push_str(if value.is_empty() { "" } else { "," });
+                value.push_str(&path);
+            }
+        }
+        (key, value)
+    };
+    sources.into_iter().map(|(blob, keys)| (blob, keys.into_iter().map(joined).collect())).collect()
+}
+
+impl Work<'_> {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'g>(&self, state: MutexGuard<'g, State>) -> MutexGuard<'g, State> {
+        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a failure: of one thing, or of everything.
+    fn fail(&self, state: &mut State, error: Error) -> Progress {
+        let node_failed = matches!(error, Error::Unreachable { .. } | Error::Io { side: Side::Node, .. });
+        if self.keep_going && !error.is_fatal() && !node_failed {
+            return Progress::Failed(Arc::new(error));
+        }
+        let progress = Progress::Failed(Arc::new(Error::Interrupted));
+        state.end.get_or_insert(error);
+        state.over = true;
+        progress
+    }
+
+    fn send_all(&self) {
+        loop {
+            let mut state = self.lock();
+            if state.over {
+                return;
+            }
+            let waiting =
+                |send: &&Send| matches!(state.blobs.get(&send.blob.digest), Some(Progress::Waiting));
+            let Some(next) = self.plan.sends.iter().find(waiting) else { return };
+            state.blobs.insert(next.blob.digest, Progress::Working);
+            drop(state);
+            let result = self.send(next);
+            let mut state = self.lock();
+            let progress = match result {
+                Ok(sent) => {
+                    state.done.sent += sent;
+                    state.done.layers += usize::from(next.layer);
+                    Progress::Done
+                }
+                Err(error) => self.fail(&mut state, error),
+            };
+            state.blobs.insert(next.blob.digest, progress);
+            self.changed.notify_all();
+        }
+    }
+
+    fn send(&self, next: &Send) -> Result<u64> {
+        let item = next.blob.digest.to_string();
+        self.run.report(Event::Started { item: &item, bytes: next.blob.size });
+        let mut labels: HashMap<String, String> =
+            self.sources.get(&next.blob.digest).cloned().unwrap_or_default().into_iter().collect();
+        let write =
+            |labels: &HashMap<String, String>| send::send(self.client, self.medium, next, labels, self.run);
+        let sent = if next.replaces {
+            replace_blob(self.client, &next.blob, |old| {
+                labels.extend(old.clone());
+                write(&labels)
+            })?
+        } else {
+            write(&labels)?
+        };
+        self.run.report(Event::Finished { item: &item });
+        Ok(sent)
+    }
+
+    /// Whether something that is not in the plan, or is done, is there; the error if it failed.
+    fn ready(progress: Option<&Progress>) -> Result<bool, Arc<Error>> {
+        match progress {
+            None | Some(Progress::Done) => Ok(true),
+            Some(Progress::Failed(error)) => Err(error.clone()),
+            Some(_) => Ok(false),
+        }
+    }
+
+    fn unpack_all(&self) {
+        let mut state = self.lock();
+        loop {
+            if state.over {
+                return;
+            }
+            let mut next = None;
+            let mut waiting = 0;
+            for step in &self.plan.unpacks {
+                if !matches!(state.chains.get(&key(step)), Some(Progress::Waiting)) {
+                    continue;
+                }
+                let parent = step.parent.map(|parent| (step.snapshotter.clone(), parent));
+                let parent = Self::ready(parent.and_then(|parent| state.chains.get(&parent)));
+                match (parent, Self::ready(state.blobs.get(&step.layer.digest))) {
+                    (Ok(true), Ok(true)) => {
+                        next = Some(step);
+                        break;
+                    }
+                    (Err(error), _) | (_, Err(error)) => {
+                        state.chains.insert(key(step), Progress::Failed(error));
+                        self.changed.notify_all();
+                    }
+                    _ => waiting += 1,
+                }
+            }
+            let Some(step) = next else {
+                if waiting == 0 {
+                    return;
+                }
+                state = self.wait(state);
+                continue;
+            };
+            state.chains.insert(key(step), Progress::Working);
+            drop(state);
+            let result = self.unpack(step);
+            state = self.lock();
+            let progress = match result {
+                Ok(()) => {
+                    state.done.unpacked += 1;
+                    Progress::Done
+                }
+                Err(error) => self.fail(&mut state, error),
+            };
+            state.chains.insert(key(step), progress);
+            self.changed.notify_all();
+        }
+    }
+
+    fn unpack(&self, step: &Unpack) -> Result<()> {
+        self.run.check()?;
+        let item = format!("{UNPACK_ITEM}{}", step.chain_id);
+        self.run.report(Event::Started { item: &item, bytes: step.size });
+        unpack::unpack(self.client, step, self.node.sync_root())?;
+        self.run.report(Event::Advanced { item: &item, bytes: step.size });
+        self.run.report(Event::Finished { item: &item });
+        Ok(())
+    }
+
+    /// Names each image once all of it is there.
+    fn finish_all(&self) {
+        let mut left: Vec<usize> = (0..self.plan.images.len()).collect();
+        let mut state = self.lock();
+        while !left.is_empty() && !state.over {
+            let mut next = None;
+            left.retain(|index| match self.image_ready(&state, &self.plan.images[*index]) {
+                Ok(false) => true,
+                Ok(true) if next.is_none() => {
+                    next = Some(*index);
+                    false
+                }
+                Ok(true) => true,
+                Err(error) => {
+                    state.done.failed.push((*index, error));
+                    false
+                }
+            });
+            let Some(index) = next else {
+                if !left.is_empty() {
+                    state = self.wait(state);
+                }
+                continue;
+            };
+            drop(state);
+            let result = self.finish(&self.plan.images[index]);
+            state = self.lock();
+            match result {
+                Ok(()) => state.done.images.push(index),
+                Err(error) => {
+                    if let Progress::Failed(error) = self.fail(&mut state, error) {
+                        state.done.failed.push((index, error));
+                    }
+                }
+            }
+        }
+        state.over = true;
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    fn image_ready(&self, state: &State, image: &ImagePlan) -> Result<bool, Arc<Error>> {
+        let mut ready = true;
+        let documents = image.documents();
+        let blobs = image.layers.iter().map(|(layer, _)| layer).chain(documents.iter().map(|(blob, _)| blob));
+        for blob in blobs {
+            ready &= Self::ready(state.blobs.get(&blob.digest))?;
+        }
+        for snapshotter in &self.node.snapshotters {
+            for chain_id in &image.chain {
+                ready &= Self::ready(state.chains.get(&(snapshotter.clone(), *chain_id)))?;
+            }
+        }
+        Ok(ready)
+    }
+
+    fn finish(&self, image: &ImagePlan) -> Result<()> {
+        self.run.check()?;
+        finish(self.node, self.client, image, self.naming, self.run)
+    }
+}

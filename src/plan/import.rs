@@ -1,0 +1,723 @@
+//! What an import does: for each image on the medium, what of it the node lacks.
+//!
+//! Pure: from what is wanted and what is held to a value that says it all. A layer is held when any
+//! encoding of its diff_id is, so a node that pulled an image is sent nothing of it but names.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use crate::error::{Error, Result, Side};
+use crate::image::{
+    Child, Compression, Descriptor, Digest, LayerType, MediaKind, Platform, Reference, chain_ids, kind,
+};
+use crate::plan::carried_manifest;
+
+/// One platform of an image on the medium, read and proven.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The names it is carried under.
+    pub names: BTreeSet<Reference>,
+    /// The export that carried it.
+    pub sequence: u64,
+    /// Its platform.
+    pub platform: Platform,
+    /// The index or manifest that the source had.
+    pub original: Descriptor,
+    /// The source's manifest for this platform, with its bytes and layers.
+    pub original_manifest: (Descriptor, Vec<u8>),
+    /// The layers as the source's manifest lists them.
+    pub original_layers: Vec<Child>,
+    /// The manifest that lists the layers as they are on the medium.
+    pub carried_manifest: Descriptor,
+    /// The config.
+    pub config: Descriptor,
+    /// The layers, bottom first.
+    pub layers: Vec<WantedLayer>,
+}
+
+/// A layer of a wanted image.
+#[derive(Clone, Debug)]
+pub struct WantedLayer {
+    /// The digest of the tar.
+    pub diff_id: Digest,
+    /// Bytes of the tar.
+    pub size: u64,
+    /// The blob on the medium.
+    pub carried: Descriptor,
+    /// Other blobs known to decode to the same tar.
+    pub others: Vec<Descriptor>,
+}
+
+/// What the node holds, as far as an import asks.
+#[derive(Clone, Debug, Default)]
+pub struct Held {
+    /// Blobs that can be read, with their sizes.
+    pub blobs: HashMap<Digest, u64>,
+    /// Blobs that containerd lists but that were found damaged, or whose file is gone.
+    pub damaged: HashSet<Digest>,
+    /// Layer blobs by the diff_id they were proven to decode to.
+    pub encodings: HashMap<Digest, Vec<Descriptor>>,
+    /// The chain_ids that are unpacked, for each snapshotter in use, the default one first.
+    pub chains: Vec<(String, HashSet<Digest>)>,
+    /// Names and what they stand for.
+    pub names: HashMap<String, HeldName>,
+}
+
+/// A name on the node.
+#[derive(Clone, Debug)]
+pub struct HeldName {
+    /// What it points at.
+    pub target: Descriptor,
+    /// The manifest that this comes down to on the node's platform; `None` when it is not there.
+    pub manifest: Option<HeldManifest>,
+    /// Whether it is pinned.
+    pub pinned: bool,
+}
+
+/// A manifest on the node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldManifest {
+    /// The manifest.
+    pub manifest: Descriptor,
+    /// The digest of its config.
+    pub config: Digest,
+    /// Its layers.
+    pub layers: Vec<Descriptor>,
+    /// It was pulled by a containerd that throws layers away once they are unpacked
+    /// (`discard_unpacked_layers`): there, absent layers are as they should be.
+    pub discards_layers: bool,
+}
+
+/// What is asked of an import.
+#[derive(Clone, Copy, Debug)]
+pub struct Choices {
+    /// Unpack layers, not only send them.
+    pub unpack: bool,
+    /// Pin what is named.
+    pub pin: bool,
+}
+
+/// What an import will do.
+#[derive(Clone, Debug)]
+pub struct ImportPlan {
+    /// The images in their order on the medium.
+    pub images: Vec<ImagePlan>,
+    /// Blobs to send, each once, in an order in which images become complete early.
+    pub sends: Vec<Send>,
+    /// Layers to unpack, each chain once; a parent comes before what stands on it.
+    pub unpacks: Vec<Unpack>,
+}
+
+/// What becomes of one image.
+#[derive(Clone, Debug)]
+pub struct ImagePlan {
+    /// The image.
+    pub wanted: Wanted,
+    /// The single manifest that its names will point at.
+    pub target: Descriptor,
+    /// Whose manifest that is.
+    pub lists: Lists,
+    /// The layers as that manifest lists them, and what has to be done about each.
+    pub layers: Vec<(Descriptor, LayerVerdict)>,
+    /// Its names and what has to be done about each.
+    pub names: Vec<(String, NameVerdict)>,
+    /// The chain_ids of its layers, bottom first.
+    pub chain: Vec<Digest>,
+}
+
+/// Whose encodings the node's manifest of an image lists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lists {
+    /// The node has the image already, under this manifest: it stays.
+    Kept,
+    /// The source's: the node has its layers as the source had them.
+    Original,
+    /// The medium's.
+    Carried,
+    /// Some of one, some of the other; these are the manifest's bytes.
+    Mixed(Vec<u8>),
+}
+
+/// What is done about a layer, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LayerVerdict {
+    /// The node has the medium's blob.
+    Present,
+    /// The node has the layer in another encoding.
+    HeldOtherwise,
+    /// The node has it unpacked, and its containerd discards layers after that.
+    Discarded,
+    /// The node has the layer in no encoding.
+    Send,
+    /// The node's blob is damaged.
+    Replace,
+}
+
+/// What is done about a name, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NameVerdict {
+    /// It points at the image.
+    Present,
+    /// It points at the image, but lacks the pin.
+    Pin,
+    /// The node does not know it.
+    Add,
+    /// It points at something else.
+    Move {
+        /// What it pointed at.
+        from: Descriptor,
+        /// The image id it stood for, if that is known.
+        was: Option<Digest>,
+    },
+}
+
+/// A blob to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Send {
+    /// The blob.
+    pub blob: Descriptor,
+    /// Bytes that are not on the medium: a manifest made for this node.
+    pub bytes: Option<Vec<u8>>,
+    /// It stands in for one that is damaged.
+    pub replaces: bool,
+    /// It is a layer.
+    pub layer: bool,
+}
+
+/// A layer to unpack.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unpack {
+    /// The snapshotter.
+    pub snapshotter: String,
+    /// The name of the result.
+    pub chain_id: Digest,
+    /// What it stands on.
+    pub parent: Option<Digest>,
+    /// The layer as the node has it.
+    pub layer: Descriptor,
+    /// What it must decode to.
+    pub diff_id: Digest,
+    /// Bytes of the tar.
+    pub size: u64,
+}
+
+impl ImportPlan {
+    /// Compares what is wanted with what is held.
+    pub fn new(wanted: Vec<Wanted>, held: &Held, choices: Choices) -> Result<Self> {
+        let mut plan = Self { images: Vec::new(), sends: Vec::new(), unpacks: Vec::new() };
+        let mut sent = HashSet::new();
+        let mut unpacked = HashSet::new();
+        for image in wanted {
+            let image = ImagePlan::new(image, held, choices)?;
+            for (layer, verdict) in &image.layers {
+                if matches!(verdict, LayerVerdict::Send | LayerVerdict::Replace) && sent.insert(layer.digest)
+                {
+                    plan.sends.push(Send { layer: true, ..held.send(layer, None) });
+                }
+            }
+            for (blob, bytes) in image.documents() {
+                if !held.blobs.contains_key(&blob.digest) && sent.insert(blob.digest) {
+                    plan.sends.push(held.send(&blob, bytes));
+                }
+            }
+            if choices.unpack {
+                for step in image.unpacks(held) {
+                    if unpacked.insert((step.snapshotter.clone(), step.chain_id)) {
+                        plan.unpacks.push(step);
+                    }
+                }
+            }
+            plan.images.push(image);
+        }
+        Ok(plan)
+    }
+
+    /// Bytes to send.
+    pub fn send_bytes(&self) -> u64 {
+        self.sends.iter().map(|send| send.blob.size).sum()
+    }
+
+    /// Bytes of the tars to unpack.
+    pub fn unpack_bytes(&self) -> u64 {
+        self.unpacks.iter().map(|step| step.size).sum()
+    }
+
+    /// Whether the node has everything, names included.
+    pub fn is_done(&self) -> bool {
+        self.sends.is_empty() && self.unpacks.is_empty() && self.images.iter().all(ImagePlan::is_named)
+    }
+}
+
+impl ImagePlan {
+    fn new(wanted: Wanted, held: &Held, choices: Choices) -> Result<Self> {
+        let diff_ids: Vec<Digest> = wanted.layers.iter().map(|layer| layer.diff_id).collect();
+        let chain = chain_ids(&diff_ids);
+        let original = [wanted.original.digest, wanted.original_manifest.0.digest];
+        let digests = wanted.names.iter().flat_map(|name| original.map(|o| name.with_digest(o).to_string()));
+        let kept = wanted.tagged().chain(digests).find_map(|name| held.complete(&name, &wanted, &chain));
+        let (target, lists, layers) = match kept {
+            Some((manifest, layers)) => (manifest, Lists::Kept, layers),
+            None => choose_layers(&wanted, held)?,
+        };
+        let names = wanted.node_names(&target);
+        let judged = |name: String| {
+            let verdict = held.judge_name(&name, &target, choices.pin);
+            (name, verdict)
+        };
+        let names = names.into_iter().map(judged).collect();
+        Ok(Self { target, lists, layers, names, chain, wanted })
+    }
+
+    /// Whether all names are as they should be.
+    pub fn is_named(&self) -> bool {
+        self.names.iter().all(|(_, verdict)| *verdict == NameVerdict::Present)
+    }
+
+    /// How many names have to be made or moved.
+    pub fn names_to_make(&self) -> usize {
+        let made = |verdict: &&NameVerdict| matches!(verdict, NameVerdict::Add | NameVerdict::Move { .. });
+        self.names.iter().map(|(_, verdict)| verdict).filter(made).count()
+    }
+
+    /// Config, target and the proof of where it came from; children before parents.
+    pub fn documents(&self) -> Vec<(Descriptor, Option<Vec<u8>>)> {
+        let mut documents = vec![(self.wanted.config.clone(), None)];
+        documents.extend(self.proof().into_iter().map(|proof| (proof, None)));
+        let made = match &self.lists {
+            Lists::Mixed(bytes) => Some(bytes.clone()),
+            _ => None,
+        };
+        documents.push((self.target.clone(), made));
+        documents
+    }
+
+    /// The source's own manifest and index, except where the target is the same.
+    pub fn proof(&self) -> Vec<Descriptor> {
+        let mut proof = vec![self.wanted.original_manifest.0.clone()];
+        if self.wanted.original.digest != proof[0].digest {
+            proof.push(self.wanted.original.clone());
+        }
+        proof.retain(|document| document.digest != self.target.digest);
+        proof
+    }
+
+    fn unpacks<'a>(&'a self, held: &'a Held) -> impl Iterator<Item = Unpack> + 'a {
+        held.chains.iter().flat_map(move |(snapshotter, there)| {
+            // A chain stands on all below it: nothing under the highest that is there is asked for.
+            let from =
+                self.chain.iter().rposition(|chain_id| there.contains(chain_id)).map_or(0, |at| at + 1);
+            (from..self.chain.len()).map(move |at| Unpack {
+                snapshotter: snapshotter.clone(),
+                chain_id: self.chain[at],
+                parent: at.checked_sub(1).map(|below| self.chain[below]),
+                layer: self.layers[at].0.clone(),
+                diff_id: self.wanted.layers[at].diff_id,
+                size: self.wanted.layers[at].size,
+            })
+        })
+    }
+}
+
+impl Wanted {
+    /// The names with a tag as containerd records them.
+    fn tagged(&self) -> impl Iterator<Item = String> + '_ {
+        self.names.iter().filter_map(|name| Some(format!("{}:{}", name.repository(), name.tag()?)))
+    }
+
+    /// Every name that the image may have on a node, as far as that does not depend on the node.
+    pub fn possible_names(&self) -> Vec<String> {
+        self.node_names(&self.carried_manifest)
+    }
+
+    /// Every name under which pods may ask for the image: tags, and the digests of the node's
+    /// target, of the source's index and of the source's manifest.
+    fn node_names(&self, target: &Descriptor) -> Vec<String> {
+        let mut names: BTreeSet<String> = self.tagged().collect();
+        for name in &self.names {
+            for digest in [target.digest, self.original.digest, self.original_manifest.0.digest] {
+                names.insert(name.with_digest(digest).to_string());
+            }
+        }
+        names.into_iter().collect()
+    }
+}
+
+impl Held {
+    fn send(&self, blob: &Descriptor, bytes: Option<Vec<u8>>) -> Send {
+        Send { blob: blob.clone(), bytes, replaces: self.damaged.contains(&blob.digest), layer: false }
+    }
+
+    fn holds(&self, blob: &Descriptor) -> bool {
+        self.blobs.get(&blob.digest) == Some(&blob.size)
+    }
+
+    fn is_unpacked(&self, chain_id: &Digest) -> bool {
+        !self.chains.is_empty() && self.chains.iter().all(|(_, there)| there.contains(chain_id))
+    }
+
+    /// The node's own manifest under `name`, if it is this image and nothing of it is missing.
+    #[allow(clippy::type_complexity)]
+    fn complete(
+        &self,
+        name: &str,
+        wanted: &Wanted,
+        chain: &[Digest],
+    ) -> Option<(Descriptor, Vec<(Descriptor, LayerVerdict)>)> {
+        let manifest = self.names.get(name)?.manifest.as_ref()?;
+        if manifest.config != wanted.config.digest || manifest.layers.len() != wanted.layers.len() {
+            return None;
+        }
+        let discarded =
+            manifest.discards_layers && chain.last().is_none_or(|chain_id| self.is_unpacked(chain_id));
+        let verdict = |(layer, wanted): (&Descriptor, &WantedLayer)| {
+            let verdict = match self.holds(layer) {
+                true if layer.digest == wanted.carried.digest => LayerVerdict::Present,
+                true => LayerVerdict::HeldOtherwise,
+                false if discarded => LayerVerdict::Discarded,
+                false => return None,
+            };
+            Some((layer.clone(), verdict))
+        };
+        let layers = manifest.layers.iter().zip(&wanted.layers).map(verdict).collect::<Option<Vec<_>>>()?;
+        Some((manifest.manifest.clone(), layers))
+    }
+
+    fn judge_name(&self, name: &str, target: &Descriptor, pin: bool) -> NameVerdict {
+        let Some(held) = self.names.get(name) else { return NameVerdict::Add };
+        let manifest = held.manifest.as_ref();
+        let same = held.target.digest == target.digest
+            || manifest.is_some_and(|manifest| manifest.manifest.digest == target.digest);
+        match same {
+            true if pin && !held.pinned => NameVerdict::Pin,
+            true => NameVerdict::Present,
+            false => {
+                NameVerdict::Move { from: held.target.clone(), was: manifest.map(|manifest| manifest.config) }
+            }
+        }
+    }
+}
+
+/// The encoding of each layer that the node's manifest will list, and that manifest.
+#[allow(clippy::type_complexity)]
+fn choose_layers(
+    wanted: &Wanted,
+    held: &Held,
+) -> Result<(Descriptor, Lists, Vec<(Descriptor, LayerVerdict)>)> {
+    let (original, bytes) = &wanted.original_manifest;
+    let originals: Vec<Descriptor> =
+        wanted.original_layers.iter().map(|layer| layer.descriptor.clone()).collect();
+    let all_original = originals.iter().all(|layer| held.holds(layer));
+    let all_carried = wanted.layers.iter().all(|layer| held.holds(&layer.carried));
+    if all_original && !all_carried {
+        let layers = originals.into_iter().map(|layer| (layer, LayerVerdict::HeldOtherwise)).collect();
+        return Ok((original.clone(), Lists::Original, layers));
+    }
+    let layers: Vec<_> = wanted.layers.iter().map(|layer| choose_encoding(layer, held)).collect();
+    let chosen: Vec<Descriptor> = layers.iter().map(|(layer, _)| layer.clone()).collect();
+    if chosen.iter().zip(&wanted.layers).all(|(chosen, layer)| chosen.digest == layer.carried.digest) {
+        return Ok((wanted.carried_manifest.clone(), Lists::Carried, layers));
+    }
+    let made = carried_manifest(original, bytes, &chosen)
+        .map_err(|reason| Error::invalid(Side::Medium, format!("manifest {}", original.digest), reason))?;
+    let target = Descriptor::of(&wanted.carried_manifest.media_type, &made);
+    Ok((target, Lists::Mixed(made), layers))
+}
+
+/// The medium's blob if the node has it, else any encoding that the node has, else the medium's.
+fn choose_encoding(layer: &WantedLayer, held: &Held) -> (Descriptor, LayerVerdict) {
+    if held.holds(&layer.carried) {
+        return (layer.carried.clone(), LayerVerdict::Present);
+    }
+    let labelled = held.encodings.get(&layer.diff_id).into_iter().flatten();
+    if let Some(other) = layer.others.iter().chain(labelled).find(|other| held.holds(other)) {
+        let mut other = other.clone();
+        if let MediaKind::Layer(LayerType::Tar(compression)) = kind(&other.media_type) {
+            other.media_type = Compression::oci_layer_type(compression).to_owned();
+        }
+        return (other, LayerVerdict::HeldOtherwise);
+    }
+    let damaged = held.damaged.contains(&layer.carried.digest);
+    (layer.carried.clone(), if damaged { LayerVerdict::Replace } else { LayerVerdict::Send })
+}
+
+/// The platforms that a node runs, best first, as containerd orders them (`platforms.Only`).
+///
+/// amd64 runs 386 as well; 64-bit arm runs the 32-bit variants from v8 down; a 32-bit arm runs its
+/// own variant and those below.
+pub fn runs_on(node: &Platform) -> Vec<Platform> {
+    let platform = |architecture: &str, variant: Option<&str>| Platform {
+        os: node.os.clone(),
+        architecture: architecture.into(),
+        variant: variant.map(str::to_owned),
+    };
+    let mut runs = vec![node.clone()];
+    let arms = ["v8", "v7", "v6", "v5"];
+    match node.architecture.as_str() {
+        "amd64" => {
+            let level =
+                node.variant.as_deref().and_then(|v| v.strip_prefix('v')?.parse::<u8>().ok()).unwrap_or(1);
+            runs.extend((1..level.min(9)).rev().map(|level| platform("amd64", Some(&format!("v{level}")))));
+            runs.push(platform("386", None));
+        }
+        "arm64" => {
+            runs.push(platform("arm64", None));
+            runs.extend(arms.iter().map(|variant| platform("arm", Some(variant))));
+        }
+        "arm" => {
+            let own = node.variant.as_deref().unwrap_or("v7");
+            let below = arms.iter().skip_while(|variant| **variant != own);
+            runs.extend(below.map(|variant| platform("arm", Some(variant))));
+        }
+        _ => {}
+    }
+    let mut seen = BTreeSet::new();
+    runs.retain(|platform| seen.insert(platform.clone()));
+    runs
+}
+
+/// The blobs that each blob keeps alive, as labels: the key's suffix and the child's digest.
+///
+/// Exactly what containerd's own client sets (`images.ChildGCLabels`), and the proof besides.
+pub fn manifest_labels(image: &ImagePlan) -> BTreeMap<String, Digest> {
+    let mut labels = BTreeMap::from([("config".to_owned(), image.wanted.config.digest)]);
+    for (n, (layer, verdict)) in image.layers.iter().enumerate() {
+        if *verdict != LayerVerdict::Discarded {
+            labels.insert(format!("l.{n}"), layer.digest);
+        }
+    }
+    for (n, proof) in image.proof().iter().enumerate() {
+        labels.insert(format!("pannier.{n}"), proof.digest);
+    }
+    labels
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::{Document, OCI_CONFIG, OCI_MANIFEST};
+
+    const PINNED: Choices = Choices { unpack: true, pin: true };
+
+    fn gzip(tar: &str) -> Descriptor {
+        Descriptor::of(Compression::Gzip.oci_layer_type(), format!("gzip of {tar}").as_bytes())
+    }
+
+    fn zstd(tar: &str) -> Descriptor {
+        Descriptor::of(Compression::Zstd.oci_layer_type(), format!("zstd of {tar}").as_bytes())
+    }
+
+    fn manifest(config: &Descriptor, layers: &[Descriptor]) -> (Descriptor, Vec<u8>) {
+        let value = serde_json::json!({
+            "schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": layers,
+        });
+        let bytes = value.to_string().into_bytes();
+        (Descriptor::of(OCI_MANIFEST, &bytes), bytes)
+    }
+
+    /// `app:1`, gzipped at its source, carried as zstd.
+    fn wanted(tars: &[&str]) -> Wanted {
+        let config = Descriptor::of(OCI_CONFIG, tars.join(" ").as_bytes());
+        let originals: Vec<Descriptor> = tars.iter().map(|tar| gzip(tar)).collect();
+        let carried: Vec<Descriptor> = tars.iter().map(|tar| zstd(tar)).collect();
+        let original = manifest(&config, &originals);
+        let made = carried_manifest(&original.0, &original.1, &carried).unwrap();
+        let child = |descriptor: Descriptor| Child {
+            descriptor,
+            platform: None,
+            annotations: BTreeMap::new(),
+            urls: Vec::new(),
+        };
+        let layer = |tar: &&str| WantedLayer {
+            diff_id: Digest::of(tar.as_bytes()),
+            size: 100,
+            carried: zstd(tar),
+            others: vec![gzip(tar)],
+        };
+        Wanted {
+            names: ["app:1".parse().unwrap()].into(),
+            sequence: 1,
+            platform: "linux/amd64".parse().unwrap(),
+            original: Descriptor::of(crate::image::OCI_INDEX, b"index"),
+            original_layers: originals.into_iter().map(child).collect(),
+            original_manifest: original,
+            carried_manifest: Descriptor::of(OCI_MANIFEST, &made),
+            config,
+            layers: tars.iter().map(layer).collect(),
+        }
+    }
+
+    fn empty() -> Held {
+        Held { chains: vec![("overlayfs".into(), HashSet::new())], ..Held::default() }
+    }
+
+    fn with(blobs: impl IntoIterator<Item = Descriptor>) -> Held {
+        Held { blobs: blobs.into_iter().map(|blob| (blob.digest, blob.size)).collect(), ..empty() }
+    }
+
+    fn plan(image: Wanted, held: &Held) -> ImportPlan {
+        ImportPlan::new(vec![image], held, PINNED).unwrap()
+    }
+
+    fn layers_sent(plan: &ImportPlan) -> Vec<Digest> {
+        plan.sends.iter().filter(|send| send.layer).map(|send| send.blob.digest).collect()
+    }
+
+    /// What the node is like after the plan was carried out.
+    fn after(plan: &ImportPlan, held: &Held) -> Held {
+        let mut held = held.clone();
+        held.blobs.extend(plan.sends.iter().map(|send| (send.blob.digest, send.blob.size)));
+        for step in &plan.unpacks {
+            let (_, there) = held.chains.iter_mut().find(|(name, _)| *name == step.snapshotter).unwrap();
+            assert!(step.parent.is_none_or(|parent| there.contains(&parent)), "a parent comes first");
+            there.insert(step.chain_id);
+        }
+        for image in &plan.images {
+            let manifest = HeldManifest {
+                manifest: image.target.clone(),
+                config: image.wanted.config.digest,
+                layers: image.layers.iter().map(|(layer, _)| layer.clone()).collect(),
+                discards_layers: false,
+            };
+            for (name, _) in &image.names {
+                let manifest = Some(manifest.clone());
+                let entry = HeldName { target: image.target.clone(), manifest, pinned: true };
+                held.names.insert(name.clone(), entry);
+            }
+        }
+        held
+    }
+
+    #[test]
+    fn an_empty_node_is_sent_everything_once_and_then_nothing() {
+        let first = plan(wanted(&["a", "b"]), &empty());
+        assert_eq!(layers_sent(&first), [zstd("a").digest, zstd("b").digest]);
+        assert_eq!((first.unpacks.len(), &first.images[0].lists), (2, &Lists::Carried));
+        assert_eq!(first.images[0].names_to_make(), 4);
+        let held = after(&first, &empty());
+        assert!(plan(wanted(&["a", "b"]), &held).is_done());
+    }
+
+    #[test]
+    fn layers_that_images_share_are_sent_and_unpacked_once() {
+        let both = vec![wanted(&["a", "b"]), wanted(&["a", "c"])];
+        let plan = ImportPlan::new(both, &empty(), PINNED).unwrap();
+        assert_eq!(layers_sent(&plan), [zstd("a"), zstd("b"), zstd("c")].map(|layer| layer.digest));
+        assert_eq!(plan.unpacks.len(), 3);
+    }
+
+    #[test]
+    fn a_node_that_has_the_originals_is_sent_no_layer_and_keeps_its_manifest() {
+        let image = wanted(&["a", "b"]);
+        let mut held = with([gzip("a"), gzip("b"), image.config.clone()]);
+        let plan = plan(image.clone(), &held);
+        assert!(layers_sent(&plan).is_empty());
+        assert_eq!(plan.images[0].lists, Lists::Original);
+        assert_eq!(plan.images[0].target, image.original_manifest.0);
+        // Under the name of an index the same: the record's own target stays.
+        let manifest = HeldManifest {
+            manifest: image.original_manifest.0.clone(),
+            config: image.config.digest,
+            layers: vec![gzip("a"), gzip("b")],
+            discards_layers: false,
+        };
+        let name = HeldName { target: image.original.clone(), manifest: Some(manifest), pinned: false };
+        held.names.insert("docker.io/library/app:1".into(), name);
+        let plan = self::plan(image, &held);
+        assert_eq!(plan.images[0].lists, Lists::Kept);
+        let verdict =
+            |wanted: &str| plan.images[0].names.iter().find(|(name, _)| name.ends_with(wanted)).unwrap();
+        assert_eq!(verdict(":1").1, NameVerdict::Pin);
+        assert_eq!(plan.images[0].names_to_make(), 2);
+    }
+
+    #[test]
+    fn of_a_changed_image_the_new_layer_is_sent_and_the_manifest_names_what_is_there() {
+        let held = with([gzip("a"), gzip("b")]);
+        let plan = plan(wanted(&["a", "new"]), &held);
+        assert_eq!(layers_sent(&plan), [zstd("new").digest]);
+        let Lists::Mixed(bytes) = &plan.images[0].lists else { panic!("{:?}", plan.images[0].lists) };
+        assert_eq!(Digest::of(bytes), plan.images[0].target.digest);
+        let Document::Manifest(made) = Document::parse(OCI_MANIFEST, bytes).unwrap() else { panic!() };
+        let layers: Vec<Descriptor> = made.layers.into_iter().map(|layer| layer.descriptor).collect();
+        assert_eq!(layers, [gzip("a"), zstd("new")]);
+        assert!(plan.sends.iter().any(|send| send.bytes.as_ref() == Some(bytes)));
+        let held = after(&plan, &held);
+        assert!(self::plan(wanted(&["a", "new"]), &held).is_done());
+    }
+
+    #[test]
+    fn an_encoding_that_only_the_node_knows_counts_when_it_was_proven() {
+        let foreign = Descriptor::of(Compression::Gzip.oci_layer_type(), b"another tool's");
+        let mut held = with([foreign.clone()]);
+        held.encodings.insert(Digest::of(b"a"), vec![foreign.clone()]);
+        let plan = plan(wanted(&["a"]), &held);
+        assert!(layers_sent(&plan).is_empty());
+        assert_eq!(plan.images[0].layers[0], (foreign, LayerVerdict::HeldOtherwise));
+    }
+
+    #[test]
+    fn layers_that_containerd_discards_are_not_sent_again_but_lost_ones_are() {
+        let image = wanted(&["a"]);
+        let mut held = with([]);
+        held.chains[0].1.insert(Digest::of(b"a"));
+        let mut manifest = HeldManifest {
+            manifest: image.original_manifest.0.clone(),
+            config: image.config.digest,
+            layers: vec![gzip("a")],
+            discards_layers: true,
+        };
+        let mut named = |manifest: &HeldManifest| {
+            let target = manifest.manifest.clone();
+            let name = HeldName { target, manifest: Some(manifest.clone()), pinned: true };
+            held.names.insert("docker.io/library/app:1".into(), name);
+            plan(image.clone(), &held)
+        };
+        let kept = named(&manifest);
+        assert!(layers_sent(&kept).is_empty());
+        assert!(!manifest_labels(&kept.images[0]).contains_key("l.0"));
+        manifest.discards_layers = false;
+        assert_eq!(layers_sent(&named(&manifest)), [zstd("a").digest]);
+    }
+
+    #[test]
+    fn a_name_that_stood_for_something_else_is_moved() {
+        let image = wanted(&["a"]);
+        let old = Descriptor::of(OCI_MANIFEST, b"old");
+        let manifest = HeldManifest {
+            manifest: old.clone(),
+            config: Digest::of(b"old config"),
+            layers: Vec::new(),
+            discards_layers: false,
+        };
+        let mut held = empty();
+        let name = HeldName { target: old.clone(), manifest: Some(manifest), pinned: true };
+        held.names.insert("docker.io/library/app:1".into(), name);
+        let moved = NameVerdict::Move { from: old, was: Some(Digest::of(b"old config")) };
+        let plan = plan(image, &held);
+        assert!(plan.images[0].names.contains(&("docker.io/library/app:1".into(), moved)));
+    }
+
+    #[test]
+    fn a_damaged_blob_is_replaced() {
+        let mut held = with([gzip("b")]);
+        held.damaged.insert(zstd("a").digest);
+        let plan = plan(wanted(&["a", "b"]), &held);
+        assert_eq!(plan.images[0].layers[0].1, LayerVerdict::Replace);
+        assert!(plan.sends.iter().any(|send| send.replaces && send.blob.digest == zstd("a").digest));
+    }
+
+    #[test]
+    fn the_platforms_that_a_node_runs_come_in_containerds_order() {
+        let runs = |text: &str| {
+            let node: Platform = text.parse().unwrap();
+            runs_on(&node).iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(runs("linux/amd64"), ["linux/amd64", "linux/386"]);
+        assert_eq!(runs("linux/amd64/v3"), ["linux/amd64/v3", "linux/amd64/v2", "linux/amd64", "linux/386"]);
+        assert_eq!(runs("linux/arm/v6"), ["linux/arm/v6", "linux/arm/v5"]);
+        assert_eq!(
+            runs("linux/arm64"),
+            ["linux/arm64", "linux/arm/v8", "linux/arm/v7", "linux/arm/v6", "linux/arm/v5"]
+        );
+        assert_eq!(runs("linux/s390x"), ["linux/s390x"]);
+    }
+}
