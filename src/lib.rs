@@ -3,6 +3,7 @@
 pub mod content;
 pub mod error;
 pub mod image;
+pub mod medium;
 pub mod progress;
 pub mod source;
 

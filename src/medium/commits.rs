@@ -1,0 +1,108 @@
+//! Commit records on the medium: finding the newest valid one, adding the next.
+
+use super::record::{MAX_RECORD, Record};
+use super::root::Root;
+use super::{Medium, durable};
+use crate::error::{Error, Result, Side};
+use crate::image::Digest;
+
+const DIRECTORY: &str = ".pannier/commits";
+/// How many records stay: the newest, and what to fall back to if it rots.
+const KEPT: usize = 3;
+/// Most records that are looked at, newest first.
+const MAX_EXAMINED: usize = 64;
+
+/// A commit record that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// The sequence in its name.
+    pub sequence: u64,
+    /// Its name beneath the medium's root.
+    pub name: String,
+    /// Why not: a sentence.
+    pub reason: String,
+}
+
+/// The newest record that is whole, its file's digest, and the unusable ones that were met.
+pub(super) fn newest(root: &Root) -> Result<(Option<(Record, Digest)>, Vec<Rejected>)> {
+    let mut newest = None;
+    let mut rejected = Vec::new();
+    for sequence in sequences(root)?.into_iter().rev().take(MAX_EXAMINED) {
+        match load(root, sequence) {
+            Ok(record) if newest.is_none() => newest = Some(record),
+            Ok(_) => {}
+            Err(Error::Invalid { reason, .. }) => {
+                rejected.push(Rejected { sequence, name: path(sequence), reason });
+            }
+            Err(other) => return Err(other),
+        }
+    }
+    Ok((newest, rejected))
+}
+
+fn load(root: &Root, sequence: u64) -> Result<(Record, Digest)> {
+    let name = path(sequence);
+    let invalid = |reason: String| Error::invalid(Side::Medium, &name, reason);
+    let bytes = root.read(&name, MAX_RECORD)?.ok_or_else(|| invalid("has just gone".into()))?;
+    let record = Record::parse(&bytes).map_err(invalid)?;
+    if record.sequence != sequence {
+        return Err(invalid(format!("its sequence is {}, which its name does not say", record.sequence)));
+    }
+    Ok((record, Digest::of(&bytes)))
+}
+
+/// The sequences that have a file, in rising order.
+fn sequences(root: &Root) -> Result<Vec<u64>> {
+    let mut sequences: Vec<u64> = root
+        .list(DIRECTORY)?
+        .iter()
+        .filter_map(|name| name.strip_suffix(".json"))
+        .filter(|number| number.len() == 10 && number.bytes().all(|b| b.is_ascii_digit()))
+        .filter_map(|number| number.parse().ok())
+        .collect();
+    sequences.sort_unstable();
+    Ok(sequences)
+}
+
+fn file_name(sequence: u64) -> String {
+    format!("{sequence:010}.json")
+}
+
+fn path(sequence: u64) -> String {
+    format!("{DIRECTORY}/{}", file_name(sequence))
+}
+
+impl Medium {
+    /// The sequence that the next commit will have: no name is ever used twice, not even that of a
+    /// record that was cut off.
+    pub fn next_sequence(&self) -> Result<u64> {
+        Ok(sequences(&self.root)?.last().map_or(1, |last| last + 1))
+    }
+
+    /// The digest of the newest valid record's file.
+    pub fn head(&self) -> Option<Digest> {
+        self.record.as_ref().map(|(_, digest)| *digest)
+    }
+
+    /// Writes `record` under its fresh name and brings it to the device: the commit point.
+    ///
+    /// Everything it names must be on the device already. Older records beyond a few are removed
+    /// afterwards, never before.
+    pub fn commit(&mut self, record: Record) -> Result<()> {
+        let name = file_name(record.sequence);
+        let bytes = record.to_bytes().map_err(|error| Error::invalid(Side::Medium, &name, error))?;
+        if bytes.len() as u64 > MAX_RECORD {
+            let reason =
+                format!("the set is too large for one medium: its record takes {} bytes", bytes.len());
+            return Err(Error::invalid(Side::Medium, &name, reason));
+        }
+        durable::write_new(&self.root, DIRECTORY, &name, &bytes)?;
+        self.record = Some((record, Digest::of(&bytes)));
+        self.rejected.clear();
+        let sequences = sequences(&self.root)?;
+        for old in &sequences[..sequences.len().saturating_sub(KEPT)] {
+            durable::remove(&self.root, &path(*old))?;
+        }
+        Ok(())
+    }
+}

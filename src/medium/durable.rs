@@ -1,0 +1,119 @@
+//! The only place that creates, syncs and renames files on the medium.
+//!
+//! What each call achieves on which filesystem was measured (exFAT through FUSE, ext4): renaming to
+//! a fresh name loses at most that file, renaming over an existing name can lose both, and `syncfs`
+//! alone does not reach the device below a FUSE filesystem. After a sync that failed nothing is
+//! synced again: the kernel reports such an error once, and a second call would lie.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+
+use super::root::Root;
+use crate::error::Result;
+
+/// Makes the directory `name` unless it is there.
+pub(super) fn make_directory(root: &Root, name: &str) -> Result<()> {
+    match rustix::fs::mkdirat(root.as_fd(), name, Mode::from_raw_mode(0o755)) {
+        Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
+        Err(errno) => Err(root.error("create", name, errno.into())),
+    }
+}
+
+/// Creates the file `name`, emptying what is there.
+pub(super) fn create(root: &Root, name: &str) -> Result<File> {
+    open(root, name, OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC)
+}
+
+/// Opens the file `name` to go on writing; creates it if it is not there.
+pub(super) fn reopen(root: &Root, name: &str) -> Result<File> {
+    open(root, name, OFlags::RDWR | OFlags::CREATE)
+}
+
+fn open(root: &Root, name: &str, flags: OFlags) -> Result<File> {
+    Ok(root.open_at(name, flags).map_err(|source| root.error("create", name, source))?.into())
+}
+
+/// Brings what was written to `file` to the device; `name` is for the message.
+pub(super) fn sync_data(root: &Root, name: &str, file: &File) -> Result<()> {
+    file.sync_data().map_err(|source| root.error("sync", name, source))
+}
+
+/// Gives the finished file `from` its final name. The name is fresh, or what it names is the same.
+pub(super) fn publish(root: &Root, from: &str, to: &str) -> Result<()> {
+    rustix::fs::renameat(root.as_fd(), from, root.as_fd(), to)
+        .map_err(|errno| root.error("rename", from, errno.into()))
+}
+
+/// Writes `bytes` to the fresh name `name` and brings it to the device with its directory entry.
+pub(super) fn write_new(root: &Root, directory: &str, name: &str, bytes: &[u8]) -> Result<()> {
+    let path = format!("{directory}/{name}");
+    let mut file = create(root, &path)?;
+    file.write_all(bytes).map_err(|source| root.error("write", &path, source))?;
+    sync_all(root, &path, &file)?;
+    sync_directory(root, directory)
+}
+
+/// Replaces the file `name` in the root. Not atomic on FAT and exFAT: a crash can lose the file, so
+/// this is for what can be made again.
+pub(super) fn replace(root: &Root, name: &str, bytes: &[u8]) -> Result<()> {
+    let staged = format!(".pannier/ingest/{name}");
+    let mut file = create(root, &staged)?;
+    file.write_all(bytes).map_err(|source| root.error("write", &staged, source))?;
+    sync_all(root, &staged, &file)?;
+    drop(file);
+    publish(root, &staged, name)?;
+    sync_directory(root, ".")
+}
+
+/// Removes the file `name` if it is there.
+pub(super) fn remove(root: &Root, name: &str) -> Result<()> {
+    match rustix::fs::unlinkat(root.as_fd(), name, AtFlags::empty()) {
+        Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+        Err(errno) => Err(root.error("remove", name, errno.into())),
+    }
+}
+
+/// Brings everything written so far to the device, as far as the system lets us know.
+pub(super) fn barrier(root: &Root) -> Result<()> {
+    rustix::fs::syncfs(root.as_fd()).map_err(|errno| root.error("sync", ".", errno.into()))?;
+    // Below FUSE only an fsync of something makes the daemon flush the device.
+    for directory in ["blobs/sha256", "blobs", ".pannier/commits", "."] {
+        sync_directory(root, directory)?;
+    }
+    Ok(())
+}
+
+/// Drops the cached pages of `file`, so that the next read comes from the medium where the system
+/// allows it.
+pub(super) fn forget_cached(file: &File) {
+    // Advice only: where it is not heeded the read still checks what the system believes.
+    let _ = rustix::fs::fadvise(file.as_fd(), 0, None, rustix::fs::Advice::DontNeed);
+}
+
+fn sync_directory(root: &Root, name: &str) -> Result<()> {
+    let fail = |source| root.error("sync", name, source);
+    let directory: File = root.open_at(name, OFlags::RDONLY | OFlags::DIRECTORY).map_err(fail)?.into();
+    tolerate_unsupported(directory.sync_all()).map_err(fail)
+}
+
+fn sync_all(root: &Root, name: &str, file: &File) -> Result<()> {
+    tolerate_unsupported(file.sync_all()).map_err(|source| root.error("sync", name, source))
+}
+
+/// Some FUSE filesystems know no sync of a file or directory; `syncfs` has to do there.
+fn tolerate_unsupported(result: io::Result<()>) -> io::Result<()> {
+    use rustix::io::Errno;
+    match result {
+        Err(error)
+            if [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP]
+                .iter()
+                .any(|errno| error.raw_os_error() == Some(errno.raw_os_error())) =>
+        {
+            Ok(())
+        }
+        other => other,
+    }
+}

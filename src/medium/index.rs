@@ -1,0 +1,159 @@
+//! `index.json`: derived from the commit record, for other tools to read.
+
+use serde_json::{Map, Value, json};
+
+use super::record::{Image, Record};
+use super::{Medium, durable};
+use crate::error::Result;
+use crate::image::{Child, Index, MAX_MANIFEST};
+
+/// On each of our entries: the digest that the source had under the name. Tells them from entries
+/// that another tool made.
+const ORIGINAL: &str = "io.pannier.original.digest";
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+const CONTAINERD_NAME: &str = "io.containerd.image.name";
+const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+/// Where an index.json that cannot be read is kept before a new one is written.
+const DAMAGED: &str = ".pannier/damaged-index.json";
+
+/// An entry of `index.json` that another tool made.
+#[derive(Clone, Debug)]
+pub struct ForeignEntry {
+    /// The entry.
+    pub entry: Child,
+}
+
+/// How `index.json` stands to the commit record.
+#[derive(Clone, Debug)]
+pub enum IndexState {
+    /// It is not there.
+    Missing,
+    /// It cannot be read: why.
+    Damaged(String),
+    /// It can be read.
+    Present {
+        /// Names of our entries that the record says should be there, and are not as it says.
+        missing: Vec<String>,
+        /// Names or digests of our entries that the record knows nothing of.
+        unexpected: Vec<String>,
+        /// What other tools put there.
+        foreign: Vec<ForeignEntry>,
+    },
+}
+
+impl Medium {
+    /// Writes `index.json` as the newest record says, keeping the entries of other tools.
+    ///
+    /// An `index.json` that cannot be read is kept beside it; the answer says so.
+    pub fn write_index(&self) -> Result<IndexWritten> {
+        let Some(record) = self.record() else { return Ok(IndexWritten::Unchanged) };
+        let current = self.root.read("index.json", MAX_MANIFEST)?;
+        let mut written = IndexWritten::Written;
+        let foreign = match current.as_deref().map(entries) {
+            None => Vec::new(),
+            Some(Ok(entries)) => entries.into_iter().filter(|entry| !is_ours(entry)).collect(),
+            Some(Err(_)) => {
+                durable::publish(&self.root, "index.json", DAMAGED)?;
+                written = IndexWritten::DamagedKept(DAMAGED);
+                Vec::new()
+            }
+        };
+        let bytes = derive(record, foreign);
+        if current.as_deref() == Some(&bytes) {
+            return Ok(IndexWritten::Unchanged);
+        }
+        durable::replace(&self.root, "index.json", &bytes)?;
+        Ok(written)
+    }
+
+    /// Compares `index.json` with the newest record.
+    pub fn index_state(&self) -> Result<IndexState> {
+        let Some(bytes) = self.root.read("index.json", MAX_MANIFEST)? else {
+            return Ok(IndexState::Missing);
+        };
+        let found = match entries(&bytes).and_then(|entries| Ok((entries, Index::parse(&bytes)?))) {
+            Ok((entries, index)) => entries.into_iter().zip(index.manifests),
+            Err(reason) => return Ok(IndexState::Damaged(reason)),
+        };
+        let mut missing: Vec<Value> = self.record().map(own_entries).unwrap_or_default();
+        let (mut unexpected, mut foreign) = (Vec::new(), Vec::new());
+        for (value, entry) in found {
+            if let Some(at) = missing.iter().position(|own| *own == value) {
+                missing.swap_remove(at);
+            } else if is_ours(&value) {
+                unexpected.push(entry_name(&value));
+            } else {
+                foreign.push(ForeignEntry { entry });
+            }
+        }
+        let mut missing: Vec<String> = missing.iter().map(entry_name).collect();
+        missing.sort();
+        Ok(IndexState::Present { missing, unexpected, foreign })
+    }
+}
+
+/// What [`Medium::write_index`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IndexWritten {
+    /// It was right already.
+    Unchanged,
+    /// It was written.
+    Written,
+    /// It was written; the old one could not be read, and is kept under this name.
+    DamagedKept(&'static str),
+}
+
+fn derive(record: &Record, foreign: Vec<Value>) -> Vec<u8> {
+    let mut manifests = foreign;
+    manifests.extend(own_entries(record));
+    let index = json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests });
+    index.to_string().into_bytes()
+}
+
+/// One entry for each name: a tag alone would be ambiguous in a set, so the full name is given in
+/// both annotations that tools look at.
+fn own_entries(record: &Record) -> Vec<Value> {
+    let mut named: Vec<(String, &Image)> = record
+        .images
+        .iter()
+        .flat_map(|image| image.names.iter().map(move |name| (name.to_string(), image)))
+        .collect();
+    named.sort_by(|a, b| a.0.cmp(&b.0));
+    named
+        .into_iter()
+        .map(|(name, image)| {
+            json!({
+                "mediaType": image.carried.media_type,
+                "digest": image.carried.digest,
+                "size": image.carried.size,
+                "annotations": {
+                    CONTAINERD_NAME: name,
+                    REF_NAME: name,
+                    ORIGINAL: image.original.digest,
+                },
+            })
+        })
+        .collect()
+}
+
+/// The entries as they are, so that what another tool wrote is kept to the last field.
+fn entries(bytes: &[u8]) -> Result<Vec<Value>, String> {
+    let mut index: Map<String, Value> =
+        serde_json::from_slice(bytes).map_err(|error| format!("not an index: {error}"))?;
+    match index.remove("manifests") {
+        Some(Value::Array(entries)) => Ok(entries),
+        None | Some(Value::Null) => Ok(Vec::new()),
+        Some(_) => Err("not an index: its manifests are no list".into()),
+    }
+}
+
+fn is_ours(entry: &Value) -> bool {
+    entry["annotations"][ORIGINAL].is_string()
+}
+
+fn entry_name(entry: &Value) -> String {
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    text(&entry["annotations"][REF_NAME])
+        .or_else(|| text(&entry["digest"]))
+        .unwrap_or_else(|| "an entry without a name".into())
+}

@@ -1,0 +1,216 @@
+//! Blobs on their way to the medium.
+//!
+//! A blob is written in `.pannier/ingest` and moved to `blobs/` when it is whole. What is left there
+//! by a run that was cut off is used again by the next one, but only for what its bytes prove to be.
+//!
+//! Names: `<digest>` for a blob whose digest is known beforehand; `<diff_id>.0` while a layer is
+//! recompressed. An empty file `<diff_id>.<digest>.<level>.<window>` notes which blob a layer was
+//! encoded to, since the record that says so is written only at the end.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+
+use super::{Medium, blob_name, durable};
+use crate::error::{Error, Result, Side};
+use crate::image::{Descriptor, Digest, Hasher};
+
+const DIRECTORY: &str = ".pannier/ingest";
+/// After so many bytes they are brought to the device, so that a medium that went away is noticed
+/// soon and not at the end.
+const SYNC_EVERY: u64 = 256 << 20;
+
+/// A note that an earlier run finished a layer: which layer, how, and the blob it became.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Finished {
+    /// The layer.
+    pub diff_id: Digest,
+    /// The blob.
+    pub digest: Digest,
+    /// The zstd level that was asked for.
+    pub level: u32,
+    /// The base-2 logarithm of the window that was asked for.
+    pub window: u32,
+}
+
+/// A blob that is being written. Dropped without [`Ingest::commit`], it stays for the next run.
+#[derive(Debug)]
+pub struct Ingest<'m> {
+    medium: &'m Medium,
+    name: String,
+    file: File,
+    hasher: Hasher,
+    unsynced: u64,
+}
+
+impl Medium {
+    /// Starts a blob whose digest is not known yet: the recompressed layer `diff_id`.
+    pub fn ingest_layer(&self, diff_id: &Digest) -> Result<Ingest<'_>> {
+        let name = format!("{DIRECTORY}/{}.0", diff_id.hex());
+        let file = durable::create(&self.root, &name)?;
+        Ok(Ingest { medium: self, name, file, hasher: Hasher::default(), unsynced: 0 })
+    }
+
+    /// Starts or goes on with the blob `blob`. What is there already has to be hashed first: read
+    /// the [`Ingest::prefix`].
+    pub fn ingest_blob(&self, blob: &Descriptor) -> Result<Ingest<'_>> {
+        let name = format!("{DIRECTORY}/{}", blob.digest.hex());
+        let file = durable::reopen(&self.root, &name)?;
+        let there = file.metadata().map_err(|source| self.root.error("examine", &name, source))?.len();
+        let mut ingest = Ingest { medium: self, name, file, hasher: Hasher::default(), unsynced: 0 };
+        if there > blob.size {
+            ingest.restart()?;
+        }
+        Ok(ingest)
+    }
+
+    /// Writes a small blob whose bytes are at hand; nothing is done if it is there with this size.
+    ///
+    /// True if it was written.
+    pub fn write_blob(&self, bytes: &[u8]) -> Result<bool> {
+        let digest = Digest::of(bytes);
+        if self.blob_size(&digest)? == Some(bytes.len() as u64) {
+            return Ok(false);
+        }
+        let name = format!("{DIRECTORY}/{}", digest.hex());
+        let mut file = durable::create(&self.root, &name)?;
+        file.write_all(bytes).map_err(|source| self.root.error("write", &name, source))?;
+        drop(file);
+        durable::publish(&self.root, &name, &blob_name(&digest))?;
+        Ok(true)
+    }
+
+    /// Notes that a layer was encoded to a blob. Called before the blob gets its final name, so that
+    /// a finished blob is never there without its note.
+    fn note(&self, finished: &Finished) -> Result<()> {
+        durable::create(&self.root, &format!("{DIRECTORY}/{}", note_name(finished))).map(drop)
+    }
+
+    /// The notes that earlier runs left.
+    pub fn finished(&self) -> Result<Vec<Finished>> {
+        Ok(self.root.list(DIRECTORY)?.iter().filter_map(|name| parse_note(name)).collect())
+    }
+
+    /// Removes what is left in the ingest area: after a commit, everything there is worthless.
+    ///
+    /// True if there was something.
+    pub fn clear_ingest(&self) -> Result<bool> {
+        let names = self.root.list(DIRECTORY)?;
+        for name in &names {
+            durable::remove(&self.root, &format!("{DIRECTORY}/{name}"))?;
+        }
+        Ok(!names.is_empty())
+    }
+
+    /// Removes a blob that is known to be damaged or that nothing needs.
+    pub fn remove_blob(&self, digest: &Digest) -> Result<()> {
+        durable::remove(&self.root, &blob_name(digest))
+    }
+}
+
+impl Ingest<'_> {
+    /// The bytes that an earlier run left, to be read to their end before anything is written.
+    ///
+    /// Reading hashes them: the blob's digest covers them, whatever they are.
+    pub fn prefix(&mut self) -> Result<impl Read + '_> {
+        self.file
+            .seek(SeekFrom::Start(0))
+            .map_err(|source| self.medium.root.error("read", &self.name, source))?;
+        self.hasher = Hasher::default();
+        Ok(Prefix { file: &mut self.file, hasher: &mut self.hasher })
+    }
+
+    /// How many bytes are written, or read of what was there.
+    pub fn offset(&self) -> u64 {
+        self.hasher.count()
+    }
+
+    /// Throws away what is there.
+    pub fn restart(&mut self) -> Result<()> {
+        self.hasher = Hasher::default();
+        self.file
+            .set_len(0)
+            .and_then(|()| self.file.seek(SeekFrom::Start(0)))
+            .map(drop)
+            .map_err(|source| self.medium.root.error("write", &self.name, source))
+    }
+
+    /// Gives the blob its final name and returns its digest and size.
+    ///
+    /// `expected` is the digest it must have; bytes that do not have it are thrown away, since going
+    /// on from them could never succeed. `note` is written down with the digest first.
+    pub fn commit(
+        mut self,
+        expected: Option<&Descriptor>,
+        note: Option<(Digest, u32, u32)>,
+    ) -> Result<(Digest, u64)> {
+        let size = self.hasher.count();
+        let digest = std::mem::take(&mut self.hasher).finish();
+        if let Some(expected) = expected.filter(|e| e.digest != digest || e.size != size) {
+            durable::remove(&self.medium.root, &self.name)?;
+            let what = format!("blob {} on its way to the medium", expected.digest);
+            return Err(Error::DigestMismatch {
+                side: Side::Source,
+                what,
+                expected: expected.digest,
+                found: digest,
+            });
+        }
+        if let Some((diff_id, level, window)) = note {
+            self.medium.note(&Finished { diff_id, digest, level, window })?;
+        }
+        drop(self.file);
+        durable::publish(&self.medium.root, &self.name, &blob_name(&digest))?;
+        Ok((digest, size))
+    }
+
+    /// Gives the blob up and removes it.
+    pub fn discard(self) -> Result<()> {
+        durable::remove(&self.medium.root, &self.name)
+    }
+}
+
+impl Write for Ingest<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n =
+            self.file.write(bytes).map_err(|source| self.medium.root.error("write", &self.name, source))?;
+        self.hasher.update(&bytes[..n]);
+        self.unsynced += n as u64;
+        if self.unsynced >= SYNC_EVERY {
+            durable::sync_data(&self.medium.root, &self.name, &self.file)?;
+            self.unsynced = 0;
+        }
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct Prefix<'i> {
+    file: &'i mut File,
+    hasher: &'i mut Hasher,
+}
+
+impl Read for Prefix<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.file.read(buffer)?;
+        self.hasher.update(&buffer[..n]);
+        Ok(n)
+    }
+}
+
+fn note_name(f: &Finished) -> String {
+    format!("{}.{}.{}.{}", f.diff_id.hex(), f.digest.hex(), f.level, f.window)
+}
+
+fn parse_note(name: &str) -> Option<Finished> {
+    let mut parts = name.split('.');
+    let finished = Finished {
+        diff_id: Digest::from_hex(parts.next()?).ok()?,
+        digest: Digest::from_hex(parts.next()?).ok()?,
+        level: parts.next()?.parse().ok()?,
+        window: parts.next()?.parse().ok()?,
+    };
+    parts.next().is_none().then_some(finished)
+}

@@ -1,0 +1,197 @@
+//! The medium: a directory that is an OCI image layout, and a commit record that says what is on it.
+//!
+//! ```text
+//! MEDIUM/
+//!   oci-layout, index.json      a plain layout that other tools read; index.json is derived
+//!   blobs/sha256/<64 hex>       manifests, configs, layers
+//!   .pannier/commits/*.json     the state after each export, under a fresh name each; the only commit point
+//!   .pannier/ingest/            unfinished blobs, and which layer a finished one encodes
+//! ```
+
+mod commits;
+mod durable;
+mod filesystem;
+mod index;
+mod ingest;
+mod record;
+mod root;
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, OFlags};
+
+use crate::content::{self, Verified};
+use crate::error::{Error, Result, Side};
+use crate::image::{Descriptor, Digest};
+
+pub use commits::Rejected;
+pub use filesystem::Filesystem;
+pub use index::{ForeignEntry, IndexState, IndexWritten};
+pub use ingest::{Finished, Ingest};
+pub use record::{Blob, Image, ImagePlatform, Layer, Record, Role};
+use root::Root;
+
+/// The content of `oci-layout` (OCI image-spec, image-layout.md).
+const OCI_LAYOUT: &[u8] = b"{\"imageLayoutVersion\":\"1.0.0\"}";
+/// The directories of a medium, parents first.
+const DIRECTORIES: [&str; 5] = ["blobs", "blobs/sha256", ".pannier", ".pannier/commits", ".pannier/ingest"];
+
+/// An open medium and the newest valid commit record on it.
+#[derive(Debug)]
+pub struct Medium {
+    root: Root,
+    record: Option<(Record, Digest)>,
+    rejected: Vec<Rejected>,
+}
+
+/// Held while the medium is worked on; the kernel lets go of it when the process ends, however it does.
+#[derive(Debug)]
+pub struct Lock {
+    _handle: OwnedFd,
+}
+
+impl Medium {
+    /// Opens the medium at `path` for reading; nothing is written to it.
+    ///
+    /// An error unless there is a layout or a commit record.
+    pub fn open(path: &Path) -> Result<Self> {
+        Self::find(path)?.ok_or_else(|| {
+            let reason =
+                "not a medium: it has neither oci-layout nor .pannier; `pannier export --to` makes one";
+            Error::invalid(Side::Medium, path.display(), reason)
+        })
+    }
+
+    /// Opens the medium at `path` if there is one; `None` for a directory that is none, or absent.
+    pub fn find(path: &Path) -> Result<Option<Self>> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        let root = Root::open(path)?;
+        let (record, rejected) = commits::newest(&root)?;
+        if record.is_none() && rejected.is_empty() && root.size("oci-layout")?.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(Self { root, record, rejected }))
+    }
+
+    /// Opens the medium at `path` for an export, making whatever is missing of it.
+    pub fn create(path: &Path) -> Result<Self> {
+        std::fs::create_dir_all(path).map_err(Error::io(Side::Medium, "create", path))?;
+        let root = Root::open(path)?;
+        for directory in DIRECTORIES {
+            durable::make_directory(&root, directory)?;
+        }
+        if root.size("oci-layout")?.is_none() {
+            durable::write_new(&root, ".", "oci-layout", OCI_LAYOUT)?;
+        }
+        let (record, rejected) = commits::newest(&root)?;
+        Ok(Self { root, record, rejected })
+    }
+
+    /// Where it is, for messages.
+    pub fn path(&self) -> &Path {
+        self.root.path()
+    }
+
+    /// The newest valid commit record; `None` before the first export.
+    pub fn record(&self) -> Option<&Record> {
+        self.record.as_ref().map(|(record, _)| record)
+    }
+
+    /// Commit records that are newer than [`Medium::record`] or should be beside it, but cannot be
+    /// used: damaged, or left by an export that was cut off while it wrote them.
+    pub fn rejected(&self) -> &[Rejected] {
+        &self.rejected
+    }
+
+    /// Locks the medium against other exports. Readers are not kept out: they see the last commit.
+    pub fn lock(&self) -> Result<Lock> {
+        let name = ".pannier";
+        let fail = |source| self.root.error("lock", name, source);
+        let handle = self.root.open_at(name, OFlags::RDONLY | OFlags::DIRECTORY).map_err(fail)?;
+        match rustix::fs::flock(&handle, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Lock { _handle: handle }),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::Locked { path: self.path().to_owned() }),
+            Err(errno) => Err(fail(errno.into())),
+        }
+    }
+
+    /// Opens a blob for reading. Its size is compared at once; reading it to the end proves the rest.
+    pub fn open_blob(&self, blob: &Descriptor) -> Result<Verified<File>> {
+        Ok(Verified::new(self.blob_file(blob)?, blob, Side::Medium))
+    }
+
+    /// Reads a blob of at most `limit` bytes and proves it.
+    pub fn read_blob(&self, blob: &Descriptor, limit: u64) -> Result<Vec<u8>> {
+        content::read_all(self.blob_file(blob)?, blob, Side::Medium, limit)
+    }
+
+    /// The length of the file of the blob `digest`; `None` if there is none.
+    pub fn blob_size(&self, digest: &Digest) -> Result<Option<u64>> {
+        self.root.size(&blob_name(digest))
+    }
+
+    /// Opens the file of a blob whose size is right. Its content is not proven.
+    pub(crate) fn blob_file(&self, blob: &Descriptor) -> Result<File> {
+        let name = blob_name(&blob.digest);
+        let file = self.root.open_file(&name).map_err(|error| match error {
+            Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+                Error::not_found(Side::Medium, self.root.join(&name).display())
+            }
+            other => other,
+        })?;
+        let found = file.metadata().map_err(|source| self.root.error("examine", &name, source))?.len();
+        if found != blob.size {
+            let what = format!("blob {}", blob.digest);
+            return Err(Error::SizeMismatch { side: Side::Medium, what, expected: blob.size, found });
+        }
+        Ok(file)
+    }
+
+    /// Opens a blob so that, where the system allows it, its bytes come from the medium and not from
+    /// the page cache.
+    pub fn open_blob_uncached(&self, blob: &Descriptor) -> Result<Verified<File>> {
+        let file = self.blob_file(blob)?;
+        durable::forget_cached(&file);
+        Ok(Verified::new(file, blob, Side::Medium))
+    }
+
+    /// The names of all files in the directory of blobs.
+    pub fn blob_names(&self) -> Result<Vec<String>> {
+        self.root.list("blobs/sha256")
+    }
+
+    /// The path of a blob, for messages.
+    pub fn blob_path(&self, digest: &Digest) -> PathBuf {
+        self.root.join(&blob_name(digest))
+    }
+
+    /// What `oci-layout` should hold but does not; `None` when it is right.
+    pub fn layout_fault(&self) -> Result<Option<&'static str>> {
+        #[derive(serde::Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Layout {
+            image_layout_version: String,
+        }
+        let Some(bytes) = self.root.read("oci-layout", 4096)? else {
+            return Ok(Some("is missing"));
+        };
+        match serde_json::from_slice::<Layout>(&bytes) {
+            Ok(layout) if layout.image_layout_version == "1.0.0" => Ok(None),
+            _ => Ok(Some("does not say imageLayoutVersion 1.0.0")),
+        }
+    }
+
+    /// Brings everything written so far to the device.
+    pub fn sync(&self) -> Result<()> {
+        durable::barrier(&self.root)
+    }
+}
+
+/// The path of a blob beneath the root, built from the decoded digest.
+fn blob_name(digest: &Digest) -> String {
+    format!("blobs/sha256/{}", digest.hex())
+}

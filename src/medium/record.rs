@@ -1,0 +1,255 @@
+//! The commit record: the whole state of a medium, as one self-checking file.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::image::{Descriptor, Digest, Platform, Reference};
+
+/// Largest record that is read, in bytes.
+pub(super) const MAX_RECORD: u64 = 16 << 20;
+/// The format this version writes, and the newest it reads.
+const FORMAT: &str = "pannier-commit-v1";
+/// How the file begins; 64 hex digits of the checksum follow.
+const CHECKSUM_PREFIX: &[u8] = b"{\"checksum\":\"sha256:";
+
+/// The state of a medium after one export: every image, layer and blob it carries.
+///
+/// The file is JSON. Its first member is a checksum: the sha256 of the whole file with the
+/// checksum's own 64 digits replaced by zeros, so that damage is found without a signature as well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    /// The format's name and version.
+    format: String,
+    /// Features that a reader has to know; one that it does not know makes it refuse the record.
+    critical: Vec<String>,
+    /// The medium's own id, made up when it is first written: 32 hex digits.
+    pub medium: String,
+    /// The export's number, from 1.
+    pub sequence: u64,
+    /// The digest of the record file before this one.
+    pub previous: Option<Digest>,
+    /// When it was written (RFC 3339). For people only: nothing is decided by it.
+    pub created: String,
+    /// The version that wrote it.
+    pub tool: String,
+    /// Every image.
+    pub images: Vec<Image>,
+    /// Every layer, by diff_id.
+    pub layers: Vec<Layer>,
+    /// Every blob that the images and layers need.
+    pub blobs: Vec<Blob>,
+}
+
+/// An image: one or several platforms of what a name stood for at its source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Image {
+    /// The names it is carried under.
+    pub names: BTreeSet<Reference>,
+    /// The index or manifest that the source had under the name.
+    pub original: Descriptor,
+    /// The index or manifest on the medium that lists the layers as they are carried.
+    pub carried: Descriptor,
+    /// The platforms that are carried, in the order in which they were exported.
+    pub platforms: Vec<ImagePlatform>,
+    /// The sequence of the export that last exported it.
+    pub sequence: u64,
+}
+
+/// One platform of an image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImagePlatform {
+    /// The platform.
+    pub platform: Platform,
+    /// The manifest as the source had it.
+    pub original: Descriptor,
+    /// The manifest that lists the layers as they are carried; the same where nothing changed.
+    pub carried: Descriptor,
+    /// The image config, whose digest is the image id.
+    pub config: Descriptor,
+    /// The layers, bottom first, as the config lists them.
+    pub diff_ids: Vec<Digest>,
+}
+
+/// A layer: a tar, known by the digest of its bytes, and the encodings it is carried in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Layer {
+    /// The digest of the tar.
+    pub diff_id: Digest,
+    /// The tar's size in bytes.
+    pub size: u64,
+    /// The blobs that manifests at the sources list for it. The first is the one it was read from.
+    pub originals: Vec<Descriptor>,
+    /// The blobs on the medium that decode to it.
+    pub encodings: Vec<Descriptor>,
+}
+
+/// A blob on the medium.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Blob {
+    /// Its digest, which is also its name.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// What it is.
+    pub role: Role,
+}
+
+/// What a blob on the medium is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// An encoded layer.
+    Layer,
+    /// An image config.
+    Config,
+    /// A manifest that lists layers as they are carried.
+    Manifest,
+    /// An index of such manifests.
+    Index,
+    /// A manifest kept as the source had it, as proof.
+    OriginalManifest,
+    /// An index kept as the source had it, as proof.
+    OriginalIndex,
+}
+
+impl Record {
+    /// The record before the first export: nothing is carried.
+    pub fn empty(medium: String) -> Self {
+        Self {
+            format: FORMAT.into(),
+            critical: Vec::new(),
+            medium,
+            sequence: 0,
+            previous: None,
+            created: String::new(),
+            tool: concat!("pannier ", env!("CARGO_PKG_VERSION")).into(),
+            images: Vec::new(),
+            layers: Vec::new(),
+            blobs: Vec::new(),
+        }
+    }
+
+    /// The layer with this diff_id.
+    pub fn layer(&self, diff_id: &Digest) -> Option<&Layer> {
+        self.layers.iter().find(|layer| layer.diff_id == *diff_id)
+    }
+
+    /// The bytes of the record's file.
+    pub fn to_bytes(&self) -> serde_json::Result<Vec<u8>> {
+        let body = serde_json::to_vec(self)?;
+        let mut file = CHECKSUM_PREFIX.to_vec();
+        file.extend_from_slice(&[b'0'; 64]);
+        file.extend_from_slice(b"\",");
+        // The record's own opening brace is already there.
+        file.extend_from_slice(&body[1..]);
+        file.push(b'\n');
+        let checksum = Digest::of(&file).hex();
+        file[CHECKSUM_PREFIX.len()..][..64].copy_from_slice(checksum.as_bytes());
+        Ok(file)
+    }
+
+    /// Reads a record's file. The error is a sentence without the file's bytes.
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let start = CHECKSUM_PREFIX.len();
+        if !bytes.starts_with(CHECKSUM_PREFIX) || bytes.len() < start + 64 {
+            return Err("does not begin as a commit record does".into());
+        }
+        let mut zeroed = bytes.to_vec();
+        zeroed[start..start + 64].fill(b'0');
+        if Digest::of(&zeroed).hex().as_bytes() != &bytes[start..start + 64] {
+            return Err("its checksum does not match: it is damaged, or was not written to its end".into());
+        }
+        #[derive(Deserialize)]
+        struct Version {
+            format: String,
+            #[serde(default)]
+            critical: Vec<String>,
+        }
+        let version: Version =
+            serde_json::from_slice(bytes).map_err(|error| format!("not a commit record: {error}"))?;
+        if version.format != FORMAT || !version.critical.is_empty() {
+            return Err("written by a newer pannier; this version cannot read it".into());
+        }
+        let record: Self =
+            serde_json::from_slice(bytes).map_err(|error| format!("not a commit record: {error}"))?;
+        if record.medium.len() != 32 || !record.medium.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err("its medium id is not 32 hex digits".into());
+        }
+        Ok(record)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Record {
+        let descriptor = Descriptor::of("application/vnd.oci.image.manifest.v1+json", b"{}");
+        let diff_id = Digest::of(b"tar");
+        let mut record = Record::empty("0123456789abcdef0123456789abcdef".into());
+        record.sequence = 1;
+        record.created = "2026-01-02T03:04:05Z".into();
+        record.tool = "pannier 0.1.0".into();
+        record.images.push(Image {
+            names: ["nginx:1".parse().unwrap()].into(),
+            original: descriptor.clone(),
+            carried: descriptor.clone(),
+            platforms: vec![ImagePlatform {
+                platform: "linux/amd64".parse().unwrap(),
+                original: descriptor.clone(),
+                carried: descriptor.clone(),
+                config: descriptor.clone(),
+                diff_ids: vec![diff_id],
+            }],
+            sequence: 1,
+        });
+        record.layers.push(Layer {
+            diff_id,
+            size: 3,
+            originals: vec![descriptor.clone()],
+            encodings: vec![descriptor.clone()],
+        });
+        record.blobs.push(Blob { digest: descriptor.digest, size: 2, role: Role::Manifest });
+        record
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let record = sample();
+        assert_eq!(Record::parse(&record.to_bytes().unwrap()).unwrap(), record);
+    }
+
+    #[test]
+    fn the_format_does_not_drift() {
+        // A medium in somebody's drawer must still be readable: change this only with the format's name.
+        assert_eq!(
+            Digest::of(&sample().to_bytes().unwrap()).to_string(),
+            "sha256:8e3844e27af9fc3fb7f78f88de52d51bd0c157251122b20ac8d00d6726c5957f"
+        );
+    }
+
+    #[test]
+    fn every_flipped_byte_and_every_truncation_is_found() {
+        let bytes = sample().to_bytes().unwrap();
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1;
+            assert!(Record::parse(&damaged).is_err(), "byte {at}");
+            assert!(Record::parse(&bytes[..at]).is_err(), "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn a_record_of_a_newer_format_or_with_an_unknown_critical_feature_is_refused() {
+        let newer = Record { format: "pannier-commit-v2".into(), ..sample() };
+        assert!(Record::parse(&newer.to_bytes().unwrap()).unwrap_err().contains("newer"));
+        let critical = Record { critical: vec!["deltas".into()], ..sample() };
+        assert!(Record::parse(&critical.to_bytes().unwrap()).unwrap_err().contains("newer"));
+    }
+}
