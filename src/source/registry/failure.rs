@@ -57,27 +57,28 @@ fn innermost(error: &reqwest::Error) -> String {
 
 /// What is wrong with the TLS of a host, with what to do about it.
 fn tls_reason(error: &reqwest::Error) -> Option<String> {
-    let mut cause: Option<&dyn StdError> = Some(error);
-    while let Some(current) = cause {
-        // An I/O error hides the error it wraps from `source`.
-        let wrapped = current.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let found = current
-            .downcast_ref::<rustls::Error>()
-            .or_else(|| wrapped.and_then(|inner| inner.downcast_ref::<rustls::Error>()));
-        if let Some(tls) = found {
-            return Some(match tls {
-                rustls::Error::InvalidCertificate(reason) => format!(
-                    "its certificate is not accepted ({reason}); give the CA that signed it with --ca-file"
-                ),
-                rustls::Error::InvalidMessage(_) => {
-                    "it does not speak TLS; --insecure REGISTRY allows plain HTTP for that registry".into()
-                }
-                other => format!("TLS: {other}"),
-            });
+    let mut cause: &dyn StdError = error;
+    let tls = loop {
+        if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
+            break tls;
         }
-        cause = current.source();
-    }
-    None
+        // `source` of an I/O error skips the very error that it wraps.
+        let wrapped = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        cause = match wrapped {
+            Some(wrapped) => wrapped,
+            None => cause.source()?,
+        };
+    };
+    Some(match tls {
+        rustls::Error::InvalidCertificate(reason) => format!(
+            "its certificate is not accepted ({reason}); give the CA that signed it with --ca-file, or, where \
+             nobody could stand in between, --insecure REGISTRY"
+        ),
+        rustls::Error::InvalidMessage(_) => {
+            "it does not speak TLS; --insecure REGISTRY allows plain HTTP for that registry".into()
+        }
+        other => format!("TLS: {other}"),
+    })
 }
 
 /// A status that is not success.

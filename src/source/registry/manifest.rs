@@ -129,7 +129,7 @@ pub(super) fn body(endpoint: &Endpoint, what: &str, response: Response) -> Resul
 fn check(what: &str, media_type: &str, bytes: &[u8]) -> Result<String, Error> {
     let refuse = |reason: String| Error::invalid(Side::Source, what, reason);
     let media_type = media_type.split(';').next().unwrap_or_default().trim();
-    if media_type.contains("manifest.v1+") {
+    if media_type.contains("distribution.manifest.v1+") {
         return Err(refuse(
             "a Docker schema 1 manifest, which containerd does not run either; push the image again \
              with a current tool"
