@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::image::Digest;
 
@@ -144,7 +145,7 @@ pub enum Error {
         /// How many were asked for.
         total: usize,
         /// The names of those that failed, and why.
-        failed: Vec<(String, Error)>,
+        failed: Vec<(String, Arc<Error>)>,
     },
     /// `verify` found damage.
     #[error("medium: {errors} findings")]
@@ -178,6 +179,23 @@ impl Error {
     /// Something that cannot be accepted, as it came from `side`.
     pub fn invalid(side: Side, what: impl fmt::Display, reason: impl fmt::Display) -> Self {
         Self::Invalid { side, what: what.to_string(), reason: reason.to_string() }
+    }
+
+    /// Whether bytes turned out not to be what they should.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::DigestMismatch { .. } | Self::SizeMismatch { .. } | Self::Invalid { .. })
+    }
+
+    /// Whether going on with other images is useless: the medium or the node itself failed, or
+    /// someone asked to stop.
+    pub fn is_fatal(&self) -> bool {
+        matches!(
+            self,
+            Self::Interrupted
+                | Self::Locked { .. }
+                | Self::NoSpace { .. }
+                | Self::Io { side: Side::Medium, .. }
+        )
     }
 
     /// Something that is not there.

@@ -2,9 +2,14 @@
 
 pub mod content;
 pub mod error;
+pub mod export;
 pub mod image;
+pub mod layer;
 pub mod medium;
+pub mod plan;
 pub mod progress;
+pub mod readback;
 pub mod source;
+pub mod verify;
 
 pub use error::{Error, Result, Side};

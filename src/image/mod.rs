@@ -15,6 +15,7 @@ pub use descriptor::{Child, Descriptor};
 pub use digest::{Digest, DigestError, Hasher, HashingReader, HashingWriter};
 pub use manifest::{Document, Index, Manifest};
 pub use media_type::{Compression, LayerType, MediaKind, kind};
+pub(crate) use media_type::{OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, is_oci};
 pub use platform::{Platform, PlatformError};
 pub use reference::{Reference, ReferenceError};
 

@@ -5,14 +5,14 @@ use serde_json::{Map, Value, json};
 use super::record::{Image, Record};
 use super::{Medium, durable};
 use crate::error::Result;
-use crate::image::{Child, Index, MAX_MANIFEST};
+use crate::image::{Child, Index, MAX_MANIFEST, OCI_INDEX};
 
 /// On each of our entries: the digest that the source had under the name. Tells them from entries
 /// that another tool made.
 const ORIGINAL: &str = "io.pannier.original.digest";
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 const CONTAINERD_NAME: &str = "io.containerd.image.name";
-const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+
 /// Where an index.json that cannot be read is kept before a new one is written.
 const DAMAGED: &str = ".pannier/damaged-index.json";
 

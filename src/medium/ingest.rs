@@ -50,25 +50,25 @@ impl Medium {
         Ok(Ingest { medium: self, name, file, hasher: Hasher::default(), unsynced: 0 })
     }
 
-    /// Starts or goes on with the blob `blob`. What is there already has to be hashed first: read
-    /// the [`Ingest::prefix`].
+    /// Starts or goes on with the blob `blob`. What is there already has to be read first, with
+    /// [`Ingest::read_left_over`].
     pub fn ingest_blob(&self, blob: &Descriptor) -> Result<Ingest<'_>> {
         let name = format!("{DIRECTORY}/{}", blob.digest.hex());
         let file = durable::reopen(&self.root, &name)?;
-        let there = file.metadata().map_err(|source| self.root.error("examine", &name, source))?.len();
         let mut ingest = Ingest { medium: self, name, file, hasher: Hasher::default(), unsynced: 0 };
-        if there > blob.size {
+        if ingest.left_over()? > blob.size {
             ingest.restart()?;
         }
         Ok(ingest)
     }
 
-    /// Writes a small blob whose bytes are at hand; nothing is done if it is there with this size.
+    /// Writes a small blob whose bytes are at hand; nothing is done if they are there.
     ///
     /// True if it was written.
     pub fn write_blob(&self, bytes: &[u8]) -> Result<bool> {
         let digest = Digest::of(bytes);
-        if self.blob_size(&digest)? == Some(bytes.len() as u64) {
+        let there = self.root.read(&blob_name(&digest), bytes.len() as u64);
+        if matches!(there, Ok(Some(there)) if there == bytes) {
             return Ok(false);
         }
         let name = format!("{DIRECTORY}/{}", digest.hex());
@@ -108,15 +108,20 @@ impl Medium {
 }
 
 impl Ingest<'_> {
-    /// The bytes that an earlier run left, to be read to their end before anything is written.
+    /// How many bytes an earlier run left.
+    pub fn left_over(&self) -> Result<u64> {
+        let metadata = self.file.metadata();
+        Ok(metadata.map_err(|source| self.medium.root.error("examine", &self.name, source))?.len())
+    }
+
+    /// Reads the next of the bytes that an earlier run left; 0 at their end.
     ///
-    /// Reading hashes them: the blob's digest covers them, whatever they are.
-    pub fn prefix(&mut self) -> Result<impl Read + '_> {
-        self.file
-            .seek(SeekFrom::Start(0))
-            .map_err(|source| self.medium.root.error("read", &self.name, source))?;
-        self.hasher = Hasher::default();
-        Ok(Prefix { file: &mut self.file, hasher: &mut self.hasher })
+    /// To be read to that end before anything is written: the blob's digest covers them as they are.
+    pub fn read_left_over(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n =
+            self.file.read(buffer).map_err(|source| self.medium.root.error("read", &self.name, source))?;
+        self.hasher.update(&buffer[..n]);
+        Ok(n)
     }
 
     /// How many bytes are written, or read of what was there.
@@ -184,19 +189,6 @@ impl Write for Ingest<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-struct Prefix<'i> {
-    file: &'i mut File,
-    hasher: &'i mut Hasher,
-}
-
-impl Read for Prefix<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.file.read(buffer)?;
-        self.hasher.update(&buffer[..n]);
-        Ok(n)
     }
 }
 

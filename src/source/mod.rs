@@ -1,6 +1,8 @@
 //! Where images come from. One file for each kind of source; all answer to [`Source`].
 
+mod medium;
 pub mod registry;
+mod resolve;
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -8,6 +10,10 @@ use std::io::Read;
 use crate::content::{self, Verified};
 use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest, Reference};
+
+pub use medium::MediumSource;
+pub(crate) use resolve::find_or_explain;
+pub use resolve::{Platforms, Resolved, ResolvedLayer, ResolvedPlatform, Wanted, everything, resolve};
 
 /// An image that a source lists.
 #[derive(Clone, Debug)]

@@ -1,0 +1,309 @@
+//! Carries images from a source onto a medium, leaving out what is already there.
+//!
+//! [`prepare`] reads names, manifests and configs and makes the plan; nothing is written by it.
+//! [`carry_out`] moves the layers, then writes the documents that name them, brings all of it to the
+//! device, reads it back, and only then writes the commit record, and `index.json` after it.
+
+mod carry;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::error::{Error, Result, Side};
+use crate::image::{Descriptor, Digest};
+use crate::layer::{self, Zstd};
+use crate::medium::{Blob, Filesystem, ImagePlatform, IndexWritten, Medium, Record, Role};
+use crate::plan::{ExportPlan, ExportedImage, ExportedLayer, Held, carried_manifest, next_record};
+use crate::progress::{Event, Phase, Run};
+use crate::readback;
+use crate::source::{Platforms, Resolved, ResolvedPlatform, Source, Wanted, resolve};
+
+use carry::{Carried, Watched};
+
+/// How an export is done.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Which platforms of each image.
+    pub platforms: Platforms,
+    /// How layers are recompressed; `None` keeps every original blob.
+    pub compression: Option<Zstd>,
+    /// Whether everything is read back before the commit.
+    pub verify: bool,
+    /// Whether the other images are carried when one fails.
+    pub keep_going: bool,
+}
+
+/// An export, ready to be carried out.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The images.
+    pub images: Vec<Resolved>,
+    /// Names of images that cannot be carried, and why. Empty unless the export keeps going.
+    pub failed: Vec<(String, Arc<Error>)>,
+    /// What will be done.
+    pub plan: ExportPlan,
+    /// Where the medium is, or will be.
+    pub filesystem: Filesystem,
+}
+
+/// What an export did.
+#[derive(Debug)]
+pub struct Summary {
+    /// The sequence of the commit; the old one when nothing changed.
+    pub sequence: u64,
+    /// Whether anything changed.
+    pub changed: bool,
+    /// Images that are on the medium now, of those asked for.
+    pub images: usize,
+    /// Layers that were written, and their bytes on the medium.
+    pub written: (usize, u64),
+    /// Bytes that those layers had at the source.
+    pub read: u64,
+    /// Layers that were there already, and their bytes on the medium.
+    pub reused: (usize, u64),
+    /// Bytes that were read back and hashed before the commit; `None` when that was not asked for.
+    pub verified: Option<u64>,
+    /// Names of images that were not carried, and why.
+    pub failed: Vec<(String, Arc<Error>)>,
+}
+
+/// Resolves what is wanted and plans the export to the medium at `path`, which may not exist yet.
+///
+/// Nothing is written. Errors: those of resolving an image (collected instead when the export keeps
+/// going); not enough space, or a filesystem that cannot hold so large a file.
+pub fn prepare(
+    source: &dyn Source,
+    medium: Option<&Medium>,
+    path: &Path,
+    wanted: &[Wanted],
+    options: &Options,
+    run: Run<'_>,
+) -> Result<Prepared> {
+    let mut images = Vec::new();
+    let mut failed = Vec::new();
+    run.report(Event::Phase { phase: Phase::Resolving, bytes: 0, items: wanted.len() });
+    for wanted in wanted {
+        run.check()?;
+        match resolve(source, wanted, &options.platforms) {
+            Ok(image) => images.push(image),
+            Err(error) if options.keep_going => failed.push((wanted.name.to_string(), error.into())),
+            Err(error) => return Err(error),
+        }
+        run.report(Event::Finished { item: &wanted.name.to_string() });
+    }
+    run.report(Event::PhaseEnded { phase: Phase::Resolving });
+    let held = match medium {
+        Some(medium) => held(medium, run)?,
+        None => Held::default(),
+    };
+    let plan = ExportPlan::new(&images, &held, options.compression);
+    let filesystem = Filesystem::of(path)?;
+    plan.require_space(&filesystem, path)?;
+    Ok(Prepared { images, failed, plan, filesystem })
+}
+
+/// What the medium holds: committed layers whose file is there, and what a cut-off run finished.
+fn held(medium: &Medium, run: Run<'_>) -> Result<Held> {
+    let mut held = Held::default();
+    if let Some(record) = medium.record() {
+        held.images = record.images.clone();
+        for layer in &record.layers {
+            let mut layer = layer.clone();
+            let mut there = Vec::new();
+            for encoding in std::mem::take(&mut layer.encodings) {
+                // A file of another size is not the blob; it is carried again.
+                if medium.blob_size(&encoding.digest)? == Some(encoding.size) {
+                    there.push(encoding);
+                }
+            }
+            layer.encodings = there;
+            if !layer.encodings.is_empty() {
+                held.layers.insert(layer.diff_id, layer);
+            }
+        }
+    }
+    for note in medium.finished()? {
+        run.check()?;
+        let Some(size) = medium.blob_size(&note.digest)? else { continue };
+        let blob = Descriptor { media_type: String::new(), digest: note.digest, size };
+        // Whatever the note says, the bytes have to prove it.
+        let Ok(decoded) = layer::check(Watched::new(medium.open_blob(&blob)?, "", run)) else {
+            run.check()?;
+            continue;
+        };
+        if decoded.diff_id == note.diff_id {
+            let media_type = decoded.compression.oci_layer_type().to_owned();
+            held.finished.push((note, Descriptor { media_type, ..blob }, decoded.size));
+        }
+    }
+    Ok(held)
+}
+
+/// Carries out a plan and commits the new state of the medium.
+///
+/// At every moment of it the medium's newest record and `index.json` name only what is there. What
+/// was finished before an interruption is used by the next export of the same images.
+pub fn carry_out(
+    source: &dyn Source,
+    medium: &mut Medium,
+    prepared: Prepared,
+    options: &Options,
+    run: Run<'_>,
+) -> Result<Summary> {
+    let Prepared { images, mut failed, plan, .. } = prepared;
+    let mut summary = Summary {
+        sequence: medium.record().map_or(0, |record| record.sequence),
+        changed: false,
+        images: images.len(),
+        written: (0, 0),
+        read: 0,
+        reused: (0, 0),
+        verified: None,
+        failed: Vec::new(),
+    };
+    if plan.is_nothing() {
+        summary.reused = (plan.layers.len(), plan.bytes_held());
+        finish_earlier_run(medium, run)?;
+        summary.failed = failed;
+        return Ok(summary);
+    }
+
+    let carried = carry::layers(source, medium, &plan, options, run)?;
+    summary.count(&plan, &carried);
+    let mut exported = Vec::new();
+    let mut documents = BTreeMap::new();
+    for image in &images {
+        match carried.failure_of(image) {
+            Some(error) => failed.push((image.name.to_string(), error)),
+            None => exported.push(write_documents(medium, image, &carried, &mut documents)?),
+        }
+    }
+    summary.images = exported.len();
+    summary.failed = failed;
+    if exported.is_empty() {
+        return Ok(summary);
+    }
+
+    let layers = carried.of(&exported);
+    let documents: Vec<Blob> = documents.into_values().collect();
+    let record = next_state(medium, &exported, &layers, &documents)?;
+    run.report(Event::Phase { phase: Phase::Syncing, bytes: 0, items: 0 });
+    medium.sync()?;
+    run.report(Event::PhaseEnded { phase: Phase::Syncing });
+    if options.verify {
+        let blobs: Vec<Descriptor> = record.blobs.iter().map(unnamed).collect();
+        readback::require(medium, &blobs, run)?;
+        summary.verified = Some(blobs.iter().map(|blob| blob.size).sum());
+    }
+    run.check()?;
+    summary.sequence = record.sequence;
+    summary.changed = true;
+    medium.commit(record)?;
+    finish_earlier_run(medium, run)?;
+    Ok(summary)
+}
+
+/// What is left to do when the newest record is right: `index.json`, and the ingest area.
+fn finish_earlier_run(medium: &Medium, run: Run<'_>) -> Result<()> {
+    if let IndexWritten::DamagedKept(kept) = medium.write_index()? {
+        let text = format!("index.json could not be read and was made anew; the old one is kept as {kept}");
+        run.report(Event::Warning(&text));
+    }
+    medium.clear_ingest().map(drop)
+}
+
+/// Writes the documents of one image, each after what it names, and returns its place in the record.
+fn write_documents(
+    medium: &Medium,
+    image: &Resolved,
+    carried: &Carried,
+    blobs: &mut BTreeMap<Digest, Blob>,
+) -> Result<ExportedImage> {
+    let mut write = |bytes: &[u8], role: Role| -> Result<()> {
+        medium.write_blob(bytes)?;
+        let blob = Blob { digest: Digest::of(bytes), size: bytes.len() as u64, role };
+        // A manifest that is carried as it was is both; what lists layers counts.
+        let entry = blobs.entry(blob.digest).or_insert_with(|| blob.clone());
+        entry.role = entry.role.min(role);
+        Ok(())
+    };
+    let mut platforms = Vec::new();
+    for platform in &image.platforms {
+        let (descriptor, bytes) = carried_document(platform, carried)?;
+        write(&platform.config_bytes, Role::Config)?;
+        write(&platform.manifest_bytes, Role::OriginalManifest)?;
+        write(&bytes, Role::Manifest)?;
+        platforms.push(ImagePlatform {
+            platform: platform.platform.clone(),
+            original: platform.manifest.clone(),
+            carried: descriptor,
+            config: platform.config.clone(),
+            diff_ids: platform.layers.iter().map(|layer| layer.diff_id).collect(),
+        });
+    }
+    for (_, bytes) in &image.indexes {
+        write(bytes, Role::OriginalIndex)?;
+    }
+    Ok(ExportedImage { name: image.name.clone(), original: image.original.clone(), platforms })
+}
+
+fn carried_document(platform: &ResolvedPlatform, carried: &Carried) -> Result<(Descriptor, Vec<u8>)> {
+    let original = &platform.manifest;
+    let invalid =
+        |reason: String| Error::invalid(Side::Source, format!("manifest {}", original.digest), reason);
+    let layers = platform
+        .layers
+        .iter()
+        .map(|layer| carried.encoding(&layer.diff_id, &layer.listed.digest))
+        .collect::<Option<Vec<_>>>()
+        .ok_or_else(|| invalid("one of its layers was not planned".into()))?;
+    let bytes = carried_manifest(original, &platform.manifest_bytes, &layers).map_err(invalid)?;
+    if Digest::of(&bytes) == original.digest {
+        return Ok((original.clone(), bytes));
+    }
+    Ok((Descriptor::of(crate::image::OCI_MANIFEST, &bytes), bytes))
+}
+
+/// The record of the new state; the indexes that it needs are written on the way.
+fn next_state(
+    medium: &Medium,
+    images: &[ExportedImage],
+    layers: &[ExportedLayer],
+    documents: &[Blob],
+) -> Result<Record> {
+    let previous = match medium.record() {
+        Some(record) => record.clone(),
+        None => Record::empty(uuid::Uuid::new_v4().simple().to_string()),
+    };
+    let (mut record, indexes) = next_record(&previous, medium.next_sequence()?, images, layers, documents);
+    for bytes in &indexes {
+        medium.write_blob(bytes)?;
+    }
+    record.previous = medium.head();
+    record.created = now();
+    record.tool = Record::empty(String::new()).tool;
+    Ok(record)
+}
+
+fn now() -> String {
+    let format = &time::format_description::well_known::Rfc3339;
+    let now = time::OffsetDateTime::now_utc();
+    now.replace_nanosecond(0).unwrap_or(now).format(format).unwrap_or_default()
+}
+
+fn unnamed(blob: &Blob) -> Descriptor {
+    Descriptor { media_type: String::new(), digest: blob.digest, size: blob.size }
+}
+
+impl Summary {
+    fn count(&mut self, plan: &ExportPlan, carried: &Carried) {
+        for step in &plan.layers {
+            let Some(layer) = carried.step(step) else { continue };
+            let counter = if step.bytes() == 0 { &mut self.reused } else { &mut self.written };
+            counter.0 += 1;
+            counter.1 += layer.encoding.size;
+            self.read += step.bytes();
+        }
+    }
+}

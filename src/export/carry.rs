@@ -1,0 +1,313 @@
+//! Moves the layers of a plan, several at a time.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io::{self, Read, Write};
+use std::sync::{Arc, Mutex};
+
+use super::Options;
+use crate::content::Verified;
+use crate::error::{Error, Result, Side};
+use crate::image::{Compression, Descriptor, Digest};
+use crate::layer::{self, Decoded, Zstd};
+use crate::medium::{Ingest, Medium};
+use crate::plan::{ExportPlan, ExportedImage, ExportedLayer, LayerStep, Pick, Verdict};
+use crate::progress::{Event, Phase, Run};
+use crate::source::{self, Resolved, Source};
+
+/// Layers that are worked on at a time, at most.
+const MAX_AT_ONCE: usize = 3;
+/// Compressing threads for each of them, at most: together they bound the memory that is taken.
+const MAX_WORKERS: usize = 6;
+
+/// The layers that were carried, and those that could not be.
+#[derive(Debug, Default)]
+pub(super) struct Carried {
+    /// By diff_id and the digest that manifests list.
+    layers: BTreeMap<(Digest, Digest), ExportedLayer>,
+    /// By diff_id.
+    failed: BTreeMap<Digest, Arc<Error>>,
+    /// What ended the whole export.
+    end: Option<Error>,
+}
+
+/// Carries the plan's layers.
+///
+/// The first failure ends it, unless the export keeps going. Parts of blobs that are on the medium by
+/// then stay for the next run.
+pub(super) fn layers(
+    source: &dyn Source,
+    medium: &Medium,
+    plan: &ExportPlan,
+    options: &Options,
+    run: Run<'_>,
+) -> Result<Carried> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let work = Work { source, medium, options, run, workers: cores.clamp(1, MAX_WORKERS) as u32 };
+    let (bytes, items) = (plan.bytes_to_read(), plan.layers.iter().filter(|step| step.bytes() > 0).count());
+    run.report(Event::Phase { phase: Phase::Carrying, bytes, items });
+    let queue: Mutex<VecDeque<&LayerStep>> = Mutex::new(plan.layers.iter().collect());
+    let done = Mutex::new(Carried::default());
+    std::thread::scope(|scope| {
+        for _ in 0..cores.clamp(1, MAX_AT_ONCE) {
+            scope.spawn(|| {
+                while let Some(step) = lock(&queue).pop_front() {
+                    match work.carry(step) {
+                        Ok(layer) => lock(&done).insert(step, &layer),
+                        Err(error) if options.keep_going && !error.is_fatal() => {
+                            lock(&done).failed.insert(step.diff_id, error.into());
+                        }
+                        Err(error) => {
+                            lock(&queue).clear();
+                            lock(&done).end.get_or_insert(error);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    run.report(Event::PhaseEnded { phase: Phase::Carrying });
+    run.check()?;
+    let mut done = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    match done.end.take() {
+        Some(error) => Err(error),
+        None => Ok(done),
+    }
+}
+
+/// A thread that panicked while it held the lock has ended the scope; what it left is whole.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+impl Carried {
+    fn insert(&mut self, step: &LayerStep, layer: &ExportedLayer) {
+        for listed in &step.listed {
+            self.layers.insert((step.diff_id, listed.digest), layer.clone());
+        }
+    }
+
+    /// The blob that stands for the layer which a manifest lists as `listed`.
+    pub(super) fn encoding(&self, diff_id: &Digest, listed: &Digest) -> Option<Descriptor> {
+        self.layers.get(&(*diff_id, *listed)).map(|layer| layer.encoding.clone())
+    }
+
+    /// What became of a step.
+    pub(super) fn step(&self, step: &LayerStep) -> Option<&ExportedLayer> {
+        self.layers.get(&(step.diff_id, step.listed.first()?.digest))
+    }
+
+    /// Why `image` cannot be committed; `None` if all its layers are there.
+    pub(super) fn failure_of(&self, image: &Resolved) -> Option<Arc<Error>> {
+        let layers = image.platforms.iter().flat_map(|platform| &platform.layers);
+        let missing = layers
+            .filter(|layer| !self.layers.contains_key(&(layer.diff_id, layer.listed.digest)))
+            .map(|layer| layer.diff_id)
+            .next()?;
+        Some(match self.failed.get(&missing) {
+            Some(error) => error.clone(),
+            None => Error::not_found(Side::Source, format!("layer {missing}")).into(),
+        })
+    }
+
+    /// The layers of `images`, each once.
+    pub(super) fn of(&self, images: &[ExportedImage]) -> Vec<ExportedLayer> {
+        let needed: BTreeSet<Digest> = images
+            .iter()
+            .flat_map(|image| &image.platforms)
+            .flat_map(|p| p.diff_ids.iter().copied())
+            .collect();
+        let mut layers: Vec<ExportedLayer> = Vec::new();
+        for ((diff_id, _), layer) in &self.layers {
+            if needed.contains(diff_id) && !layers.contains(layer) {
+                layers.push(layer.clone());
+            }
+        }
+        layers
+    }
+}
+
+struct Work<'a> {
+    source: &'a dyn Source,
+    medium: &'a Medium,
+    options: &'a Options,
+    run: Run<'a>,
+    workers: u32,
+}
+
+impl Work<'_> {
+    fn carry(&self, step: &LayerStep) -> Result<ExportedLayer> {
+        self.run.check()?;
+        let (encoding, size, read_from) = match &step.verdict {
+            Verdict::Present(layer, encoding) => (encoding.clone(), layer.size, None),
+            Verdict::Finished(encoding, size) => (encoding.clone(), *size, None),
+            Verdict::Copy(pick) => {
+                let (encoding, size) = self.reported(pick, |item| self.copy(step, pick, item, None))?;
+                (encoding, size, Some(&pick.blob))
+            }
+            Verdict::Recompress(pick) => {
+                let zstd = self.options.compression.unwrap_or_default();
+                let (encoding, size) = self.reported(pick, |item| self.recompress(step, pick, item, zstd))?;
+                (encoding, size, Some(&pick.blob))
+            }
+        };
+        let mut originals: Vec<Descriptor> = step.listed.clone();
+        originals.sort_by_key(|listed| Some(listed) != read_from);
+        Ok(ExportedLayer { diff_id: step.diff_id, size, originals, encoding })
+    }
+
+    fn reported<T>(&self, pick: &Pick, work: impl FnOnce(&str) -> Result<T>) -> Result<T> {
+        let item = format!("{} {}", pick.blob.digest.short(), pick.image);
+        self.run.report(Event::Started { item: &item, bytes: pick.blob.size });
+        let result = work(&item);
+        self.run.report(Event::Finished { item: &item });
+        result
+    }
+
+    /// Decodes a layer and encodes it anew; keeps the original where that is not smaller.
+    fn recompress(&self, step: &LayerStep, pick: &Pick, item: &str, zstd: Zstd) -> Result<(Descriptor, u64)> {
+        let mut ingest = self.medium.ingest_layer(&step.diff_id)?;
+        let mut original = Watched::new(source::open(self.source, &pick.image, &pick.blob)?, item, self.run);
+        let decoded = layer::recompress(&mut original, &mut ingest, zstd, self.workers)
+            .map_err(|error| self.blame(error, &mut original, pick))?;
+        self.require_diff_id(step, pick, &decoded)?;
+        if ingest.offset() >= pick.blob.size && decoded.compression != Compression::Zstd {
+            ingest.discard()?;
+            return self.copy(step, pick, item, Some(zstd));
+        }
+        let note = Some((step.diff_id, zstd.level, zstd.window));
+        let (digest, size) = ingest.commit(None, note)?;
+        let media_type = Compression::Zstd.oci_layer_type().to_owned();
+        Ok((Descriptor { media_type, digest, size }, decoded.size))
+    }
+
+    /// Carries a layer as it is, going on where an earlier run was cut off; decodes it on the way.
+    fn copy(
+        &self,
+        step: &LayerStep,
+        pick: &Pick,
+        item: &str,
+        tried: Option<Zstd>,
+    ) -> Result<(Descriptor, u64)> {
+        let ingest = self.medium.ingest_blob(&pick.blob)?;
+        let resumed = ingest.left_over()? > 0;
+        match self.copy_from(ingest, step, pick, item, tried) {
+            Err(error) if resumed && error.is_damage() => {
+                // What was left of the earlier run may itself be damaged: once more, from the start.
+                let mut ingest = self.medium.ingest_blob(&pick.blob)?;
+                ingest.restart()?;
+                self.copy_from(ingest, step, pick, item, tried)
+            }
+            other => other,
+        }
+    }
+
+    fn copy_from(
+        &self,
+        mut ingest: Ingest<'_>,
+        step: &LayerStep,
+        pick: &Pick,
+        item: &str,
+        tried: Option<Zstd>,
+    ) -> Result<(Descriptor, u64)> {
+        let through = Through { source: self.source, pick, ingest: &mut ingest, from: None };
+        let mut original = Watched::new(Verified::new(through, &pick.blob, Side::Source), item, self.run);
+        let decoded = layer::check(&mut original).map_err(|error| self.blame(error, &mut original, pick))?;
+        drop(original);
+        self.require_diff_id(step, pick, &decoded)?;
+        let (level, window) = tried.map_or((0, 0), |zstd| (zstd.level, zstd.window));
+        ingest.commit(Some(&pick.blob), Some((step.diff_id, level, window)))?;
+        let media_type = decoded.compression.oci_layer_type().to_owned();
+        Ok((Descriptor { media_type, ..pick.blob.clone() }, decoded.size))
+    }
+
+    /// A stream that does not decode: is the source lying about the blob, or is the blob no layer?
+    fn blame(&self, error: io::Error, original: &mut impl Read, pick: &Pick) -> Error {
+        let what = format!("{}: layer {} of {}", self.source.name(), pick.blob.digest, pick.image);
+        match Error::from_io(Side::Source, "read", what.clone().into(), error) {
+            Error::Io { source, .. }
+                if matches!(
+                    source.kind(),
+                    io::ErrorKind::InvalidData
+                        | io::ErrorKind::UnexpectedEof
+                        | io::ErrorKind::InvalidInput
+                        | io::ErrorKind::Other
+                ) =>
+            {
+                let rest = io::copy(original, &mut io::sink());
+                match rest.map_err(|error| Error::from_io(Side::Source, "read", what.clone().into(), error)) {
+                    Err(proof) if proof.is_damage() => proof,
+                    _ => Error::invalid(Side::Source, what, format!("does not decode: {source}")),
+                }
+            }
+            other => other,
+        }
+    }
+
+    fn require_diff_id(&self, step: &LayerStep, pick: &Pick, decoded: &Decoded) -> Result<()> {
+        if decoded.diff_id == step.diff_id {
+            return Ok(());
+        }
+        let what =
+            format!("{}: layer {} of {}, uncompressed,", self.source.name(), pick.blob.digest, pick.image);
+        Err(Error::DigestMismatch {
+            side: Side::Source,
+            what,
+            expected: step.diff_id,
+            found: decoded.diff_id,
+        })
+    }
+}
+
+/// Yields a blob: first what an earlier run left of it on the medium, then the rest from the source,
+/// which goes onto the medium as it passes.
+struct Through<'a, 'm> {
+    source: &'a dyn Source,
+    pick: &'a Pick,
+    ingest: &'a mut Ingest<'m>,
+    from: Option<Box<dyn Read + Send>>,
+}
+
+impl Read for Through<'_, '_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let from = match &mut self.from {
+            Some(from) => from,
+            None => {
+                let n = self.ingest.read_left_over(buffer)?;
+                if n > 0 {
+                    return Ok(n);
+                }
+                let offset = self.ingest.offset();
+                if offset == self.pick.blob.size {
+                    return Ok(0);
+                }
+                self.from.insert(self.source.open_unverified(&self.pick.image, &self.pick.blob, offset)?)
+            }
+        };
+        let n = from.read(buffer)?;
+        self.ingest.write_all(&buffer[..n])?;
+        Ok(n)
+    }
+}
+
+/// Reports what is read through it, and ends the reading when someone asks to stop.
+#[derive(Debug)]
+pub(super) struct Watched<'a, R> {
+    inner: R,
+    item: &'a str,
+    run: Run<'a>,
+}
+
+impl<'a, R: Read> Watched<'a, R> {
+    pub(super) fn new(inner: R, item: &'a str, run: Run<'a>) -> Self {
+        Self { inner, item, run }
+    }
+}
+
+impl<R: Read> Read for Watched<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.run.check()?;
+        let n = self.inner.read(buffer)?;
+        self.run.report(Event::Advanced { item: self.item, bytes: n as u64 });
+        Ok(n)
+    }
+}

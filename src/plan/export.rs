@@ -1,0 +1,367 @@
+//! What an export has to move: for each layer one verdict, with its reason.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::error::{Error, Result, Side};
+use crate::image::{Compression, Descriptor, Digest, LayerType, MediaKind, Reference, kind};
+use crate::layer::Zstd;
+use crate::medium::{Filesystem, Finished, Image, Layer};
+use crate::source::{Offer, Resolved};
+
+/// What a medium holds, as far as a plan depends on it.
+#[derive(Clone, Debug, Default)]
+pub struct Held {
+    /// The images of the newest record.
+    pub images: Vec<Image>,
+    /// The layers of the newest record of which at least one encoding is there, with those only.
+    pub layers: BTreeMap<Digest, Layer>,
+    /// Layers that a run which was cut off had finished: the note, the blob, the tar's size. Proven.
+    pub finished: Vec<(Finished, Descriptor, u64)>,
+}
+
+/// Where a layer is read from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pick {
+    /// The image through which it is asked for.
+    pub image: Reference,
+    /// The blob.
+    pub blob: Descriptor,
+}
+
+/// What is to be done about a layer, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing: the medium has it, committed.
+    Present(Layer, Descriptor),
+    /// Nothing: an earlier run that was cut off had finished it. The tar's size is given.
+    Finished(Descriptor, u64),
+    /// It is carried as the source has it.
+    Copy(Pick),
+    /// It is decoded and encoded anew.
+    Recompress(Pick),
+}
+
+/// A layer in the plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayerStep {
+    /// The layer.
+    pub diff_id: Digest,
+    /// The blobs that manifests list for it and that this step stands for.
+    pub listed: Vec<Descriptor>,
+    /// What is to be done.
+    pub verdict: Verdict,
+}
+
+/// What is to be done about an image's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameVerdict {
+    /// The medium has the image under this name, with every platform asked for.
+    Unchanged,
+    /// The name is new on the medium.
+    New,
+    /// The name stood for another image and moves to this one.
+    Moved,
+    /// The image is there; a platform is added.
+    Extended,
+}
+
+/// What an export will do.
+#[derive(Clone, Debug)]
+pub struct ExportPlan {
+    /// The layers, those that take longest first.
+    pub layers: Vec<LayerStep>,
+    /// What happens to each image's name, in the order of the images.
+    pub names: Vec<NameVerdict>,
+    /// Bytes of the manifests, indexes and configs, at most.
+    pub documents: u64,
+}
+
+/// Room for the commit record, index.json and directory entries.
+const SLACK: u64 = 4 << 20;
+
+impl ExportPlan {
+    /// Plans the export of `images` to a medium that holds `held`.
+    ///
+    /// `compression` is `None` where every original blob is to be kept. Which encoding of a layer is
+    /// carried: one that is committed; else an original zstd, the lowest digest of several; else it is
+    /// recompressed.
+    pub fn new(images: &[Resolved], held: &Held, compression: Option<Zstd>) -> Self {
+        let mut wanted: BTreeMap<Digest, Vec<(Reference, Descriptor, Vec<Offer>)>> = BTreeMap::new();
+        for image in images {
+            for layer in image.platforms.iter().flat_map(|platform| &platform.layers) {
+                let asked = (image.image.clone(), layer.listed.clone(), layer.offers.clone());
+                wanted.entry(layer.diff_id).or_default().push(asked);
+            }
+        }
+        let mut layers: Vec<LayerStep> = wanted
+            .into_iter()
+            .flat_map(|(diff_id, asked)| steps(diff_id, &asked, held, compression))
+            .collect();
+        // The longest first, so that no core waits at the end for a large one that began late.
+        layers.sort_by_key(|step| (std::cmp::Reverse(step.bytes()), step.diff_id));
+        let documents = images.iter().map(documents).sum();
+        Self { layers, names: images.iter().map(|image| name_verdict(image, held)).collect(), documents }
+    }
+
+    /// Whether the medium has all of it already.
+    pub fn is_nothing(&self) -> bool {
+        self.names.iter().all(|name| *name == NameVerdict::Unchanged)
+            && self.layers.iter().all(|step| matches!(step.verdict, Verdict::Present(..)))
+    }
+
+    /// Bytes of layers that are read from the source.
+    pub fn bytes_to_read(&self) -> u64 {
+        self.layers.iter().map(LayerStep::bytes).sum()
+    }
+
+    /// Bytes of layers that the medium has already, as they are encoded there.
+    pub fn bytes_held(&self) -> u64 {
+        let held = |step: &LayerStep| match &step.verdict {
+            Verdict::Present(_, blob) | Verdict::Finished(blob, _) => blob.size,
+            _ => 0,
+        };
+        self.layers.iter().map(held).sum()
+    }
+
+    /// Bytes that will be written, at most: no layer is carried in more bytes than its original.
+    pub fn bytes_to_write(&self, filesystem: &Filesystem) -> u64 {
+        let layers: u64 = self.layers.iter().map(|step| filesystem.occupied(step.bytes())).sum();
+        layers + self.documents + SLACK
+    }
+
+    /// An error unless everything will fit on `filesystem`, which `path` is on.
+    ///
+    /// A plain tar that is recompressed is held against the limit of free space, but not against the
+    /// largest file: it shrinks to an extent that nobody knows beforehand.
+    pub fn require_space(&self, filesystem: &Filesystem, path: &std::path::Path) -> Result<()> {
+        if self.is_nothing() {
+            return Ok(());
+        }
+        for step in &self.layers {
+            let blob = match &step.verdict {
+                Verdict::Copy(pick) => &pick.blob,
+                Verdict::Recompress(pick) if !is_plain(&pick.blob) => &pick.blob,
+                _ => continue,
+            };
+            if let Some(limit) = filesystem.largest_file.filter(|limit| blob.size > *limit) {
+                let (what, filesystem) = (format!("layer {}", blob.digest), filesystem.name.clone());
+                return Err(Error::FileTooLarge { what, size: blob.size, filesystem, limit });
+            }
+        }
+        let needed = self.bytes_to_write(filesystem);
+        if needed > filesystem.free {
+            let path = path.to_owned();
+            return Err(Error::NoSpace { side: Side::Medium, path, needed, free: filesystem.free });
+        }
+        Ok(())
+    }
+}
+
+impl LayerStep {
+    /// Bytes that are read from the source for it.
+    pub fn bytes(&self) -> u64 {
+        match &self.verdict {
+            Verdict::Copy(pick) | Verdict::Recompress(pick) => pick.blob.size,
+            Verdict::Present(..) | Verdict::Finished(..) => 0,
+        }
+    }
+}
+
+type Asked = (Reference, Descriptor, Vec<Offer>);
+
+/// The steps for one layer: one, unless every original blob is kept and there are several.
+fn steps(diff_id: Digest, asked: &[Asked], held: &Held, compression: Option<Zstd>) -> Vec<LayerStep> {
+    let listed: BTreeSet<&Descriptor> = asked.iter().map(|(_, listed, _)| listed).collect();
+    let step = |listed: Vec<Descriptor>, verdict| LayerStep { diff_id, listed, verdict };
+    let all = || listed.iter().map(|listed| (*listed).clone()).collect::<Vec<_>>();
+    if let Some(layer) = held.layers.get(&diff_id) {
+        if let Some(encoding) = layer.encodings.first() {
+            return vec![step(all(), Verdict::Present(layer.clone(), encoding.clone()))];
+        }
+    }
+    let mut offers: Vec<(&Reference, &Offer)> =
+        asked.iter().flat_map(|(image, _, offers)| offers.iter().map(move |offer| (image, offer))).collect();
+    offers.sort_by_key(|(image, offer)| (offer.blob_rank(), *image));
+    let as_it_is = |(image, offer): &(&Reference, &Offer)| {
+        let pick = Pick { image: (*image).clone(), blob: offer.descriptor.clone() };
+        let before = held
+            .finished
+            .iter()
+            .find(|(note, ..)| note.digest == pick.blob.digest && note.diff_id == diff_id);
+        match before {
+            Some((_, blob, size)) => Verdict::Finished(blob.clone(), *size),
+            None => Verdict::Copy(pick),
+        }
+    };
+    let Some(zstd) = compression else {
+        let one = |listed: &&Descriptor| {
+            let own = offers.iter().find(|(_, offer)| offer.descriptor.digest == listed.digest);
+            Some(step(vec![(*listed).clone()], as_it_is(own.or(offers.first())?)))
+        };
+        return listed.iter().filter_map(one).collect();
+    };
+    let Some(best) = offers.first() else { return Vec::new() };
+    if best.1.as_it_is || is_zstd(&best.1.descriptor) {
+        return vec![step(all(), as_it_is(best))];
+    }
+    let settings = |note: &Finished| note.level == zstd.level && note.window == zstd.window;
+    let before = held.finished.iter().find(|(note, ..)| note.diff_id == diff_id && settings(note));
+    let verdict = match before {
+        Some((_, blob, size)) => Verdict::Finished(blob.clone(), *size),
+        None => Verdict::Recompress(Pick { image: best.0.clone(), blob: best.1.descriptor.clone() }),
+    };
+    vec![step(all(), verdict)]
+}
+
+impl Offer {
+    /// The order of preference: what must stay as it is, then zstd, then the lowest digest.
+    fn blob_rank(&self) -> (bool, bool, Digest) {
+        (!self.as_it_is, !is_zstd(&self.descriptor), self.descriptor.digest)
+    }
+}
+
+fn is_zstd(blob: &Descriptor) -> bool {
+    kind(&blob.media_type) == MediaKind::Layer(LayerType::Tar(Compression::Zstd))
+}
+
+fn is_plain(blob: &Descriptor) -> bool {
+    kind(&blob.media_type) == MediaKind::Layer(LayerType::Tar(Compression::None))
+}
+
+/// Bytes of an image's documents: the originals, and at most as much again for the carried ones.
+fn documents(image: &Resolved) -> u64 {
+    let indexes: u64 = image.indexes.iter().map(|(index, _)| index.size).sum();
+    let platforms: u64 =
+        image.platforms.iter().map(|platform| 2 * platform.manifest.size + platform.config.size).sum();
+    indexes + platforms
+}
+
+fn name_verdict(image: &Resolved, held: &Held) -> NameVerdict {
+    let named = held.images.iter().find(|there| there.names.contains(&image.name));
+    let Some(there) = named else { return NameVerdict::New };
+    if there.original.digest != image.original.digest {
+        return NameVerdict::Moved;
+    }
+    let has = |manifest: Digest| there.platforms.iter().any(|platform| platform.original.digest == manifest);
+    if image.platforms.iter().all(|platform| has(platform.manifest.digest)) {
+        NameVerdict::Unchanged
+    } else {
+        NameVerdict::Extended
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::{ResolvedLayer, ResolvedPlatform};
+
+    fn blob(compression: Compression, text: &str) -> Descriptor {
+        Descriptor::of(compression.oci_layer_type(), text.as_bytes())
+    }
+
+    fn image(name: &str, layers: &[(&str, Descriptor)]) -> Resolved {
+        let document = Descriptor::of("application/vnd.oci.image.manifest.v1+json", name.as_bytes());
+        let layers = layers
+            .iter()
+            .map(|(tar, listed)| ResolvedLayer {
+                diff_id: Digest::of(tar.as_bytes()),
+                listed: listed.clone(),
+                offers: vec![Offer { descriptor: listed.clone(), as_it_is: false }],
+            })
+            .collect();
+        Resolved {
+            image: name.parse().unwrap(),
+            name: name.parse().unwrap(),
+            original: document.clone(),
+            indexes: Vec::new(),
+            platforms: vec![ResolvedPlatform {
+                platform: "linux/amd64".parse().unwrap(),
+                manifest: document.clone(),
+                manifest_bytes: Vec::new(),
+                config: document,
+                config_bytes: Vec::new(),
+                layers,
+            }],
+            absent: Vec::new(),
+        }
+    }
+
+    fn verdicts(images: &[Resolved], held: &Held, compression: Option<Zstd>) -> Vec<Verdict> {
+        ExportPlan::new(images, held, compression).layers.into_iter().map(|step| step.verdict).collect()
+    }
+
+    const ZSTD: Option<Zstd> = Some(Zstd { level: 9, window: 24 });
+
+    #[test]
+    fn a_layer_that_two_tools_gzipped_differently_is_carried_once() {
+        let images = [
+            image("a", &[("t", blob(Compression::Gzip, "1"))]),
+            image("b", &[("t", blob(Compression::Gzip, "2"))]),
+        ];
+        let plan = ExportPlan::new(&images, &Held::default(), ZSTD);
+        assert_eq!(plan.layers.len(), 1);
+        assert_eq!(plan.layers[0].listed.len(), 2);
+        assert!(matches!(plan.layers[0].verdict, Verdict::Recompress(_)));
+        // Keeping every original blob means keeping both.
+        assert_eq!(verdicts(&images, &Held::default(), None).len(), 2);
+    }
+
+    #[test]
+    fn an_original_zstd_is_taken_before_a_gzip_and_the_lowest_of_several() {
+        let zstds = [blob(Compression::Zstd, "1"), blob(Compression::Zstd, "2")];
+        let lowest = zstds.iter().min_by_key(|blob| blob.digest).unwrap();
+        for order in [[0, 1], [1, 0]] {
+            let images = [
+                image("g", &[("t", blob(Compression::Gzip, "0"))]),
+                image("a", &[("t", zstds[order[0]].clone())]),
+                image("b", &[("t", zstds[order[1]].clone())]),
+            ];
+            let got = verdicts(&images, &Held::default(), ZSTD);
+            assert!(matches!(&got[..], [Verdict::Copy(pick)] if pick.blob == *lowest), "{got:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_on_the_medium_is_never_made_again() {
+        let gzip = blob(Compression::Gzip, "1");
+        let images = [image("a", &[("t", gzip.clone())])];
+        let diff_id = Digest::of(b"t");
+        let layer =
+            Layer { diff_id, size: 1, originals: vec![], encodings: vec![blob(Compression::Gzip, "x")] };
+        let held = Held { layers: [(diff_id, layer)].into(), ..Held::default() };
+        assert!(matches!(&verdicts(&images, &held, ZSTD)[..], [Verdict::Present(..)]));
+    }
+
+    #[test]
+    fn what_a_cut_off_run_finished_counts_only_if_it_was_made_the_same_way() {
+        let images = [image("a", &[("t", blob(Compression::Gzip, "1"))])];
+        let done = blob(Compression::Zstd, "done");
+        let note = Finished { diff_id: Digest::of(b"t"), digest: done.digest, level: 9, window: 24 };
+        let held = Held { finished: vec![(note, done.clone(), 1)], ..Held::default() };
+        assert_eq!(verdicts(&images, &held, ZSTD), [Verdict::Finished(done, 1)]);
+        let other = Some(Zstd { level: 3, window: 24 });
+        assert!(matches!(&verdicts(&images, &held, other)[..], [Verdict::Recompress(_)]));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_figures() {
+        let five_gib = Descriptor { size: 5 << 30, ..blob(Compression::Gzip, "1") };
+        let plan = ExportPlan::new(&[image("a", &[("t", five_gib)])], &Held::default(), ZSTD);
+        let fat = Filesystem {
+            name: "FAT32".into(),
+            free: 64 << 30,
+            block: 4096,
+            largest_file: Some(u64::from(u32::MAX)),
+            read_only: false,
+        };
+        let path = std::path::Path::new("/stick");
+        assert!(
+            matches!(plan.require_space(&fat, path), Err(Error::FileTooLarge { size, .. }) if size == 5 << 30)
+        );
+        let full = Filesystem { largest_file: None, free: 1 << 30, ..fat.clone() };
+        assert!(
+            matches!(plan.require_space(&full, path), Err(Error::NoSpace { free, .. }) if free == 1 << 30)
+        );
+        assert!(plan.require_space(&Filesystem { largest_file: None, ..fat }, path).is_ok());
+    }
+}

@@ -1,0 +1,9 @@
+//! Decisions. Everything here is pure: values in, a plan out; no file, no socket, no clock.
+
+mod carried;
+mod export;
+mod next;
+
+pub use carried::{carried_index, carried_manifest};
+pub use export::{ExportPlan, Held, LayerStep, NameVerdict, Pick, Verdict};
+pub use next::{ExportedImage, ExportedLayer, next_record};

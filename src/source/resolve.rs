@@ -1,0 +1,299 @@
+//! From names to what has to be carried: walks indexes, manifests and configs, and proves each.
+
+use std::collections::BTreeSet;
+
+use super::{Listed, Offer, Source, find};
+use crate::error::{Error, Result, Side};
+use crate::image::{
+    Child, Descriptor, Digest, Document, ImageConfig, LayerType, MAX_CONFIG, MAX_INDEX_DEPTH, MAX_MANIFEST,
+    Manifest, MediaKind, Platform, Reference, kind,
+};
+
+/// An image that is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Its name at the source.
+    pub image: Reference,
+    /// The name it is carried under.
+    pub name: Reference,
+    /// Its index or manifest, where the source's listing has said so already.
+    pub descriptor: Option<Descriptor>,
+}
+
+/// Which platforms of an image are carried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Platforms {
+    /// These, each of which must be there.
+    Only(Vec<Platform>),
+    /// Every one that the source holds.
+    All,
+}
+
+/// An image, resolved: everything about it but the layers' bytes.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    /// Its name at the source.
+    pub image: Reference,
+    /// The name it is carried under.
+    pub name: Reference,
+    /// The index or manifest that the name stood for.
+    pub original: Descriptor,
+    /// The indexes on the way to the manifests, with their bytes; the original first.
+    pub indexes: Vec<(Descriptor, Vec<u8>)>,
+    /// The platforms, in the order of the index.
+    pub platforms: Vec<ResolvedPlatform>,
+    /// Platforms that an index lists and the source does not hold, where all were asked for.
+    pub absent: Vec<Platform>,
+}
+
+/// One platform of a resolved image.
+#[derive(Clone, Debug)]
+pub struct ResolvedPlatform {
+    /// The platform, as the index or else the config says.
+    pub platform: Platform,
+    /// The manifest.
+    pub manifest: Descriptor,
+    /// Its bytes.
+    pub manifest_bytes: Vec<u8>,
+    /// The config, as the manifest lists it.
+    pub config: Descriptor,
+    /// Its bytes.
+    pub config_bytes: Vec<u8>,
+    /// The layers, bottom first.
+    pub layers: Vec<ResolvedLayer>,
+}
+
+/// One layer of a resolved image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResolvedLayer {
+    /// What identifies it.
+    pub diff_id: Digest,
+    /// The blob that the manifest lists.
+    pub listed: Descriptor,
+    /// The blobs that the source can deliver.
+    pub offers: Vec<Offer>,
+}
+
+/// Resolves one image. Reads its index, manifests and configs, and asks whether the layers are there.
+///
+/// Errors: the name or a platform that was asked for is absent, a blob is absent or damaged, a
+/// document is ambiguous, a layer is of a kind whose content cannot be checked.
+pub fn resolve(source: &dyn Source, wanted: &Wanted, platforms: &Platforms) -> Result<Resolved> {
+    let image = &wanted.image;
+    let original = match &wanted.descriptor {
+        Some(descriptor) => descriptor.clone(),
+        None => source.resolve(image)?,
+    };
+    let mut walk = Walk {
+        source,
+        image,
+        platforms,
+        indexes: Vec::new(),
+        found: Vec::new(),
+        absent: Vec::new(),
+        listed: BTreeSet::new(),
+    };
+    walk.visit(
+        &Child {
+            descriptor: original.clone(),
+            platform: None,
+            annotations: Default::default(),
+            urls: Vec::new(),
+        },
+        0,
+    )?;
+    walk.require_platforms()?;
+    Ok(Resolved {
+        image: image.clone(),
+        name: wanted.name.clone(),
+        original,
+        indexes: walk.indexes,
+        platforms: walk.found,
+        absent: walk.absent,
+    })
+}
+
+/// The images of a source that can list, each under the name it has there.
+///
+/// `unnamed` is the name for an image that has none; without it such an image is an error, since a
+/// pod could never name it.
+pub fn everything(source: &dyn Source, unnamed: Option<&Reference>) -> Result<Vec<Wanted>> {
+    let listed = source.list()?;
+    let nameless: BTreeSet<Digest> =
+        listed.iter().filter(|entry| entry.name.is_none()).map(|entry| entry.descriptor.digest).collect();
+    if nameless.len() > usize::from(unnamed.is_some()) {
+        let what = format!("{}: {} images have no full name", source.name(), nameless.len());
+        return Err(Error::invalid(Side::Source, what, "name one with --as REF"));
+    }
+    let name = |entry: Listed| {
+        let name = entry.name.or_else(|| unnamed.cloned())?;
+        Some(Wanted { image: name.clone(), name, descriptor: Some(entry.descriptor) })
+    };
+    Ok(listed.into_iter().filter_map(name).collect())
+}
+
+/// Finds `image` in a listing, with an error that says what is there instead.
+pub(crate) fn find_or_explain(source: &str, listed: &[Listed], image: &Reference) -> Result<Descriptor> {
+    if let Some(entry) = find(listed, image) {
+        return Ok(entry.descriptor.clone());
+    }
+    let names: Vec<String> =
+        listed.iter().filter_map(|entry| entry.name.as_ref()).map(ToString::to_string).collect();
+    let has = match names.len() {
+        0 => "it names no image; use --all with --as REF".to_owned(),
+        1..=10 => format!("it has {}", names.join(", ")),
+        n => format!("it has {n} other images, among them {}", names[..5].join(", ")),
+    };
+    Err(Error::not_found(Side::Source, format!("{source}: {image} ({has})")))
+}
+
+struct Walk<'a> {
+    source: &'a dyn Source,
+    image: &'a Reference,
+    platforms: &'a Platforms,
+    indexes: Vec<(Descriptor, Vec<u8>)>,
+    found: Vec<ResolvedPlatform>,
+    absent: Vec<Platform>,
+    listed: BTreeSet<Platform>,
+}
+
+impl Walk<'_> {
+    fn visit(&mut self, child: &Child, depth: usize) -> Result<()> {
+        let descriptor = &child.descriptor;
+        let bytes = super::read(self.source, self.image, descriptor, MAX_MANIFEST)?;
+        let document = Document::parse(&descriptor.media_type, &bytes)
+            .map_err(|reason| self.invalid(descriptor, reason))?;
+        match document {
+            Document::Manifest(manifest) => self.platform(child, manifest, bytes),
+            Document::Index(_) if depth == MAX_INDEX_DEPTH => {
+                Err(self.invalid(descriptor, format!("indexes are nested more than {MAX_INDEX_DEPTH} deep")))
+            }
+            Document::Index(index) => {
+                self.indexes.push((descriptor.clone(), bytes));
+                index.manifests.iter().try_for_each(|child| self.entry(child, depth))
+            }
+        }
+    }
+
+    /// Follows an index's entry if it is for a platform that is asked for.
+    fn entry(&mut self, child: &Child, depth: usize) -> Result<()> {
+        if !matches!(kind(&child.descriptor.media_type), MediaKind::Index | MediaKind::Manifest) {
+            return Ok(());
+        }
+        if let Some(platform) = &child.platform {
+            // Attestations are listed for the platform unknown/unknown.
+            if !platform.is_known() {
+                return Ok(());
+            }
+            self.listed.insert(platform.clone());
+            let repeated = self.found.iter().any(|found| found.platform == *platform);
+            if repeated || !self.platforms.include(platform) {
+                return Ok(());
+            }
+        }
+        if !self.source.holds(self.image, &child.descriptor)? {
+            // The other platforms of a pulled image are normally absent.
+            self.absent.extend(child.platform.clone());
+            return Ok(());
+        }
+        self.visit(child, depth + 1)
+    }
+
+    fn platform(&mut self, child: &Child, manifest: Manifest, manifest_bytes: Vec<u8>) -> Result<()> {
+        if kind(&manifest.config.media_type) != MediaKind::Config {
+            let reason = format!("an artifact ({}), not an image", manifest.config.media_type.escape_debug());
+            // Beside an image's platforms an index may list artifacts; by its own name it was asked for.
+            return if self.indexes.is_empty() {
+                Err(self.invalid(&child.descriptor, reason))
+            } else {
+                Ok(())
+            };
+        }
+        self.require(&manifest.config)?;
+        let config_bytes = super::read(self.source, self.image, &manifest.config, MAX_CONFIG)?;
+        let config =
+            ImageConfig::parse(&config_bytes).map_err(|reason| self.invalid(&manifest.config, reason))?;
+        let platform = child.platform.clone().unwrap_or_else(|| config.platform.clone());
+        self.listed.insert(platform.clone());
+        if !self.platforms.include(&platform) {
+            return Ok(());
+        }
+        if manifest.layers.len() != config.diff_ids().len() {
+            let (layers, diff_ids) = (manifest.layers.len(), config.diff_ids().len());
+            let reason = format!("it lists {layers} layers, its config {diff_ids} diff_ids");
+            return Err(self.invalid(&child.descriptor, reason));
+        }
+        let layers = manifest.layers.iter().zip(config.diff_ids());
+        let layers = layers.map(|(layer, diff_id)| self.layer(layer, *diff_id)).collect::<Result<_>>()?;
+        self.found.push(ResolvedPlatform {
+            platform,
+            manifest: child.descriptor.clone(),
+            manifest_bytes,
+            config: manifest.config,
+            config_bytes,
+            layers,
+        });
+        Ok(())
+    }
+
+    fn layer(&self, layer: &Child, diff_id: Digest) -> Result<ResolvedLayer> {
+        let listed = layer.descriptor.clone();
+        let refuse = |reason: &str| Err(self.invalid(&listed, reason.to_owned()));
+        match kind(&listed.media_type) {
+            MediaKind::Layer(LayerType::Tar(_)) => {}
+            MediaKind::Layer(LayerType::Foreign) => {
+                return refuse("a foreign layer: its publisher does not allow it to be passed on");
+            }
+            _ => return refuse("a layer of an unknown or encrypted type: its content could not be checked"),
+        }
+        let offers = self.source.offers(diff_id, &listed);
+        for offer in &offers {
+            self.require(&offer.descriptor)?;
+        }
+        Ok(ResolvedLayer { diff_id, listed, offers })
+    }
+
+    fn require(&self, blob: &Descriptor) -> Result<()> {
+        if self.source.holds(self.image, blob)? { Ok(()) } else { Err(self.source.absent(self.image, blob)) }
+    }
+
+    /// Every platform that was asked for by name must have been found.
+    fn require_platforms(&self) -> Result<()> {
+        let has = |platform: &Platform| self.found.iter().any(|found| found.platform == *platform);
+        let missing = match self.platforms {
+            Platforms::Only(only) => only.iter().find(|platform| !has(platform)).map(ToString::to_string),
+            Platforms::All => self.found.is_empty().then(|| "any platform".to_owned()),
+        };
+        let Some(missing) = missing else { return Ok(()) };
+        let join = |platforms: Vec<String>| {
+            if platforms.is_empty() { "none".to_owned() } else { platforms.join(", ") }
+        };
+        let held =
+            join(self.listed.iter().filter(|p| !self.absent.contains(p)).map(ToString::to_string).collect());
+        let absent = self.absent.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let absent = if absent.is_empty() {
+            String::new()
+        } else {
+            format!("; listed, but not held: {}", absent.join(", "))
+        };
+        let what = format!("{}: {} for {missing} (it holds: {held}{absent})", self.source.name(), self.image);
+        Err(Error::not_found(Side::Source, what))
+    }
+
+    fn invalid(&self, blob: &Descriptor, reason: String) -> Error {
+        Error::invalid(
+            Side::Source,
+            format!("{}: {} of {}", self.source.name(), blob.digest, self.image),
+            reason,
+        )
+    }
+}
+
+impl Platforms {
+    fn include(&self, platform: &Platform) -> bool {
+        match self {
+            Self::All => platform.is_known(),
+            Self::Only(only) => only.contains(platform),
+        }
+    }
+}

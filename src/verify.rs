@@ -1,0 +1,247 @@
+//! Examines a medium and reports everything that is wrong with it.
+
+mod graph;
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use crate::image::{Descriptor, Digest};
+use crate::layer;
+use crate::medium::{IndexState, Medium, Record};
+use crate::progress::{Event, Phase, Run};
+use crate::readback;
+
+/// How much a finding matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Something is damaged or missing: an import of what it concerns fails.
+    Error,
+    /// Carried images are whole, but another tool may trip over it, or a fallback is gone.
+    Warning,
+    /// Harmless.
+    Note,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// Its name; the same in every version.
+    pub id: &'static str,
+    /// How much it matters.
+    pub severity: Severity,
+    /// The file, blob or image it is about.
+    pub subject: String,
+    /// A sentence.
+    pub detail: String,
+    /// The images that it concerns.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<String>,
+}
+
+/// What was examined and found.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Report {
+    /// The sequence of the commit record that was examined.
+    pub sequence: Option<u64>,
+    /// How many images it names.
+    pub images: usize,
+    /// How many blobs were read.
+    pub blobs: usize,
+    /// Bytes that were read and hashed.
+    pub bytes: u64,
+    /// Whether layers were decoded.
+    pub deep: bool,
+    /// Everything that was found.
+    pub findings: Vec<Finding>,
+}
+
+impl Report {
+    /// How many findings mean damage.
+    pub fn errors(&self) -> usize {
+        self.findings.iter().filter(|finding| finding.severity == Severity::Error).count()
+    }
+
+    fn add(&mut self, id: &'static str, severity: Severity, subject: impl ToString, detail: impl ToString) {
+        let (subject, detail) = (subject.to_string(), detail.to_string());
+        self.findings.push(Finding { id, severity, subject, detail, images: Vec::new() });
+    }
+}
+
+/// Examines the medium: its structure, and the size and digest of every blob; with `deep` also that
+/// each layer decodes to its diff_id.
+///
+/// Everything is looked at whatever is found. Only an interruption, or a medium of which not even a
+/// directory can be read, is an error.
+pub fn verify(medium: &Medium, deep: bool, run: Run<'_>) -> Result<Report> {
+    let mut report = Report { deep, ..Report::default() };
+    for rejected in medium.rejected() {
+        report.add("record-damaged", Severity::Error, &rejected.name, &rejected.reason);
+    }
+    if let Some(fault) = medium.layout_fault()? {
+        report.add("layout-file", Severity::Warning, "oci-layout", fault);
+    }
+    let foreign = index_findings(medium, &mut report)?;
+    let mut known: BTreeSet<Digest> = BTreeSet::new();
+    let mut blobs = graph::foreign_blobs(medium, &foreign, &mut report);
+    if let Some(record) = medium.record() {
+        report.sequence = Some(record.sequence);
+        report.images = record.images.len();
+        graph::check_record(medium, record, &mut report);
+        let own = record.blobs.iter();
+        blobs.extend(own.map(|blob| Descriptor {
+            media_type: String::new(),
+            digest: blob.digest,
+            size: blob.size,
+        }));
+    } else if medium.rejected().is_empty() {
+        let detail = "no export has been committed to this medium";
+        report.add("record-missing", Severity::Warning, ".pannier/commits", detail);
+    }
+    blobs.sort_by_key(|blob| blob.digest);
+    blobs.dedup_by_key(|blob| blob.digest);
+    known.extend(blobs.iter().map(|blob| blob.digest));
+    report.blobs = blobs.len();
+    report.bytes = blobs.iter().map(|blob| blob.size).sum();
+    let whole = read_back(medium, &blobs, &mut report, run)?;
+    if let (true, Some(record)) = (deep, medium.record()) {
+        decode_layers(medium, record, &whole, &mut report, run)?;
+    }
+    strays(medium, &known, &mut report)?;
+    if let Some(record) = medium.record() {
+        concern(record, &mut report);
+    }
+    Ok(report)
+}
+
+/// Compares `index.json` with the record; returns the entries of other tools.
+fn index_findings(medium: &Medium, report: &mut Report) -> Result<Vec<crate::medium::ForeignEntry>> {
+    match medium.index_state()? {
+        IndexState::Missing => {
+            let detail = "missing; import works without it, the next export makes it anew";
+            report.add("index-missing", Severity::Error, "index.json", detail);
+            Ok(Vec::new())
+        }
+        IndexState::Damaged(reason) => {
+            report.add("index-damaged", Severity::Error, "index.json", reason);
+            Ok(Vec::new())
+        }
+        IndexState::Present { missing, unexpected, foreign } => {
+            for name in missing {
+                let detail = format!("has no entry for {name} as the commit record has it");
+                report.add("index-entry-missing", Severity::Error, "index.json", detail);
+            }
+            for name in unexpected {
+                let detail = format!("has an entry for {name} that the commit record does not have");
+                report.add("index-entry-unexpected", Severity::Error, "index.json", detail);
+            }
+            Ok(foreign)
+        }
+    }
+}
+
+/// Reads every blob; returns the digests of those that are whole.
+fn read_back(
+    medium: &Medium,
+    blobs: &[Descriptor],
+    report: &mut Report,
+    run: Run<'_>,
+) -> Result<BTreeSet<Digest>> {
+    let damaged = Mutex::new(Vec::new());
+    readback::each_damaged(medium, blobs, run, |blob, error| {
+        damaged.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((blob.digest, error));
+    })?;
+    let mut damaged = damaged.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    damaged.sort_by_key(|(digest, _)| *digest);
+    let mut whole: BTreeSet<Digest> = blobs.iter().map(|blob| blob.digest).collect();
+    for (digest, error) in damaged {
+        whole.remove(&digest);
+        let id = match &error {
+            Error::NotFound { .. } => "blob-missing",
+            Error::SizeMismatch { .. } => "blob-size",
+            Error::DigestMismatch { .. } => "blob-digest",
+            _ => "blob-unreadable",
+        };
+        report.add(id, Severity::Error, digest, with_cause(&error));
+    }
+    Ok(whole)
+}
+
+/// Decodes every encoding of every layer, as far as its bytes are whole.
+fn decode_layers(
+    medium: &Medium,
+    record: &Record,
+    whole: &BTreeSet<Digest>,
+    report: &mut Report,
+    run: Run<'_>,
+) -> Result<()> {
+    let bytes = record.layers.iter().flat_map(|layer| &layer.encodings).map(|encoding| encoding.size).sum();
+    run.report(Event::Phase { phase: Phase::Unpacking, bytes, items: record.layers.len() });
+    for layer in &record.layers {
+        for encoding in layer.encodings.iter().filter(|encoding| whole.contains(&encoding.digest)) {
+            run.check()?;
+            let decoded = medium.open_blob(encoding).map(layer::check);
+            let fault = match decoded {
+                Ok(Ok(decoded)) if decoded.diff_id != layer.diff_id => {
+                    Some(format!("decodes to {}, not to its diff_id {}", decoded.diff_id, layer.diff_id))
+                }
+                Ok(Ok(decoded)) if decoded.size != layer.size => {
+                    Some(format!("decodes to {} bytes, not to {}", decoded.size, layer.size))
+                }
+                Ok(Ok(_)) => None,
+                Ok(Err(error)) => Some(format!("does not decode: {error}")),
+                Err(error) => Some(error.to_string()),
+            };
+            if let Some(fault) = fault {
+                report.add("layer-diff-id", Severity::Error, encoding.digest, fault);
+            }
+            run.report(Event::Advanced { item: &encoding.digest.short(), bytes: encoding.size });
+        }
+    }
+    run.report(Event::PhaseEnded { phase: Phase::Unpacking });
+    Ok(())
+}
+
+/// Files that nothing refers to.
+fn strays(medium: &Medium, known: &BTreeSet<Digest>, report: &mut Report) -> Result<()> {
+    let mut unused = 0;
+    for name in medium.blob_names()? {
+        match Digest::from_hex(&name) {
+            Ok(digest) if known.contains(&digest) => {}
+            Ok(_) => unused += 1,
+            Err(_) => {
+                let subject = format!("blobs/sha256/{}", name.escape_debug());
+                report.add(
+                    "blob-name",
+                    Severity::Note,
+                    subject,
+                    "its name is not a digest; it is never read",
+                );
+            }
+        }
+    }
+    if unused > 0 {
+        let detail = format!("{unused} files that neither the commit record nor index.json refers to");
+        report.add("blob-unused", Severity::Note, "blobs/sha256", detail);
+    }
+    Ok(())
+}
+
+/// Notes with each finding about a blob the images that need it.
+fn concern(record: &Record, report: &mut Report) {
+    for finding in report.findings.iter_mut().filter(|finding| finding.images.is_empty()) {
+        let Ok(digest) = finding.subject.parse::<Digest>() else { continue };
+        finding.images = graph::images_with(record, &digest);
+    }
+}
+
+/// An error and what caused it, in one line.
+fn with_cause(error: &Error) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}

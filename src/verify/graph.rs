@@ -1,0 +1,245 @@
+//! Whether what is listed resolves: the record's own consistency, the chain from each original
+//! digest down to the diff_ids, and the entries of other tools.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Report, Severity};
+use crate::error::Result;
+use crate::image::{
+    Descriptor, Digest, Document, ImageConfig, Index, MAX_CONFIG, MAX_INDEX_DEPTH, MAX_MANIFEST, Manifest,
+    MediaKind, kind,
+};
+use crate::medium::{ForeignEntry, Image, ImagePlatform, Medium, Record};
+
+/// Checks everything that the record says about its images, without reading layers.
+pub(super) fn check_record(medium: &Medium, record: &Record, report: &mut Report) {
+    let listed: BTreeMap<Digest, u64> = record.blobs.iter().map(|blob| (blob.digest, blob.size)).collect();
+    let mut names = BTreeSet::new();
+    for image in &record.images {
+        let label = label(image);
+        for name in &image.names {
+            if !names.insert(name) {
+                report.add(
+                    "record-name",
+                    Severity::Error,
+                    name,
+                    "stands for two images in the commit record",
+                );
+            }
+        }
+        let mut fault = |id, detail: String| report.add(id, Severity::Error, &label, detail);
+        let checker = Checker { medium, record, listed: &listed };
+        for blob in [&image.original, &image.carried] {
+            if let Err(detail) = checker.listed(blob) {
+                fault("record-blob", detail);
+            }
+        }
+        for platform in &image.platforms {
+            if let Err(detail) = checker.platform(image, platform) {
+                fault("image-chain", detail);
+            }
+        }
+        if let Err(detail) = checker.carried_root(image) {
+            fault("image-carried", detail);
+        }
+    }
+    for layer in &record.layers {
+        for encoding in &layer.encodings {
+            if listed.get(&encoding.digest) != Some(&encoding.size) {
+                let detail = format!("an encoding of layer {} that is not among the blobs", layer.diff_id);
+                report.add("record-blob", Severity::Error, encoding.digest, detail);
+            }
+        }
+    }
+}
+
+/// The names of the images that need the blob `digest`.
+pub(super) fn images_with(record: &Record, digest: &Digest) -> Vec<String> {
+    let layers: BTreeSet<Digest> = record
+        .layers
+        .iter()
+        .filter(|layer| layer.encodings.iter().any(|encoding| encoding.digest == *digest))
+        .map(|layer| layer.diff_id)
+        .collect();
+    let needs = |image: &&Image| {
+        image.original.digest == *digest
+            || image.carried.digest == *digest
+            || image.platforms.iter().any(|platform| {
+                [&platform.original, &platform.carried, &platform.config].iter().any(|d| d.digest == *digest)
+                    || platform.diff_ids.iter().any(|diff_id| layers.contains(diff_id))
+            })
+    };
+    record.images.iter().filter(needs).map(label).collect()
+}
+
+fn label(image: &Image) -> String {
+    let names: Vec<String> = image.names.iter().map(ToString::to_string).collect();
+    names.join(" ")
+}
+
+struct Checker<'a> {
+    medium: &'a Medium,
+    record: &'a Record,
+    listed: &'a BTreeMap<Digest, u64>,
+}
+
+impl Checker<'_> {
+    fn listed(&self, blob: &Descriptor) -> Result<(), String> {
+        match self.listed.get(&blob.digest) {
+            Some(size) if *size == blob.size => Ok(()),
+            Some(size) => Err(format!("{} is listed with {size} and with {} bytes", blob.digest, blob.size)),
+            None => Err(format!("{} is not among the record's blobs", blob.digest)),
+        }
+    }
+
+    /// A document that cannot be read is a finding about its blob, made where all blobs are read.
+    fn document(&self, blob: &Descriptor) -> Result<Option<Document>, String> {
+        self.listed(blob)?;
+        let Ok(bytes) = self.medium.read_blob(blob, MAX_MANIFEST) else { return Ok(None) };
+        Document::parse(&blob.media_type, &bytes)
+            .map(Some)
+            .map_err(|reason| format!("{}: {reason}", blob.digest))
+    }
+
+    fn manifest(&self, blob: &Descriptor) -> Result<Option<Manifest>, String> {
+        match self.document(blob)? {
+            Some(Document::Manifest(manifest)) => Ok(Some(manifest)),
+            Some(Document::Index(_)) => {
+                Err(format!("{} is an index where a manifest should be", blob.digest))
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Original index -> original manifest -> config -> diff_ids, and the carried manifest beside it.
+    fn platform(&self, image: &Image, platform: &ImagePlatform) -> Result<(), String> {
+        self.reaches(&image.original, &platform.original.digest, 0)?;
+        self.listed(&platform.config)?;
+        for manifest in [&platform.original, &platform.carried] {
+            let Some(document) = self.manifest(manifest)? else { continue };
+            if document.config.digest != platform.config.digest {
+                return Err(format!("manifest {} names another config", manifest.digest));
+            }
+            if document.layers.len() != platform.diff_ids.len() {
+                return Err(format!("manifest {} has another number of layers", manifest.digest));
+            }
+            if manifest.digest == platform.carried.digest {
+                self.encodings(&document, platform)?;
+            }
+        }
+        let Ok(bytes) = self.medium.read_blob(&platform.config, MAX_CONFIG) else { return Ok(()) };
+        let config =
+            ImageConfig::parse(&bytes).map_err(|reason| format!("{}: {reason}", platform.config.digest))?;
+        if config.diff_ids() != platform.diff_ids {
+            return Err(format!("config {} lists other layers than the record", platform.config.digest));
+        }
+        Ok(())
+    }
+
+    /// Every layer of a carried manifest must be an encoding of the diff_id in its place.
+    fn encodings(&self, carried: &Manifest, platform: &ImagePlatform) -> Result<(), String> {
+        for (layer, diff_id) in carried.layers.iter().zip(&platform.diff_ids) {
+            let known = self.record.layer(diff_id).is_some_and(|known| {
+                known.encodings.iter().any(|encoding| encoding.digest == layer.descriptor.digest)
+            });
+            if !known {
+                return Err(format!(
+                    "{} is not listed as an encoding of layer {diff_id}",
+                    layer.descriptor.digest
+                ));
+            }
+            self.listed(&layer.descriptor)?;
+        }
+        Ok(())
+    }
+
+    /// Whether `from` is the manifest `to` or an index that leads to it.
+    fn reaches(&self, from: &Descriptor, to: &Digest, depth: usize) -> Result<(), String> {
+        if from.digest == *to {
+            return Ok(());
+        }
+        let missing = || format!("original {} does not lead to manifest {to}", from.digest);
+        // Nested indexes that were not carried lead to platforms that were not carried.
+        if depth > MAX_INDEX_DEPTH || (depth > 0 && !self.listed.contains_key(&from.digest)) {
+            return Err(missing());
+        }
+        match self.document(from)? {
+            None => Ok(()),
+            Some(Document::Manifest(_)) => Err(missing()),
+            Some(Document::Index(Index { manifests })) => {
+                let leads = |child: &Descriptor| {
+                    child.digest == *to
+                        || (kind(&child.media_type) == MediaKind::Index
+                            && self.reaches(child, to, depth + 1).is_ok())
+                };
+                manifests.iter().any(|child| leads(&child.descriptor)).then_some(()).ok_or_else(missing)
+            }
+        }
+    }
+
+    /// What `index.json` points at must be the platform's manifest, or an index of all of them.
+    fn carried_root(&self, image: &Image) -> Result<(), String> {
+        if let [one] = &image.platforms[..] {
+            if one.carried == image.carried {
+                return Ok(());
+            }
+        }
+        match self.document(&image.carried)? {
+            None => Ok(()),
+            Some(Document::Index(index)) => {
+                let has = |platform: &&ImagePlatform| {
+                    index.manifests.iter().any(|child| child.descriptor == platform.carried)
+                };
+                match image.platforms.iter().find(|platform| !has(platform)) {
+                    None => Ok(()),
+                    Some(platform) => {
+                        Err(format!("{} does not list {}", image.carried.digest, platform.platform))
+                    }
+                }
+            }
+            Some(Document::Manifest(_)) => Err(format!("{} is not of this image", image.carried.digest)),
+        }
+    }
+}
+
+/// The blobs that other tools' entries refer to, as far as their documents can be read.
+pub(super) fn foreign_blobs(
+    medium: &Medium,
+    entries: &[ForeignEntry],
+    report: &mut Report,
+) -> Vec<Descriptor> {
+    let mut blobs = BTreeMap::new();
+    for entry in entries {
+        foreign(medium, &entry.entry.descriptor, 0, &mut blobs);
+    }
+    if !entries.is_empty() {
+        let detail = format!("{} entries of other tools; they are kept, and not imported", entries.len());
+        report.add("index-foreign", Severity::Note, "index.json", detail);
+    }
+    blobs.into_values().collect()
+}
+
+fn foreign(medium: &Medium, blob: &Descriptor, depth: usize, blobs: &mut BTreeMap<Digest, Descriptor>) {
+    let is_document = matches!(kind(&blob.media_type), MediaKind::Index | MediaKind::Manifest);
+    let listed_child = depth > 0;
+    // An index may list platforms that are not there; that is no damage.
+    if listed_child && is_document && !matches!(medium.blob_size(&blob.digest), Ok(Some(_))) {
+        return;
+    }
+    if blobs.insert(blob.digest, blob.clone()).is_some() || !is_document || depth > MAX_INDEX_DEPTH {
+        return;
+    }
+    let Ok(bytes) = medium.read_blob(blob, MAX_MANIFEST) else { return };
+    match Document::parse(&blob.media_type, &bytes) {
+        Ok(Document::Index(index)) => {
+            index.manifests.iter().for_each(|child| foreign(medium, &child.descriptor, depth + 1, blobs));
+        }
+        Ok(Document::Manifest(manifest)) => {
+            let layers = manifest.layers.into_iter().filter(|layer| layer.urls.is_empty());
+            for child in layers.map(|layer| layer.descriptor).chain([manifest.config]) {
+                blobs.insert(child.digest, child);
+            }
+        }
+        Err(_) => {}
+    }
+}
