@@ -5,6 +5,7 @@ pub mod error;
 pub mod export;
 pub mod image;
 pub mod layer;
+pub mod lists;
 pub mod medium;
 pub mod plan;
 pub mod progress;
