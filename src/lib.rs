@@ -1,10 +1,12 @@
 //! Pannier carries sets of container images across an air gap.
 
+pub mod cli;
 pub mod content;
 pub mod error;
 pub mod export;
 pub mod image;
 pub mod layer;
+pub mod list;
 pub mod lists;
 pub mod medium;
 pub mod plan;

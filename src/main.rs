@@ -1,3 +1,5 @@
-//! Generates the CRI client from `proto/`.
+//! The `pannier` command: everything is in the library, [`pannier::cli`] is where it begins.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    pannier::cli::main()
+}

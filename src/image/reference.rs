@@ -61,6 +61,12 @@ impl Reference {
         Self { repository: self.repository.clone(), tag: None, digest: Some(digest) }
     }
 
+    /// The name without its digest where it has a tag as well: one name, of one form.
+    pub fn without_redundant_digest(&self) -> Self {
+        let digest = self.digest.filter(|_| self.tag.is_none());
+        Self { digest, ..self.clone() }
+    }
+
     /// Replaces the registry or path prefix `from` of the repository by `to`, whole components only.
     ///
     /// `None` when the repository does not start with `from`, or the new name would not be legal.

@@ -129,10 +129,10 @@ impl Scanner<'_> {
             return items.elements().iter().try_for_each(|item| self.object(item));
         }
         let group = version.split_once('/').map_or("", |(group, _)| group);
-        if matches!(group, "" | "apps" | "batch" | "extensions") {
-            if let Some((_, path)) = POD_SPECS.iter().find(|(name, _)| *name == kind) {
-                return object.at(path).map_or(Ok(()), |spec| self.pod(spec));
-            }
+        if matches!(group, "" | "apps" | "batch" | "extensions")
+            && let Some((_, path)) = POD_SPECS.iter().find(|(name, _)| *name == kind)
+        {
+            return object.at(path).map_or(Ok(()), |spec| self.pod(spec));
         }
         // Definitions describe fields named image; they do not fill them.
         if kind == "CustomResourceDefinition" {

@@ -1,8 +1,10 @@
-//! Where the names of images come from when nobody types them: Kubernetes manifests, and the list
-//! inside a snap. What would not start from them without a network is found here too.
+//! Where the names of images come from when nobody types them: lists of references, also the one
+//! inside a snap, and Kubernetes manifests. What would not start from them without a network is found here too.
 
 pub mod kubernetes;
 mod offline;
+pub mod references;
+mod snap;
 
 mod yaml;
 

@@ -23,8 +23,11 @@ pub struct Rejected {
     pub reason: String,
 }
 
-/// The newest record that is whole, its file's digest, and the unusable ones that were met.
-pub(super) fn newest(root: &Root) -> Result<(Option<(Record, Digest)>, Vec<Rejected>)> {
+/// A record and the digest of its file.
+pub(super) type Head = (Record, Digest);
+
+/// The newest record that is whole, and the unusable ones that were met.
+pub(super) fn newest(root: &Root) -> Result<(Option<Head>, Vec<Rejected>)> {
     let mut newest = None;
     let mut rejected = Vec::new();
     for sequence in sequences(root)?.into_iter().rev().take(MAX_EXAMINED) {
@@ -40,7 +43,7 @@ pub(super) fn newest(root: &Root) -> Result<(Option<(Record, Digest)>, Vec<Rejec
     Ok((newest, rejected))
 }
 
-fn load(root: &Root, sequence: u64) -> Result<(Record, Digest)> {
+fn load(root: &Root, sequence: u64) -> Result<Head> {
     let name = path(sequence);
     let invalid = |reason: String| Error::invalid(Side::Medium, &name, reason);
     let bytes = root.read(&name, MAX_RECORD)?.ok_or_else(|| invalid("has just gone".into()))?;

@@ -42,7 +42,7 @@ const DIRECTORIES: [&str; 5] = ["blobs", "blobs/sha256", ".pannier", ".pannier/c
 #[derive(Debug)]
 pub struct Medium {
     root: Root,
-    record: Option<(Record, Digest)>,
+    record: Option<commits::Head>,
     rejected: Vec<Rejected>,
 }
 

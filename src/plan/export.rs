@@ -174,10 +174,10 @@ fn steps(diff_id: Digest, asked: &[Asked], held: &Held, compression: Option<Zstd
     let listed: BTreeSet<&Descriptor> = asked.iter().map(|(_, listed, _)| listed).collect();
     let step = |listed: Vec<Descriptor>, verdict| LayerStep { diff_id, listed, verdict };
     let all = || listed.iter().map(|listed| (*listed).clone()).collect::<Vec<_>>();
-    if let Some(layer) = held.layers.get(&diff_id) {
-        if let Some(encoding) = layer.encodings.first() {
-            return vec![step(all(), Verdict::Present(layer.clone(), encoding.clone()))];
-        }
+    if let Some((layer, encoding)) =
+        held.layers.get(&diff_id).and_then(|layer| Some((layer, layer.encodings.first()?)))
+    {
+        return vec![step(all(), Verdict::Present(layer.clone(), encoding.clone()))];
     }
     let mut offers: Vec<(&Reference, &Offer)> =
         asked.iter().flat_map(|(image, _, offers)| offers.iter().map(move |offer| (image, offer))).collect();

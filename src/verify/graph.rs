@@ -179,10 +179,8 @@ impl Checker<'_> {
 
     /// What `index.json` points at must be the platform's manifest, or an index of all of them.
     fn carried_root(&self, image: &Image) -> Result<(), String> {
-        if let [one] = &image.platforms[..] {
-            if one.carried == image.carried {
-                return Ok(());
-            }
+        if matches!(&image.platforms[..], [one] if one.carried == image.carried) {
+            return Ok(());
         }
         match self.document(&image.carried)? {
             None => Ok(()),

@@ -1,7 +1,5 @@
 //! Small real images, written as an OCI layout and pushed with skopeo.
 
-#![allow(dead_code, unreachable_pub)]
-
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -10,24 +8,24 @@ use pannier::image::{Descriptor, Digest};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
 /// An OCI layout with one image, or one index of images.
-pub struct Layout {
-    pub directory: TempDir,
+pub(crate) struct Layout {
+    pub(crate) directory: TempDir,
     /// What `index.json` names.
-    pub root: Descriptor,
+    pub(crate) root: Descriptor,
     /// The manifests in it, one for each platform.
-    pub manifests: Vec<Descriptor>,
+    pub(crate) manifests: Vec<Descriptor>,
     /// All gzip layers.
-    pub layers: Vec<Descriptor>,
+    pub(crate) layers: Vec<Descriptor>,
 }
 
 /// Bytes that do not compress, the same for the same seed.
-pub fn noise(seed: u64, length: usize) -> Vec<u8> {
+pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut bytes = Vec::with_capacity(length + 8);
     while bytes.len() < length {
@@ -41,7 +39,7 @@ pub fn noise(seed: u64, length: usize) -> Vec<u8> {
 }
 
 /// A tar with one file.
-pub fn tar(name: &str, content: &[u8]) -> Vec<u8> {
+pub(crate) fn tar(name: &str, content: &[u8]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_ustar();
     header.set_size(content.len() as u64);
@@ -53,7 +51,7 @@ pub fn tar(name: &str, content: &[u8]) -> Vec<u8> {
 
 impl Layout {
     /// An image for each platform, each of them with one layer for each file.
-    pub fn new(platforms: &[&str], files: &[(&str, Vec<u8>)]) -> Self {
+    pub(crate) fn new(platforms: &[&str], files: &[(&str, Vec<u8>)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir_all(directory.path().join("blobs/sha256")).unwrap();
         let mut layout =
@@ -94,19 +92,19 @@ impl Layout {
     }
 
     /// Writes a blob beside the image.
-    pub fn blob(&self, media_type: &str, bytes: &[u8]) -> Descriptor {
+    pub(crate) fn blob(&self, media_type: &str, bytes: &[u8]) -> Descriptor {
         let descriptor = Descriptor::of(media_type, bytes);
         fs::write(self.directory.path().join("blobs/sha256").join(descriptor.digest.hex()), bytes).unwrap();
         descriptor
     }
 
     /// The bytes of a blob.
-    pub fn read(&self, blob: &Descriptor) -> Vec<u8> {
+    pub(crate) fn read(&self, blob: &Descriptor) -> Vec<u8> {
         fs::read(self.directory.path().join("blobs/sha256").join(blob.digest.hex())).unwrap()
     }
 
     /// Names the image, and further manifests by their tag, in `index.json`.
-    pub fn list(&self, more: &[(&str, &Descriptor)]) {
+    pub(crate) fn list(&self, more: &[(&str, &Descriptor)]) {
         let entry = |(tag, descriptor): (&str, &Descriptor)| -> Value {
             let mut entry = serde_json::to_value(descriptor).unwrap();
             entry["annotations"] = json!({"org.opencontainers.image.ref.name": tag});
@@ -118,17 +116,17 @@ impl Layout {
         fs::write(self.directory.path().join("index.json"), serde_json::to_vec(&index).unwrap()).unwrap();
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.directory.path()
     }
 
     /// Pushes the image as `REGISTRY/NAME:TAG`, keeping its digest.
-    pub fn push(&self, reference: &str, more: &[&str]) {
+    pub(crate) fn push(&self, reference: &str, more: &[&str]) {
         self.push_tag("image", reference, more);
     }
 
     /// Pushes what `index.json` lists as `tag`.
-    pub fn push_tag(&self, tag: &str, reference: &str, more: &[&str]) {
+    pub(crate) fn push_tag(&self, tag: &str, reference: &str, more: &[&str]) {
         let from = format!("oci:{}:{tag}", self.path().display());
         let to = format!("docker://{reference}");
         let policy = ["--insecure-policy", "copy", "--all", "--quiet", "--dest-tls-verify=false"];

@@ -1,7 +1,5 @@
 //! Registries, a proxy, a cutting wire and a faulty server, all on loopback and gone with the test.
 
-#![allow(dead_code, unreachable_pub)]
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -16,7 +14,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// Where a program is: on the path, or among the tools unpacked under `target/tools`.
-pub fn program(name: &str) -> Option<PathBuf> {
+pub(crate) fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut places: Vec<PathBuf> = std::env::split_paths(&path).collect();
     places.extend(["/usr/sbin".into(), "/sbin".into()]);
@@ -25,7 +23,7 @@ pub fn program(name: &str) -> Option<PathBuf> {
 }
 
 /// Whether all of these programs are there. Says so when not; that is a failure under `CI=true`.
-pub fn have(programs: &[&str]) -> bool {
+pub(crate) fn have(programs: &[&str]) -> bool {
     for name in programs {
         if program(name).is_none() {
             assert!(std::env::var("CI").as_deref() != Ok("true"), "{name} is not installed");
@@ -37,7 +35,7 @@ pub fn have(programs: &[&str]) -> bool {
 }
 
 /// Runs a program to its end; panics with what it said when it fails.
-pub fn run(name: &str, arguments: &[&str]) -> String {
+pub(crate) fn run(name: &str, arguments: &[&str]) -> String {
     let home = tempfile::tempdir().unwrap();
     let output = Command::new(program(name).unwrap())
         .args(arguments)
@@ -80,24 +78,24 @@ fn start(mut command: Command, port: u16) -> Running {
 
 /// How a registry is set up.
 #[derive(Default)]
-pub struct Setup<'a> {
+pub(crate) struct Setup<'a> {
     /// A user and password that it wants.
-    pub login: Option<(&'a str, &'a str)>,
+    pub(crate) login: Option<(&'a str, &'a str)>,
     /// A certificate it serves by.
-    pub tls: Option<&'a Authority>,
+    pub(crate) tls: Option<&'a Authority>,
     /// The token server it sends its clients to, and the certificate that signs the tokens.
-    pub port: Option<u16>,
+    pub(crate) port: Option<u16>,
 }
 
 /// Debian's docker-registry.
-pub struct Server {
+pub(crate) struct Server {
     _running: Running,
-    pub port: u16,
-    pub directory: TempDir,
+    pub(crate) port: u16,
+    pub(crate) directory: TempDir,
 }
 
 impl Server {
-    pub fn start(setup: Setup<'_>) -> Self {
+    pub(crate) fn start(setup: Setup<'_>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
         let port = setup.port.unwrap_or_else(free_port);
@@ -124,18 +122,18 @@ impl Server {
     }
 
     /// The registry's name in references.
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 }
 
 /// A private CA.
-pub struct Authority {
+pub(crate) struct Authority {
     directory: TempDir,
 }
 
 impl Authority {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name).display().to_string();
         run(
@@ -162,12 +160,12 @@ impl Authority {
     }
 
     /// The CA's own certificate.
-    pub fn certificate(&self) -> PathBuf {
+    pub(crate) fn certificate(&self) -> PathBuf {
         self.directory.path().join("ca.crt")
     }
 
     /// A certificate for `registry.test`, `localhost` and `127.0.0.1`, and its key.
-    pub fn issue(&self, into: &Path) -> (PathBuf, PathBuf) {
+    pub(crate) fn issue(&self, into: &Path) -> (PathBuf, PathBuf) {
         let at = |name: &str| into.join(name).display().to_string();
         let names =
             "subjectAltName=DNS:registry.test,DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n";
@@ -216,15 +214,15 @@ impl Authority {
 }
 
 /// A real squid that alone knows where `registry.test` is.
-pub struct Squid {
+pub(crate) struct Squid {
     _running: Running,
-    pub port: u16,
+    pub(crate) port: u16,
     directory: TempDir,
 }
 
 impl Squid {
     /// With `login`, it wants that user and password.
-    pub fn start(login: Option<(&str, &str)>) -> Self {
+    pub(crate) fn start(login: Option<(&str, &str)>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name).display().to_string();
         // squid gives up root and writes its logs as another user.
@@ -257,14 +255,14 @@ impl Squid {
     }
 
     /// What it logged: one line a request or tunnel that is over.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.directory.path().join("access.log")).unwrap_or_default()
     }
 }
 
 /// What a wire does with one connection.
 #[derive(Clone, Copy, Debug)]
-pub enum Fate {
+pub(crate) enum Fate {
     /// It is carried to its end.
     Whole,
     /// It is closed when this many bytes went from the server to the client.
@@ -274,17 +272,17 @@ pub enum Fate {
 }
 
 /// A TCP proxy that cuts or stalls connections, and counts what the server's side sent.
-pub struct Wire {
-    pub port: u16,
+pub(crate) struct Wire {
+    pub(crate) port: u16,
     /// Bytes passed on to clients.
-    pub passed: Arc<AtomicU64>,
+    pub(crate) passed: Arc<AtomicU64>,
     /// Connections that met an early end.
-    pub broken: Arc<AtomicU64>,
+    pub(crate) broken: Arc<AtomicU64>,
 }
 
 impl Wire {
     /// Passes connections on to `port`; `fate` is asked for each with its number, from 0.
-    pub fn to(port: u16, fate: impl Fn(u64) -> Fate + Send + 'static) -> Self {
+    pub(crate) fn to(port: u16, fate: impl Fn(u64) -> Fate + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let wire = Self {
             port: listener.local_addr().unwrap().port(),
@@ -303,7 +301,7 @@ impl Wire {
         wire
     }
 
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 }
@@ -347,41 +345,41 @@ fn carry(client: TcpStream, server: TcpStream, fate: Fate, passed: &AtomicU64, b
 
 /// A request as the faulty server sees it.
 #[derive(Clone, Debug, Default)]
-pub struct Asked {
-    pub method: String,
-    pub path: String,
+pub(crate) struct Asked {
+    pub(crate) method: String,
+    pub(crate) path: String,
     /// By lower-case name.
-    pub headers: BTreeMap<String, String>,
-    pub body: String,
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) body: String,
 }
 
 /// An answer of the faulty server.
-pub struct Reply {
-    pub status: u16,
-    pub headers: Vec<(String, String)>,
-    pub body: Vec<u8>,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
 }
 
-pub fn reply(status: u16, body: impl Into<Vec<u8>>) -> Reply {
+pub(crate) fn reply(status: u16, body: impl Into<Vec<u8>>) -> Reply {
     Reply { status, headers: Vec::new(), body: body.into() }
 }
 
 impl Reply {
-    pub fn with(mut self, name: &str, value: impl ToString) -> Self {
+    pub(crate) fn with(mut self, name: &str, value: impl ToString) -> Self {
         self.headers.push((name.to_owned(), value.to_string()));
         self
     }
 }
 
 /// A server that answers as it is told: for faults that no real registry shows on demand.
-pub struct Faulty {
-    pub port: u16,
+pub(crate) struct Faulty {
+    pub(crate) port: u16,
     /// Everything it was asked, in order.
-    pub asked: Arc<Mutex<Vec<Asked>>>,
+    pub(crate) asked: Arc<Mutex<Vec<Asked>>>,
 }
 
 impl Faulty {
-    pub fn start(answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
+    pub(crate) fn start(answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();
@@ -395,12 +393,12 @@ impl Faulty {
         Self { port, asked }
     }
 
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
     /// How many requests had `part` in their path.
-    pub fn count(&self, part: &str) -> usize {
+    pub(crate) fn count(&self, part: &str) -> usize {
         self.asked.lock().unwrap().iter().filter(|asked| asked.path.contains(part)).count()
     }
 }

@@ -74,8 +74,11 @@ pub(super) struct Credentials {
     given: BTreeMap<String, Login>,
     files: Vec<(PathBuf, ConfigFile)>,
     /// Answers of helpers: starting one can take seconds, or ask the person for a passphrase.
-    answers: Mutex<HashMap<(String, String), Result<Option<Login>, String>>>,
+    answers: Mutex<HashMap<(String, String), Answer>>,
 }
+
+/// What a credential helper said: a login, that it has none, or why it could not say.
+type Answer = Result<Option<Login>, String>;
 
 /// Docker's `config.json`, of which podman's `auth.json` is a part.
 #[derive(Debug, Default, Deserialize)]
@@ -169,7 +172,7 @@ impl Credentials {
         }
     }
 
-    fn ask(&self, helper: &str, server: &str) -> Result<Option<Login>, String> {
+    fn ask(&self, helper: &str, server: &str) -> Answer {
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (helper.to_owned(), server.to_owned());
         if let Some(answer) = answers.get(&key) {
@@ -254,10 +257,10 @@ fn read(path: &Path, must_exist: bool) -> Result<Option<ConfigFile>> {
 }
 
 /// Asks a credential helper (docker-credential-helpers, protocol `get`).
-fn run(helper: &str, server: &str) -> Result<Option<Login>, String> {
+fn run(helper: &str, server: &str) -> Answer {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
-    struct Answer {
+    struct Stored {
         username: String,
         secret: String,
     }
@@ -285,12 +288,12 @@ fn run(helper: &str, server: &str) -> Result<Option<Login>, String> {
         }
         return Err(format!("the credential helper {program} failed ({})", output.status));
     }
-    let answer: Answer = serde_json::from_slice(&output.stdout)
+    let stored: Stored = serde_json::from_slice(&output.stdout)
         .map_err(|_| format!("the credential helper {program} gave no answer that can be read"))?;
-    Ok(match answer {
-        Answer { secret, .. } if secret.is_empty() => None,
-        Answer { username, secret } if username == "<token>" => Some(Login::IdentityToken(secret)),
-        Answer { username, secret } => Some(Login::Password { user: username, password: secret }),
+    Ok(match stored {
+        Stored { secret, .. } if secret.is_empty() => None,
+        Stored { username, secret } if username == "<token>" => Some(Login::IdentityToken(secret)),
+        Stored { username, secret } => Some(Login::Password { user: username, password: secret }),
     })
 }
 

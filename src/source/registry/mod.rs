@@ -224,11 +224,17 @@ impl Source for Registry {
         self.inner.resolve(image)
     }
 
+    /// Blobs are taken to be there when a manifest lists them, as a registry has to see to when it is
+    /// pushed: one question for each layer would cost more than the rare disappointment.
     fn holds(&self, image: &Reference, blob: &Descriptor) -> Result<bool> {
-        if is_document(blob) {
-            self.inner.exists(image, format!("manifests/{}", blob.digest), manifest::accept())
-        } else {
-            self.inner.exists(image, format!("blobs/{}", blob.digest), HeaderMap::new())
+        if !is_document(blob) {
+            return Ok(true);
+        }
+        // It is read next, so asking for it and asking whether it is there cost the same.
+        match self.inner.document(image, blob.digest) {
+            Ok(_) => Ok(true),
+            Err(Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error),
         }
     }
 

@@ -1,0 +1,59 @@
+# Two commands on a fresh Debian machine: `make demo`, `make test`. Both install what they need (tests/setup/install.sh).
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help build install man completions test lint demo corpus
+
+CARGO := cargo
+TOOLS := $(or $(PANNIER_TOOLS),$(CURDIR)/target/tools)
+PREFIX := /usr/local
+DESTDIR :=
+# nextest where it is installed (each test a process of its own), else cargo's own runner.
+RUN_TESTS := $(shell command -v cargo-nextest >/dev/null && echo "nextest run" || echo "test --lib --bins --tests")
+
+help: ## what can be made
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+
+build: ## the release binary, target/release/pannier
+	tests/setup/install.sh build
+	$(CARGO) build --locked --release
+
+demo: ## carry a small set of images to a medium, and into containerd
+	tests/setup/install.sh build node
+	tests/demo.sh
+
+test: ## everything: unit and integration tests against the real thing, doc tests, lint
+	tests/setup/install.sh build node peers faults lint
+	fixtures/corpus/build.sh target/corpus/small --small
+	$(CARGO) $(RUN_TESTS) --locked
+	$(CARGO) test --locked --doc
+	$(MAKE) --no-print-directory lint
+
+lint: ## format, clippy, documentation, licences and sources of dependencies, shell scripts
+	tests/setup/install.sh build lint
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --quiet
+	PATH="$(TOOLS)/cargo-deny/bin:$$PATH" $(CARGO) deny --locked --log-level warn check bans licenses sources
+	git ls-files -z '*.sh' .ci/run | xargs -0 shellcheck -x
+
+corpus: ## the realistic set of images, target/corpus/full (about 1.1 GB unpacked), and the small one
+	tests/setup/install.sh build
+	fixtures/corpus/build.sh target/corpus/full
+	fixtures/corpus/build.sh target/corpus/small --small
+
+man: build ## man pages, target/man
+	target/release/pannier man --out target/man
+
+completions: build ## completions for bash, zsh and fish, target/completions
+	mkdir -p target/completions
+	for shell in bash zsh fish; do target/release/pannier completions $$shell >target/completions/pannier.$$shell; done
+
+install: ## binary, man pages and completions below PREFIX (/usr/local); builds only what is absent, so `sudo make install` needs no cargo
+	[[ -x target/release/pannier && -d target/man && -d target/completions ]] || $(MAKE) --no-print-directory man completions
+	install -Dm755 target/release/pannier "$(DESTDIR)$(PREFIX)/bin/pannier"
+	install -d "$(DESTDIR)$(PREFIX)/share/man/man1"
+	install -m644 target/man/*.1 "$(DESTDIR)$(PREFIX)/share/man/man1/"
+	install -Dm644 target/completions/pannier.bash "$(DESTDIR)$(PREFIX)/share/bash-completion/completions/pannier"
+	install -Dm644 target/completions/pannier.zsh "$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_pannier"
+	install -Dm644 target/completions/pannier.fish "$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/pannier.fish"

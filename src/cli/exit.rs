@@ -1,0 +1,179 @@
+//! The exit status of every error, and what a person can do about it.
+
+use std::error::Error as _;
+use std::io;
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::output::Output;
+use super::signals::INTERRUPTED;
+use crate::error::{Error, Side};
+
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+const INCOMPLETE: u8 = 3;
+const VERIFICATION: u8 = 4;
+const STORAGE: u8 = 5;
+const UNREACHABLE: u8 = 6;
+
+/// The exit status for `error`: the table in the README.
+fn status(error: &Error) -> u8 {
+    match error {
+        Error::Usage(_) => USAGE,
+        Error::DigestMismatch { .. } | Error::SizeMismatch { .. } | Error::Findings { .. } => VERIFICATION,
+        Error::Io { side: Side::Medium | Side::Node, .. }
+        | Error::NoSpace { .. }
+        | Error::FileTooLarge { .. } => STORAGE,
+        Error::Unreachable { .. } => UNREACHABLE,
+        Error::Partial { failed, .. } => {
+            // A lying source weighs more than an absent image.
+            failed.iter().map(|(_, error)| status(error)).find(|s| *s != FAILED).unwrap_or(INCOMPLETE)
+        }
+        Error::Interrupted => INTERRUPTED,
+        _ => FAILED,
+    }
+}
+
+/// What to do next.
+fn hint(error: &Error) -> Option<String> {
+    let hint = match error {
+        Error::DigestMismatch { side: Side::Source, .. } | Error::SizeMismatch { side: Side::Source, .. } => {
+            "nothing of that image was committed; --keep-going carries the others"
+        }
+        Error::DigestMismatch { side: Side::Medium, .. } | Error::SizeMismatch { side: Side::Medium, .. } => {
+            "`pannier verify` lists everything that is damaged; delete the damaged file and export again to carry it anew"
+        }
+        Error::NoSpace { side: Side::Medium, .. } => {
+            "use a larger medium, or export fewer images or platforms"
+        }
+        Error::FileTooLarge { .. } => "format the medium with exFAT or ext4, or export without that image",
+        Error::Locked { .. } => "wait until the other one has ended; a process that died holds no lock",
+        Error::Interrupted => {
+            "not safe to remove yet: unmount the medium first. Run the same command again to go on"
+        }
+        Error::Io { side: Side::Medium, source, .. } => match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                "the medium is full: what was committed before is whole; free some space and run the same command again"
+            }
+            io::ErrorKind::ReadOnlyFilesystem => {
+                "the medium is read-only: look at its switch, and at `dmesg`"
+            }
+            io::ErrorKind::FileTooLarge => {
+                "the file is too large for the medium's filesystem; use exFAT or ext4"
+            }
+            io::ErrorKind::PermissionDenied => "run it as a user who may use the medium, or as root",
+            _ => {
+                "is the medium still plugged in? What was committed before is whole; run the same command again"
+            }
+        },
+        Error::Unreachable { side: Side::Node, .. } => {
+            "is containerd running? --address names another socket"
+        }
+        Error::Unreachable { side: Side::Source, .. } => {
+            "run the same command again when it can be reached: it goes on"
+        }
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
+/// Prints a usage error, or the help that was asked for.
+pub(super) fn usage(error: &clap::Error) -> ExitCode {
+    // Nobody is left to tell when the stream is closed.
+    let _ = error.print();
+    if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS }
+}
+
+/// Prints an error with its causes and what to do, each once.
+pub(super) fn failed(error: &Error, output: &Output) -> ExitCode {
+    let status = status(error);
+    let failed: &[_] = if let Error::Partial { failed, .. } = error { failed } else { &[] };
+    if output.json() {
+        let failed: Vec<_> =
+            failed.iter().map(|(image, e)| json!({ "image": image, "error": chain(e) })).collect();
+        let document = json!({ "event": "error", "error": chain(error), "status": status, "hint": hint(error), "failed": failed });
+        // The exit status still tells of the failure.
+        let _ = output.document(&document);
+    }
+    for (image, error) in failed {
+        output.complain(format_args!("{image}: {}", chain(error)));
+    }
+    output.complain(format_args!("error: {}", chain(error)));
+    let hints: Vec<String> = match failed {
+        [] => hint(error).into_iter().collect(),
+        failed => {
+            let mut hints: Vec<String> = failed.iter().filter_map(|(_, error)| hint(error)).collect();
+            hints.dedup();
+            hints
+        }
+    };
+    for hint in hints {
+        output.complain(format_args!("hint: {hint}"));
+    }
+    ExitCode::from(status)
+}
+
+/// The message and those of its causes, in one line, with nothing that could move a cursor.
+fn chain(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.contains(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    text.chars()
+        .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::Digest;
+
+    #[test]
+    fn the_table_of_exit_statuses() {
+        let digest = Digest::of(b"");
+        let io = |side, kind: io::ErrorKind| Error::Io {
+            side,
+            action: "write",
+            path: "x".into(),
+            source: kind.into(),
+        };
+        let lie = || Error::DigestMismatch {
+            side: Side::Source,
+            what: "x".into(),
+            expected: digest,
+            found: digest,
+        };
+        let absent = || Error::not_found(Side::Source, "x");
+        let partial = |errors: Vec<Error>| Error::Partial {
+            total: 9,
+            failed: errors.into_iter().map(|error| ("x".to_owned(), error.into())).collect(),
+        };
+        let cases = [
+            (absent(), 1),
+            (Error::Usage("x".into()), 2),
+            (partial(vec![absent()]), 3),
+            (lie(), 4),
+            (partial(vec![absent(), lie()]), 4),
+            (Error::Findings { errors: 1 }, 4),
+            (io(Side::Medium, io::ErrorKind::StorageFull), 5),
+            (io(Side::Source, io::ErrorKind::NotFound), 1),
+            (Error::Unreachable { side: Side::Node, address: "x".into(), source: "y".into() }, 6),
+            (Error::Interrupted, 130),
+        ];
+        for (error, expected) in cases {
+            assert_eq!(status(&error), expected, "{error}");
+        }
+    }
+
+    #[test]
+    fn control_characters_do_not_reach_the_terminal() {
+        assert_eq!(chain(&Error::Usage("a\u{1b}[2Jb\n".into())), "a\\u{1b}[2Jb\\n");
+    }
+}

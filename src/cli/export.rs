@@ -1,0 +1,347 @@
+//! `pannier export`.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::output::Output;
+use super::registry::RegistryArgs;
+use super::wanted::{self, WantedArgs};
+use super::{signals, text};
+use crate::error::{Error, Result};
+use crate::export::{Options, Prepared, Summary, carry_out, prepare};
+use crate::image::{Platform, Reference};
+use crate::layer::Zstd;
+use crate::medium::Medium;
+use crate::plan::{NameVerdict, Verdict};
+use crate::progress::{Run, Stop};
+use crate::source::registry::Registry;
+use crate::source::{self, Platforms, Source, Wanted};
+
+/// Write images to a medium as one deduplicated, compressed OCI layout
+///
+/// Only what the medium lacks is written: layers are compared by their content, whatever tool
+/// compressed them. When it is cut off, the same command goes on.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  pannier export nginx:1.22 ghcr.io/canonical/k8s-snap/pause:3.10 --to /media/stick
+  helm template ./chart | pannier export --manifests - --to /media/stick
+  pannier export --from oci:./layout --all --to /media/stick
+  pannier export --from containerd --list images.txt --to /media/stick
+  pannier export --from docker-archive:app.tar --as registry.local/app:1 --to /media/stick")]
+pub(super) struct Args {
+    #[command(flatten)]
+    wanted: WantedArgs,
+    /// The medium's directory; it is made if it is not there
+    #[arg(long, value_name = "MEDIUM", required_unless_present = "list_only")]
+    to: Option<PathBuf>,
+    /// Where the images are: registry, containerd, oci:DIR, oci-archive:FILE, docker-archive:FILE or medium:DIR
+    #[arg(long, value_name = "SOURCE", default_value = "registry")]
+    from: String,
+    /// Every image that the source lists
+    #[arg(long, conflicts_with_all = ["images", "list", "manifests"])]
+    all: bool,
+    /// A platform such as linux/arm64, or all; may be given several times [default: this machine's]
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Vec<String>,
+    /// zstd, zstd:LEVEL, zstd:LEVEL,window=LOG, or none to keep every blob as it is
+    #[arg(long, value_name = "HOW", default_value_t = Compression(Some(Zstd::default())))]
+    compression: Compression,
+    /// The name for the one image that is asked for, or that has no full name at the source
+    #[arg(long = "as", value_name = "REF")]
+    rename_to: Option<Reference>,
+    /// Carry images under another registry or path; may be given several times
+    #[arg(long, value_name = "FROM=TO")]
+    rename: Vec<Rename>,
+    /// Carry the other images when one fails
+    #[arg(long)]
+    keep_going: bool,
+    /// Say what would be done, and write nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not read everything back before it is committed
+    #[arg(long)]
+    no_verify: bool,
+    #[command(flatten)]
+    registry: RegistryArgs,
+}
+
+impl Args {
+    fn to(&self) -> &Path {
+        self.to.as_deref().unwrap_or(Path::new(""))
+    }
+}
+
+/// A compression, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Compression(Option<Zstd>);
+
+impl std::str::FromStr for Compression {
+    type Err = crate::layer::ZstdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "none" { Ok(Self(None)) } else { text.parse().map(|zstd| Self(Some(zstd))) }
+    }
+}
+
+impl std::fmt::Display for Compression {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(zstd) => zstd.fmt(f),
+            None => f.write_str("none"),
+        }
+    }
+}
+
+/// A registry or path prefix and what takes its place.
+#[derive(Clone, Debug)]
+struct Rename {
+    from: String,
+    to: String,
+}
+
+impl std::str::FromStr for Rename {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some((from, to)) if !from.is_empty() && !to.is_empty() => {
+                Ok(Self { from: from.to_owned(), to: to.to_owned() })
+            }
+            _ => Err("say FROM=TO, such as docker.io=registry.local:5000".into()),
+        }
+    }
+}
+
+pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
+    let stop = signals::stop()?;
+    let reporter = output.reporter();
+    let run = Run { reporter: &*reporter, stop: &stop };
+    let options = Options {
+        platforms: platforms(args, output)?,
+        compression: args.compression.0,
+        verify: !args.no_verify,
+        keep_going: args.keep_going,
+    };
+    let named = args.wanted.named(output)?;
+    if args.wanted.list_only {
+        return wanted::print(&named, output);
+    }
+    let named: Vec<Reference> = named.into_iter().map(|named| named.image).collect();
+    let source = open_source(args, &named, &stop)?;
+    let wanted = wanted(args, named, &*source)?;
+    let existing = Medium::find(args.to())?;
+    if args.dry_run {
+        let prepared = prepare(&*source, existing.as_ref(), args.to(), &wanted, &options, run)?;
+        return describe(&prepared, args, output);
+    }
+    let mut medium = Medium::create(args.to())?;
+    let _lock = medium.lock()?;
+    for rejected in medium.rejected() {
+        output.complain(format_args!("warning: {}: {}; it is ignored", rejected.name, rejected.reason));
+    }
+    let prepared = prepare(&*source, Some(&medium), args.to(), &wanted, &options, run)?;
+    announce(&prepared, args, output);
+    let summary = carry_out(&*source, &mut medium, prepared, &options, run)?;
+    conclude(&summary, args, output)?;
+    if summary.failed.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Partial { total: summary.images + summary.failed.len(), failed: summary.failed })
+    }
+}
+
+fn platforms(args: &Args, output: &Output) -> Result<Platforms> {
+    if args.platform.iter().any(|platform| platform == "all") {
+        return Ok(Platforms::All);
+    }
+    if args.platform.is_empty() {
+        let host = Platform::host();
+        output.say(format_args!("Platform {host}, this machine's; --platform names others."));
+        return Ok(Platforms::Only(vec![host]));
+    }
+    let platforms = args.platform.iter().map(|platform| platform.parse());
+    platforms.collect::<Result<_, _>>().map(Platforms::Only).map_err(|error| Error::Usage(error.to_string()))
+}
+
+fn open_source(args: &Args, named: &[Reference], stop: &Stop) -> Result<Box<dyn Source>> {
+    let from = args.from.as_str();
+    if from == "registry" {
+        let registries = named.iter().map(|image| image.registry().to_owned()).collect();
+        return Ok(Box::new(Registry::new(args.registry.options(&registries, stop)?)?));
+    }
+    match from.split_once(':') {
+        Some(("medium", path)) => Ok(Box::new(source::MediumSource::open(path.as_ref())?)),
+        _ => Err(Error::Usage(format!("{from:?} is no source"))),
+    }
+}
+
+/// What is asked for: by name, by lists, or all of it; under the names it is to be carried under.
+fn wanted(args: &Args, named: Vec<Reference>, source: &dyn Source) -> Result<Vec<Wanted>> {
+    let unnamed = args.rename_to.as_ref();
+    let mut wanted = if args.all { source::everything(source, unnamed)? } else { renamed(named, unnamed)? };
+    if wanted.is_empty() {
+        return Err(Error::Usage(
+            "no image is named: give IMAGE, --list FILE, --manifests PATH or --all".into(),
+        ));
+    }
+    for wanted in &mut wanted {
+        for rename in &args.rename {
+            wanted.name = wanted.name.rename(&rename.from, &rename.to).unwrap_or_else(|| wanted.name.clone());
+        }
+        wanted.name = wanted.name.without_redundant_digest();
+    }
+    let mut seen = BTreeSet::new();
+    wanted.retain(|wanted| seen.insert((wanted.image.clone(), wanted.name.clone())));
+    let mut names = BTreeSet::new();
+    match wanted.iter().find(|wanted| !names.insert(wanted.name.clone())) {
+        Some(twice) => Err(Error::Usage(format!("two different images would be carried as {}", twice.name))),
+        None => Ok(wanted),
+    }
+}
+
+fn renamed(images: Vec<Reference>, rename_to: Option<&Reference>) -> Result<Vec<Wanted>> {
+    if rename_to.is_some() && images.len() != 1 {
+        return Err(Error::Usage("--as names one image; with several use --rename FROM=TO".into()));
+    }
+    let wanted = |image: Reference| {
+        let name = rename_to.cloned().unwrap_or_else(|| image.clone());
+        Wanted { image, name, descriptor: None }
+    };
+    Ok(images.into_iter().map(wanted).collect())
+}
+
+/// Says before the first byte what will be done.
+fn announce(prepared: &Prepared, args: &Args, output: &Output) {
+    let Prepared { images, plan, filesystem, .. } = prepared;
+    for image in images.iter().filter(|image| !image.absent.is_empty()) {
+        let absent: Vec<String> = image.absent.iter().map(ToString::to_string).collect();
+        output.say(format_args!("{}: the source does not hold {}", image.name, absent.join(", ")));
+    }
+    if plan.is_nothing() {
+        return;
+    }
+    let moving = plan.layers.iter().filter(|step| step.bytes() > 0).count();
+    output.say(format_args!(
+        "{}, {} to read in {}; {} there already. At most {} will be written to {}, {} are free ({}).",
+        text::count(images.len(), "image"),
+        text::size(plan.bytes_to_read()),
+        text::count(moving, "layer"),
+        text::count(plan.layers.len() - moving, "layer"),
+        text::size(plan.bytes_to_write(filesystem)),
+        args.to().display(),
+        text::size(filesystem.free),
+        filesystem.name,
+    ));
+}
+
+/// Prints the plan of a dry run.
+fn describe(prepared: &Prepared, args: &Args, output: &Output) -> Result<()> {
+    let Prepared { images, plan, filesystem, .. } = prepared;
+    if output.json() {
+        let images: Vec<_> = images
+            .iter()
+            .zip(&plan.names)
+            .map(|(image, verdict)| {
+                let platforms: Vec<_> = image.platforms.iter().map(|p| p.platform.to_string()).collect();
+                json!({ "name": image.name, "original": image.original.digest, "platforms": platforms, "verdict": name(*verdict) })
+            })
+            .collect();
+        let layers: Vec<_> = plan
+            .layers
+            .iter()
+            .map(|step| {
+                let (verdict, blob) = layer(&step.verdict);
+                json!({ "diffId": step.diff_id, "verdict": verdict, "blob": blob.0, "size": blob.1 })
+            })
+            .collect();
+        return output.document(&json!({
+            "images": images,
+            "layers": layers,
+            "bytesToRead": plan.bytes_to_read(),
+            "bytesToWrite": if plan.is_nothing() { 0 } else { plan.bytes_to_write(filesystem) },
+            "bytesFree": filesystem.free,
+        }));
+    }
+    let mut lines = String::new();
+    for (image, verdict) in images.iter().zip(&plan.names) {
+        lines.push_str(&format!("{:9}  {}\n", name(*verdict), image.name));
+    }
+    for step in &plan.layers {
+        let (verdict, (digest, size)) = layer(&step.verdict);
+        lines.push_str(&format!("{verdict:9}  layer {digest} {}\n", text::size(size)));
+    }
+    output.data(&lines)?;
+    announce(prepared, args, output);
+    output.say("Nothing was written.");
+    Ok(())
+}
+
+fn name(verdict: NameVerdict) -> &'static str {
+    match verdict {
+        NameVerdict::Unchanged => "unchanged",
+        NameVerdict::New => "new",
+        NameVerdict::Moved => "moved",
+        NameVerdict::Extended => "extended",
+    }
+}
+
+fn layer(verdict: &Verdict) -> (&'static str, (crate::image::Digest, u64)) {
+    let (verdict, blob) = match verdict {
+        Verdict::Present(_, blob) => ("present", blob),
+        Verdict::Finished(blob, _) => ("finished", blob),
+        Verdict::Copy(pick) => ("copy", &pick.blob),
+        Verdict::Recompress(pick) => ("compress", &pick.blob),
+    };
+    (verdict, (blob.digest, blob.size))
+}
+
+/// Says what was done, and what is true of the medium now.
+fn conclude(summary: &Summary, args: &Args, output: &Output) -> Result<()> {
+    let medium = args.to().display();
+    if output.json() {
+        return output.document(&json!({
+            "event": "summary",
+            "commit": summary.sequence,
+            "changed": summary.changed,
+            "images": summary.images,
+            "layersWritten": summary.written.0,
+            "bytesWritten": summary.written.1,
+            "bytesRead": summary.read,
+            "layersReused": summary.reused.0,
+            "bytesReused": summary.reused.1,
+            "bytesVerified": summary.verified,
+        }));
+    }
+    if !summary.changed {
+        if summary.failed.is_empty() {
+            let images = text::count(summary.images, "image");
+            output.say(format_args!("{medium} has all of it already: {images}. Nothing was written."));
+        }
+        return Ok(());
+    }
+    let (layers, bytes) = summary.written;
+    output.say(format_args!(
+        "{}: {} written, {} (of {} at the source); {} reused, {}.",
+        text::count(summary.images, "image"),
+        text::count(layers, "layer"),
+        text::size(bytes),
+        text::size(summary.read),
+        text::count(summary.reused.0, "layer"),
+        text::size(summary.reused.1),
+    ));
+    match summary.verified {
+        Some(bytes) => output.say(format_args!(
+            "Commit {} on {medium}: {} read back and verified. Unmount it before you pull it out.",
+            summary.sequence,
+            text::size(bytes)
+        )),
+        None => output.say(format_args!(
+            "Commit {} on {medium}, not read back. Unmount it before you pull it out, and run `pannier verify`.",
+            summary.sequence
+        )),
+    }
+    Ok(())
+}

@@ -1,0 +1,67 @@
+//! `pannier list`.
+
+use std::path::PathBuf;
+
+use super::output::Output;
+use super::text;
+use crate::error::{Error, Result, Side};
+use crate::list::list;
+use crate::medium::Medium;
+
+/// List the images on a medium: platforms, sizes, what is shared
+///
+/// SIZE is what an image takes with everything it needs, OWN the part of it that no other image on
+/// the medium needs.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  pannier list /media/stick")]
+pub(super) struct Args {
+    /// The medium's directory
+    medium: PathBuf,
+    /// Print the digests as well: the original, which the source had, and the carried one
+    #[arg(long)]
+    digests: bool,
+}
+
+pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
+    let medium = Medium::open(&args.medium)?;
+    for rejected in medium.rejected() {
+        output.complain(format_args!("warning: {}: {}", rejected.name, rejected.reason));
+    }
+    let Some(record) = medium.record() else {
+        let reason = "no export has been committed to it; `pannier export --to` does";
+        return Err(Error::invalid(Side::Medium, args.medium.display(), reason));
+    };
+    let listing = list(record);
+    if output.json() {
+        return output.document(&listing);
+    }
+    let names = listing.images.iter().flat_map(|image| &image.names);
+    let width = names.map(|name| name.chars().count()).max().unwrap_or(0).max(5);
+    let mut table = format!("{:width$}  {:>8}  {:>8}  {:>6}  PLATFORMS\n", "IMAGE", "SIZE", "OWN", "COMMIT");
+    for image in &listing.images {
+        let mut names = image.names.iter();
+        let first = names.next().map_or("", String::as_str);
+        let (size, own) = (text::size(image.size), text::size(image.own));
+        let platforms = image.platforms.join(" ");
+        table.push_str(&format!("{first:width$}  {size:>8}  {own:>8}  {:>6}  {platforms}\n", image.commit));
+        for name in names {
+            table.push_str(&format!("{name:width$}  the same image\n"));
+        }
+        if args.digests || output.verbose() {
+            table.push_str(&format!("    original {}\n    carried  {}\n", image.original, image.carried));
+        }
+    }
+    output.data(&table)?;
+    output.say(format_args!(
+        "{} in {}; {} if each were alone. Commit {} of {}.",
+        text::count(listing.images.len(), "image"),
+        text::size(listing.size),
+        text::size(listing.alone),
+        listing.commit,
+        listing.created,
+    ));
+    if listing.unused > 0 {
+        output.say(format_args!("{} belong to no image any more.", text::size(listing.unused)));
+    }
+    Ok(())
+}

@@ -1,0 +1,96 @@
+//! The command line: all parsing, drawing and printing. One file for each command.
+
+mod completions;
+mod exit;
+mod export;
+mod list;
+mod output;
+mod progress;
+mod registry;
+mod signals;
+mod text;
+mod verify;
+mod wanted;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::error::Result;
+use output::Output;
+
+/// Carry sets of container images across an air gap and put them straight into containerd.
+///
+/// `export` writes images to a medium, such as a USB stick, as one deduplicated, compressed OCI
+/// layout; `import` puts them into containerd. Both go on where they were cut off when they are run
+/// again.
+#[derive(Debug, Parser)]
+#[command(name = "pannier", version, propagate_version = true, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command understands.
+#[derive(Clone, Copy, Debug, clap::Args)]
+struct Globals {
+    /// Print JSON on standard output: one document, or lines while a command works
+    #[arg(long, global = true)]
+    json: bool,
+    /// Print nothing but errors, and the data that was asked for
+    #[arg(long, short, global = true)]
+    quiet: bool,
+    /// Say more about what is done
+    #[arg(long, short, global = true)]
+    verbose: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Export(Box<export::Args>),
+    Verify(verify::Args),
+    #[command(visible_alias = "ls")]
+    List(list::Args),
+    Completions(completions::Args),
+    #[command(hide = true)]
+    Man(completions::ManArgs),
+}
+
+/// Parses the command line, runs the command, and turns its result into an exit status.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return exit::usage(&error),
+    };
+    let output = Output::new(cli.globals);
+    match run(&cli.command, &output) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => exit::failed(&error, &output),
+    }
+}
+
+fn run(command: &Command, output: &Output) -> Result<()> {
+    match command {
+        Command::Export(args) => export::run(args, output),
+        Command::Verify(args) => verify::run(args, output),
+        Command::List(args) => list::run(args, output),
+        Command::Completions(args) => completions::run(args, Cli::command(), output),
+        Command::Man(args) => completions::man(args, Cli::command()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound_and_every_command_shows_an_example() {
+        Cli::command().debug_assert();
+        for command in Cli::command().get_subcommands().filter(|command| !command.is_hide_set()) {
+            let help = command.clone().render_long_help().to_string();
+            assert!(help.contains("Example"), "{} has no example", command.get_name());
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! `pannier verify`.
+
+use std::path::PathBuf;
+
+use super::output::Output;
+use super::{signals, text};
+use crate::error::{Error, Result};
+use crate::medium::Medium;
+use crate::progress::Run;
+use crate::verify::{Report, Severity, verify};
+
+/// Read everything on a medium back and report whatever is damaged or missing
+///
+/// Compares every blob with its size and digest, the commit record with its checksum, index.json with
+/// the record, and follows every image from its original digest to its layers. Everything is looked
+/// at, whatever is found. Exit status 4 if something is damaged.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  pannier verify --deep /media/stick")]
+pub(super) struct Args {
+    /// The medium's directory
+    medium: PathBuf,
+    /// Decode each layer as well and compare what comes out with its diff_id
+    #[arg(long)]
+    deep: bool,
+}
+
+pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
+    let stop = signals::stop()?;
+    let medium = Medium::open(&args.medium)?;
+    let reporter = output.reporter();
+    let report = verify(&medium, args.deep, Run { reporter: &*reporter, stop: &stop })?;
+    if output.json() {
+        output.document(&report)?;
+    } else {
+        print(&report, args, output)?;
+    }
+    match report.errors() {
+        0 => Ok(()),
+        errors => Err(Error::Findings { errors }),
+    }
+}
+
+fn print(report: &Report, args: &Args, output: &Output) -> Result<()> {
+    let mut lines = String::new();
+    for finding in &report.findings {
+        let severity = match finding.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+            Severity::Note => "note",
+        };
+        let (subject, detail) = (finding.subject.escape_debug(), finding.detail.escape_debug());
+        lines.push_str(&format!("{severity} {}: {subject}: {detail}\n", finding.id));
+        for image in &finding.images {
+            lines.push_str(&format!("    needed by {image}\n"));
+        }
+    }
+    output.data(&lines)?;
+    if report.errors() == 0 {
+        let depth = if report.deep { ", every layer decoded" } else { "" };
+        output.say(format_args!(
+            "{} is whole: {}, {} in {} read and hashed{depth}.",
+            args.medium.display(),
+            text::count(report.images, "image"),
+            text::size(report.bytes),
+            text::count(report.blobs, "blob"),
+        ));
+    }
+    Ok(())
+}

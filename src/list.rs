@@ -1,0 +1,106 @@
+//! What is on a medium: images, platforms, sizes, and what is shared.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use crate::image::Digest;
+use crate::medium::{Image, Record};
+
+/// An image on a medium, with what it takes up.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListedImage {
+    /// The names it is carried under.
+    pub names: Vec<String>,
+    /// The platforms.
+    pub platforms: Vec<String>,
+    /// Bytes of all its blobs.
+    pub size: u64,
+    /// Bytes of those blobs that no other image needs.
+    pub own: u64,
+    /// Bytes of those that other images need as well.
+    pub shared: u64,
+    /// The digest that the source had under its name.
+    pub original: Digest,
+    /// The digest of the manifest or index that lists the layers as they are carried.
+    pub carried: Digest,
+    /// The sequence of the export that last exported it.
+    pub commit: u64,
+}
+
+/// The content of a medium.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Listing {
+    /// The medium's id.
+    pub medium: String,
+    /// The sequence of the newest commit.
+    pub commit: u64,
+    /// When it was made (RFC 3339).
+    pub created: String,
+    /// The images, by name.
+    pub images: Vec<ListedImage>,
+    /// Bytes of all blobs that images need.
+    pub size: u64,
+    /// Bytes that the same images would take if each had its blobs to itself.
+    pub alone: u64,
+    /// Bytes of blobs that no image needs any more.
+    pub unused: u64,
+}
+
+/// Lists what a record names.
+pub fn list(record: &Record) -> Listing {
+    let sizes: BTreeMap<Digest, u64> = record.blobs.iter().map(|blob| (blob.digest, blob.size)).collect();
+    let layers: BTreeMap<Digest, Vec<Digest>> = record
+        .layers
+        .iter()
+        .map(|layer| (layer.diff_id, layer.encodings.iter().map(|encoding| encoding.digest).collect()))
+        .collect();
+    let blobs: Vec<BTreeSet<Digest>> = record.images.iter().map(|image| blobs(image, &layers)).collect();
+    let mut users: BTreeMap<Digest, usize> = BTreeMap::new();
+    for digest in blobs.iter().flatten() {
+        *users.entry(*digest).or_default() += 1;
+    }
+    let sum =
+        |digests: &mut dyn Iterator<Item = &Digest>| digests.filter_map(|digest| sizes.get(digest)).sum();
+    let images: Vec<ListedImage> = record
+        .images
+        .iter()
+        .zip(&blobs)
+        .map(|(image, blobs)| {
+            let size: u64 = sum(&mut blobs.iter());
+            let own = sum(&mut blobs.iter().filter(|digest| users.get(digest) == Some(&1)));
+            ListedImage {
+                names: image.names.iter().map(ToString::to_string).collect(),
+                platforms: image.platforms.iter().map(|p| p.platform.to_string()).collect(),
+                size,
+                own,
+                shared: size - own,
+                original: image.original.digest,
+                carried: image.carried.digest,
+                commit: image.sequence,
+            }
+        })
+        .collect();
+    let size = sum(&mut users.keys());
+    Listing {
+        medium: record.medium.clone(),
+        commit: record.sequence,
+        created: record.created.clone(),
+        alone: images.iter().map(|image| image.size).sum(),
+        unused: sizes.values().sum::<u64>() - size,
+        images,
+        size,
+    }
+}
+
+/// Every blob that an image needs.
+fn blobs(image: &Image, layers: &BTreeMap<Digest, Vec<Digest>>) -> BTreeSet<Digest> {
+    let mut blobs = BTreeSet::from([image.original.digest, image.carried.digest]);
+    for platform in &image.platforms {
+        blobs.extend([platform.original.digest, platform.carried.digest, platform.config.digest]);
+        blobs.extend(platform.diff_ids.iter().filter_map(|diff_id| layers.get(diff_id)).flatten());
+    }
+    blobs
+}
