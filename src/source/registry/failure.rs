@@ -11,6 +11,7 @@ use time::OffsetDateTime;
 use super::retry::{self, Again, Failure};
 use crate::error::{Error, Side};
 
+const NO_TLS: &str = "it does not speak TLS; --insecure REGISTRY allows plain HTTP for that registry";
 /// Longest part of a registry's own error message that is shown, in characters.
 const MAX_MESSAGE: usize = 200;
 /// Longest error document that is read, in bytes.
@@ -64,6 +65,9 @@ fn tls_reason(error: &reqwest::Error) -> Option<String> {
         }
         // `source` of an I/O error skips the very error that it wraps.
         let wrapped = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        if wrapped.is_some_and(|wrapped| wrapped.to_string() == "tls handshake eof") {
+            return Some(NO_TLS.into());
+        }
         cause = match wrapped {
             Some(wrapped) => wrapped,
             None => cause.source()?,
@@ -74,9 +78,7 @@ fn tls_reason(error: &reqwest::Error) -> Option<String> {
             "its certificate is not accepted ({reason}); give the CA that signed it with --ca-file, or, where \
              nobody could stand in between, --insecure REGISTRY"
         ),
-        rustls::Error::InvalidMessage(_) => {
-            "it does not speak TLS; --insecure REGISTRY allows plain HTTP for that registry".into()
-        }
+        rustls::Error::InvalidMessage(_) => NO_TLS.into(),
         other => format!("TLS: {other}"),
     })
 }
@@ -92,6 +94,15 @@ pub(super) fn refused(host: &str, action: &str, response: Response) -> Failure {
         action: action.to_owned(),
         reason: format!("{host}: {text}{said}"),
     };
+    // The registry is there, but of no use now; like one that cannot be reached, it may be later.
+    let later = |text: &str| Failure {
+        error: Error::Unreachable {
+            side: Side::Source,
+            address: host.to_owned(),
+            source: format!("{text}{said}").into(),
+        },
+        again: after.map_or(Again::Soon, Again::After),
+    };
     match status {
         StatusCode::NOT_FOUND => {
             Failure::last(Error::not_found(Side::Source, format!("{host}: {action}{said}")))
@@ -106,23 +117,19 @@ pub(super) fn refused(host: &str, action: &str, response: Response) -> Failure {
         StatusCode::PROXY_AUTHENTICATION_REQUIRED => Failure::last(reason(
             "407, the proxy wants a login; HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT gives one",
         )),
-        StatusCode::TOO_MANY_REQUESTS => Failure {
-            error: reason(&match after {
-                Some(after) => {
-                    format!("429, its rate limit is reached; it asks to come back in {} s", after.as_secs())
-                }
-                None => "429, its rate limit is reached; a login often raises it".to_owned(),
-            }),
-            again: after.map_or(Again::Soon, Again::After),
-        },
+        StatusCode::TOO_MANY_REQUESTS => later(&match after {
+            Some(after) => {
+                format!("429, its rate limit is reached; it asks to come back in {} s", after.as_secs())
+            }
+            None => "429, its rate limit is reached; a login often raises it".to_owned(),
+        }),
         StatusCode::REQUEST_TIMEOUT
         | StatusCode::INTERNAL_SERVER_ERROR
         | StatusCode::BAD_GATEWAY
         | StatusCode::SERVICE_UNAVAILABLE
-        | StatusCode::GATEWAY_TIMEOUT => Failure {
-            error: reason(&format!("{status}, the registry or a proxy before it has trouble")),
-            again: after.map_or(Again::Soon, Again::After),
-        },
+        | StatusCode::GATEWAY_TIMEOUT => {
+            later(&format!("{status}, the registry or a proxy before it has trouble"))
+        }
         other => Failure::last(reason(&other.to_string())),
     }
 }
