@@ -1,6 +1,7 @@
 //! Pannier carries sets of container images across an air gap.
 
 pub mod cli;
+pub mod containerd;
 pub mod content;
 pub mod error;
 pub mod export;

@@ -1,5 +1,6 @@
 //! Where images come from. One file for each kind of source; all answer to [`Source`].
 
+mod containerd;
 mod medium;
 pub mod registry;
 mod resolve;
@@ -11,6 +12,7 @@ use crate::content::{self, Verified};
 use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest, Reference};
 
+pub use containerd::ContainerdSource;
 pub use medium::MediumSource;
 pub(crate) use resolve::find_or_explain;
 pub use resolve::{Platforms, Resolved, ResolvedLayer, ResolvedPlatform, Wanted, everything, resolve};

@@ -2,9 +2,26 @@
 #![allow(dead_code, unused_imports)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
+pub(crate) mod carry;
 pub(crate) mod docker;
 pub(crate) mod image;
 pub(crate) mod layout;
 pub(crate) mod pushed;
 pub(crate) mod registry;
 pub(crate) mod tarball;
+
+/// Whether this runs as root. Where not, it is said loudly that `what` was skipped; under `CI=true`
+/// that is a failure.
+pub(crate) fn root(what: &str) -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        skipped(&format!("not root, and {what}"));
+    }
+    root
+}
+
+/// Says loudly that something was not tested, and why; fails under `CI=true`.
+pub(crate) fn skipped(why: &str) {
+    assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "skipped under CI: {why}");
+    eprintln!("\n##### SKIPPED: {why} #####\n");
+}

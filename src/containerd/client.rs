@@ -1,0 +1,189 @@
+//! The connection: one channel over a unix socket, shared by all services and threads.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+use tokio::runtime::{Builder, Runtime};
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Status};
+
+use crate::error::{Error, Result, Side};
+
+/// Largest message that is accepted: containerd's own limit (`defaults.go`), where tonic's is 4 MiB.
+pub(super) const MAX_MESSAGE: usize = 16 << 20;
+
+/// A connection to one containerd, in one of its namespaces.
+///
+/// Cheap to clone; clones share the connection. Usable from several threads, not from async code.
+/// When containerd goes away, calls fail with [`Error::Unreachable`]; a later call connects anew.
+#[derive(Clone)]
+pub struct Client {
+    channel: Channel,
+    runtime: Arc<Runtime>,
+    namespace: MetadataValue<Ascii>,
+    lease: Option<MetadataValue<Ascii>>,
+    side: Side,
+    address: PathBuf,
+}
+
+impl Client {
+    /// Connects to the socket at `address`, which belongs to `side`.
+    ///
+    /// A namespace is at most 76 bytes of letters, digits and `.-_` (containerd, `namespaces/validate.go`).
+    pub fn connect(address: &Path, namespace: &str, side: Side) -> Result<Self> {
+        let legal = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+        if namespace.is_empty() || namespace.len() > 76 || !namespace.bytes().all(legal) {
+            return Err(Error::Usage(format!("{namespace:?} is not a containerd namespace")));
+        }
+        let header = parse_header(namespace)?;
+        let unreachable = |source: Box<dyn std::error::Error + Send + Sync>| Error::Unreachable {
+            side,
+            address: address.display().to_string(),
+            source,
+        };
+        // grpc-go refuses a relative path that ends up in the authority; none of ours does, but a
+        // relative path would also follow the process around.
+        let path = std::path::absolute(address).map_err(|e| unreachable(e.into()))?;
+        match std::fs::metadata(&path) {
+            Ok(metadata) if metadata.file_type().is_socket() => {}
+            Ok(_) => return Err(unreachable(io::Error::other("not a socket").into())),
+            Err(error) => return Err(unreachable(error.into())),
+        }
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("containerd")
+            .enable_all()
+            .build()
+            .map_err(|e| unreachable(e.into()))?;
+        let socket = path.clone();
+        let connector = tower::service_fn(move |_| {
+            let socket = socket.clone();
+            async move { UnixStream::connect(socket).await.map(TokioIo::new) }
+        });
+        let channel = runtime
+            .block_on(async {
+                Endpoint::from_static("http://localhost").connect_with_connector(connector).await
+            })
+            .map_err(|e| unreachable(e.into()))?;
+        Ok(Self { channel, runtime: Arc::new(runtime), namespace: header, lease: None, side, address: path })
+    }
+
+    /// The same connection, with everything that is made through it held by a lease.
+    pub fn with_lease(&self, id: &str) -> Result<Self> {
+        Ok(Self { lease: Some(parse_header(id)?), ..self.clone() })
+    }
+
+    /// The same connection in another namespace, without a lease.
+    pub fn with_namespace(&self, namespace: &str) -> Result<Self> {
+        Ok(Self { namespace: parse_header(namespace)?, lease: None, ..self.clone() })
+    }
+
+    /// The socket.
+    pub fn address(&self) -> &Path {
+        &self.address
+    }
+
+    /// The namespace.
+    pub fn namespace(&self) -> &str {
+        self.namespace.to_str().unwrap_or_default()
+    }
+
+    /// The side it is on: the same client reads from a source and writes to a node.
+    pub fn side(&self) -> Side {
+        self.side
+    }
+
+    pub(super) fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    /// The id of the lease in use.
+    pub(super) fn lease_id(&self) -> Option<&str> {
+        self.lease.as_ref().and_then(|id| id.to_str().ok())
+    }
+
+    /// `message` with the headers that name the namespace and the lease.
+    pub(super) fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        let headers = request.metadata_mut();
+        headers.insert("containerd-namespace", self.namespace.clone());
+        if let Some(lease) = &self.lease {
+            headers.insert("containerd-lease", lease.clone());
+        }
+        request
+    }
+
+    /// Runs a call to its end.
+    pub(super) fn block_on<F: Future>(&self, call: F) -> F::Output {
+        self.runtime.block_on(call)
+    }
+
+    /// Runs a unary call; `action` says what was asked, for the error.
+    pub(super) fn call<T>(
+        &self,
+        action: impl FnOnce() -> String,
+        call: impl Future<Output = Result<tonic::Response<T>, Status>>,
+    ) -> Result<T> {
+        match self.block_on(call) {
+            Ok(response) => Ok(response.into_inner()),
+            Err(status) => Err(self.failed(action(), status)),
+        }
+    }
+
+    /// Like [`Client::call`]; `None` when containerd answers that there is no such thing.
+    pub(super) fn find<T>(
+        &self,
+        action: impl FnOnce() -> String,
+        call: impl Future<Output = Result<tonic::Response<T>, Status>>,
+    ) -> Result<Option<T>> {
+        match self.block_on(call) {
+            Ok(response) => Ok(Some(response.into_inner())),
+            Err(status) if status.code() == Code::NotFound => Ok(None),
+            Err(status) => Err(self.failed(action(), status)),
+        }
+    }
+
+    /// What a status means for the person: gone, full, absent, or refused with containerd's words.
+    pub(super) fn failed(&self, action: String, status: Status) -> Error {
+        let side = self.side;
+        // A status that was made on this side, from a broken connection, has a cause; one that
+        // containerd sent has none.
+        if std::error::Error::source(&status).is_some() {
+            let address = self.address.display().to_string();
+            return Error::Unreachable { side, address, source: Box::new(status) };
+        }
+        let reason = status.message().to_owned();
+        if reason.contains("no space left on device") {
+            let source = io::Error::new(io::ErrorKind::StorageFull, reason);
+            return Error::Io { side, action: "write through", path: self.address.clone(), source };
+        }
+        match status.code() {
+            Code::NotFound => Error::NotFound { side, what: format!("{action}: {reason}") },
+            code if reason.is_empty() => Error::Refused { side, action, reason: format!("{code:?}") },
+            _ => Error::Refused { side, action, reason },
+        }
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lease = self.lease_id();
+        let (address, namespace) = (&self.address, self.namespace());
+        f.debug_struct("Client")
+            .field("address", address)
+            .field("namespace", &namespace)
+            .field("lease", &lease)
+            .finish()
+    }
+}
+
+fn parse_header(text: &str) -> Result<MetadataValue<Ascii>> {
+    text.parse().map_err(|_| Error::Usage(format!("{text:?} cannot be sent in a header")))
+}

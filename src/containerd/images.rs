@@ -1,0 +1,125 @@
+//! Image records: names, and what they point at.
+
+use std::collections::HashMap;
+
+use containerd_client::services::v1 as api;
+use containerd_client::types;
+use prost_types::FieldMask;
+use tonic::Code;
+
+use super::Client;
+use super::client::MAX_MESSAGE;
+use crate::error::Result;
+use crate::image::Descriptor;
+
+/// A name in containerd. It may point at content that is not there.
+#[derive(Clone, Debug)]
+pub struct ImageRecord {
+    /// The name; CRI finds an image by this exact text.
+    pub name: String,
+    /// The index or manifest.
+    pub target: Descriptor,
+    /// All labels.
+    pub labels: HashMap<String, String>,
+}
+
+fn record(image: api::Image) -> Option<ImageRecord> {
+    let target = image.target?;
+    let size = u64::try_from(target.size).ok()?;
+    let target = Descriptor { media_type: target.media_type, digest: target.digest.parse().ok()?, size };
+    Some(ImageRecord { name: image.name, target, labels: image.labels })
+}
+
+fn message(name: &str, target: Option<&Descriptor>, labels: HashMap<String, String>) -> api::Image {
+    let target = target.map(|target| types::Descriptor {
+        media_type: target.media_type.clone(),
+        digest: target.digest.to_string(),
+        size: target.size as i64,
+        annotations: HashMap::new(),
+    });
+    api::Image { name: name.to_owned(), labels, target, ..Default::default() }
+}
+
+impl Client {
+    fn images(&self) -> api::images_client::ImagesClient<tonic::transport::Channel> {
+        api::images_client::ImagesClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE)
+    }
+
+    /// Every record of this namespace. Records whose target is not named by sha256 are left out.
+    pub fn list_images(&self) -> Result<Vec<ImageRecord>> {
+        let request = self.request(api::ListImagesRequest { filters: Vec::new() });
+        let mut images = self.images();
+        let answer = self.call(|| "listing images".into(), images.list(request))?;
+        Ok(answer.images.into_iter().filter_map(record).collect())
+    }
+
+    /// The record of a name.
+    pub fn image(&self, name: &str) -> Result<Option<ImageRecord>> {
+        let request = self.request(api::GetImageRequest { name: name.to_owned() });
+        let mut images = self.images();
+        let answer = self.find(|| format!("asking for image {name}"), images.get(request))?;
+        Ok(answer.and_then(|answer| answer.image).and_then(record))
+    }
+
+    /// Points a name at `target`, making it if need be, and sets these labels of it.
+    ///
+    /// Other labels stay, such as those of the CRI plugin.
+    pub fn set_image(&self, name: &str, target: &Descriptor, labels: &HashMap<String, String>) -> Result<()> {
+        let action = || format!("naming {name}");
+        let mut images = self.images();
+        // The record can come and go between the two calls: CRI and kubelet work on it as well.
+        for _ in 0..3 {
+            let mut paths = vec!["target".to_owned()];
+            paths.extend(labels.keys().map(|key| format!("labels.{key}")));
+            let update = api::UpdateImageRequest {
+                image: Some(message(name, Some(target), labels.clone())),
+                update_mask: Some(FieldMask { paths }),
+                ..Default::default()
+            };
+            if self.find(action, images.update(self.request(update)))?.is_some() {
+                return Ok(());
+            }
+            let create = api::CreateImageRequest {
+                image: Some(message(name, Some(target), labels.clone())),
+                ..Default::default()
+            };
+            match self.block_on(images.create(self.request(create))) {
+                Ok(_) => return Ok(()),
+                Err(status) if status.code() == Code::AlreadyExists => {}
+                Err(status) => return Err(self.failed(action(), status)),
+            }
+        }
+        Err(crate::error::Error::Refused {
+            side: self.side(),
+            action: action(),
+            reason: "the record is made and removed by someone else at the same time".into(),
+        })
+    }
+
+    /// Sets labels of a record, each by itself; an empty value removes one. False when it is gone.
+    pub fn label_image<'a>(
+        &self,
+        name: &str,
+        labels: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<bool> {
+        let labels: HashMap<String, String> =
+            labels.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        let paths = labels.keys().map(|key| format!("labels.{key}")).collect();
+        // containerd refuses an update whose record has no target, though the mask leaves it out.
+        let Some(current) = self.image(name)? else { return Ok(false) };
+        let update = api::UpdateImageRequest {
+            image: Some(message(name, Some(&current.target), labels)),
+            update_mask: Some(FieldMask { paths }),
+            ..Default::default()
+        };
+        let mut images = self.images();
+        Ok(self.find(|| format!("labelling {name}"), images.update(self.request(update)))?.is_some())
+    }
+
+    /// Removes a name; what only it referred to goes with the next garbage collection.
+    pub fn delete_image(&self, name: &str) -> Result<()> {
+        let message = api::DeleteImageRequest { name: name.to_owned(), sync: false, target: None };
+        let mut images = self.images();
+        self.find(|| format!("removing image {name}"), images.delete(self.request(message))).map(drop)
+    }
+}

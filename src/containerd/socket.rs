@@ -1,0 +1,130 @@
+//! Which socket: what was asked for, what kubelet is told, or where distributions put it.
+
+use std::path::{Path, PathBuf};
+
+use super::Client;
+use crate::error::{Error, Result, Side};
+
+/// Sockets of Kubernetes distributions, in the order in which they are tried.
+///
+/// containerd's own and kubeadm, Canonical Kubernetes (strict; older), k3s and RKE2, k0s, MicroK8s.
+pub fn well_known_sockets() -> [&'static Path; 6] {
+    [
+        "/run/containerd/containerd.sock",
+        "/var/snap/k8s/common/run/containerd/containerd.sock",
+        "/var/snap/k8s/common/run/containerd.sock",
+        "/run/k3s/containerd/containerd.sock",
+        "/run/k0s/containerd.sock",
+        "/var/snap/microk8s/common/run/containerd.sock",
+    ]
+    .map(Path::new)
+}
+
+/// The socket to use: `asked`, else the one kubelet runs with, else the first well-known one where
+/// CRI answers, else, unless `cri` is demanded, the first well-known one that answers at all.
+pub fn find_socket(asked: Option<&Path>, cri: bool, side: Side) -> Result<PathBuf> {
+    if let Some(path) = asked {
+        return Ok(strip_scheme(path));
+    }
+    if let Some(path) = kubelet_socket(Path::new("/proc")) {
+        return Ok(path);
+    }
+    let mut answering = None;
+    for path in well_known_sockets().into_iter().filter(|path| path.exists()) {
+        let Ok(client) = Client::connect(path, "k8s.io", side) else { continue };
+        match client.cri_runtime() {
+            Ok(Some(_)) => return Ok(path.to_owned()),
+            Ok(None) => answering = answering.or(Some(path.to_owned())),
+            Err(_) => {}
+        }
+    }
+    match answering {
+        Some(path) if !cri => Ok(path),
+        Some(path) => Err(Error::Refused {
+            side,
+            action: format!("using {}", path.display()),
+            reason: "CRI is disabled there, so it is not the containerd of a kubelet; name the socket with --address, \
+                     or say --no-cri if this is the one"
+                .into(),
+        }),
+        None => Err(Error::NotFound {
+            side,
+            what: "the socket of containerd, in the places where distributions put it (name it with --address)"
+                .into(),
+        }),
+    }
+}
+
+/// `unix:///run/x.sock` is what kubelet and crictl write.
+fn strip_scheme(path: &Path) -> PathBuf {
+    match path.to_str().and_then(|text| text.strip_prefix("unix://")) {
+        Some(rest) => PathBuf::from(rest),
+        None => path.to_owned(),
+    }
+}
+
+/// The endpoint on the command line of a running kubelet, or in the configuration file it names.
+fn kubelet_socket(proc: &Path) -> Option<PathBuf> {
+    for entry in std::fs::read_dir(proc).ok()?.flatten() {
+        let is_kubelet =
+            std::fs::read_to_string(entry.path().join("comm")).is_ok_and(|comm| comm.trim() == "kubelet");
+        if !is_kubelet {
+            continue;
+        }
+        let Ok(line) = std::fs::read(entry.path().join("cmdline")) else { continue };
+        let arguments: Vec<&str> =
+            line.split(|b| *b == 0).filter_map(|word| std::str::from_utf8(word).ok()).collect();
+        if let Some(endpoint) = flag(&arguments, "container-runtime-endpoint") {
+            return Some(strip_scheme(Path::new(endpoint)));
+        }
+        let Some(config) = flag(&arguments, "config") else { continue };
+        let text = std::fs::read_to_string(config).unwrap_or_default();
+        if let Some(endpoint) = configured_endpoint(&text) {
+            return Some(strip_scheme(Path::new(endpoint)));
+        }
+    }
+    None
+}
+
+fn flag<'a>(arguments: &[&'a str], name: &str) -> Option<&'a str> {
+    let mut words = arguments.iter();
+    while let Some(word) = words.next() {
+        let Some(rest) = word.strip_prefix("--").and_then(|w| w.strip_prefix(name)) else { continue };
+        match rest.strip_prefix('=') {
+            Some(value) => return Some(value),
+            None if rest.is_empty() => return words.next().copied(),
+            None => {}
+        }
+    }
+    None
+}
+
+/// `containerRuntimeEndpoint` of a KubeletConfiguration, a top-level key on a line of its own.
+fn configured_endpoint(text: &str) -> Option<&str> {
+    let value = text.lines().find_map(|line| line.strip_prefix("containerRuntimeEndpoint:"))?;
+    let value = value.trim().trim_matches(['"', '\'']);
+    (!value.is_empty()).then_some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kubelets_flag_is_read_in_both_forms() {
+        for line in [
+            vec!["kubelet", "--container-runtime-endpoint=unix:///a.sock"],
+            vec!["kubelet", "--v", "2", "--container-runtime-endpoint", "unix:///a.sock"],
+        ] {
+            assert_eq!(flag(&line, "container-runtime-endpoint"), Some("unix:///a.sock"));
+        }
+        assert_eq!(flag(&["kubelet", "--container-runtime-endpoints=x"], "container-runtime-endpoint"), None);
+        assert_eq!(strip_scheme(Path::new("unix:///a.sock")), Path::new("/a.sock"));
+    }
+
+    #[test]
+    fn kubelets_configuration_is_read() {
+        assert_eq!(configured_endpoint("a: 1\ncontainerRuntimeEndpoint: \"unix:///b\"\n"), Some("unix:///b"));
+        assert_eq!(configured_endpoint("containerRuntimeEndpoint: \"\"\n"), None);
+    }
+}
