@@ -10,6 +10,7 @@ pub mod images;
 pub mod import;
 pub mod layer;
 pub mod list;
+pub mod lists;
 pub mod medium;
 pub mod node;
 pub mod plan;

@@ -1,11 +1,13 @@
 //! `pannier export`.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
 use super::output::Output;
+use super::registry::RegistryArgs;
+use super::wanted::{self, WantedArgs};
 use super::{signals, text};
 use crate::containerd::find_socket;
 use crate::error::{Error, Result, Side};
@@ -15,8 +17,9 @@ use crate::layer::Zstd;
 use crate::medium::Medium;
 use crate::plan::{NameVerdict, Verdict};
 use crate::progress::{Run, Stop};
+use crate::source::registry::Registry;
 use crate::source::{
-    self, ContainerdSource, MediumSource, Platforms, Source, SourceSpec, Wanted, open_local, read_list,
+    self, ContainerdSource, MediumSource, Platforms, Source, SourceSpec, Wanted, open_local,
 };
 
 /// Write images to a medium as one deduplicated, compressed OCI layout
@@ -26,30 +29,28 @@ use crate::source::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
+  pannier export nginx:1.22 ghcr.io/canonical/k8s-snap/pause:3.10 --to /media/stick
+  helm template ./chart | pannier export --manifests - --to /media/stick
   pannier export --from oci:./layout --all --to /media/stick
   pannier export --from containerd --list images.txt --to /media/stick
   pannier export --from docker-archive:app.tar --as registry.local/app:1 --to /media/stick")]
 pub(super) struct Args {
-    /// Images to export, such as nginx:1.22 or ghcr.io/canonical/cilium@sha256:...
-    #[arg(value_name = "IMAGE")]
-    images: Vec<Reference>,
+    #[command(flatten)]
+    wanted: WantedArgs,
     /// The medium's directory; it is made if it is not there
-    #[arg(long, value_name = "MEDIUM")]
-    to: PathBuf,
-    /// Where the images are: containerd, oci:DIR, oci-archive:FILE, docker-archive:FILE or medium:DIR
-    #[arg(long, value_name = "SOURCE")]
+    #[arg(long, value_name = "MEDIUM", required_unless_present = "list_only")]
+    to: Option<PathBuf>,
+    /// Where the images are: registry, containerd, oci:DIR, oci-archive:FILE, docker-archive:FILE or medium:DIR
+    #[arg(long, value_name = "SOURCE", default_value = "registry")]
     from: SourceSpec,
     /// The socket of the containerd that is the source [default: where distributions put it]
-    #[arg(long, value_name = "SOCKET", env = "CONTAINERD_ADDRESS")]
+    #[arg(long, short, value_name = "SOCKET", env = "CONTAINERD_ADDRESS")]
     address: Option<PathBuf>,
     /// The namespace of the containerd that is the source
-    #[arg(long, value_name = "NAME", env = "CONTAINERD_NAMESPACE", default_value = "k8s.io")]
+    #[arg(long, short, value_name = "NAME", env = "CONTAINERD_NAMESPACE", default_value = "k8s.io")]
     namespace: String,
-    /// A file with one reference a line, or - for standard input
-    #[arg(long, value_name = "FILE")]
-    list: Vec<PathBuf>,
     /// Every image that the source lists
-    #[arg(long, conflicts_with_all = ["images", "list"])]
+    #[arg(long, conflicts_with_all = ["images", "list", "manifests"])]
     all: bool,
     /// A platform such as linux/arm64, or all; may be given several times [default: this machine's]
     #[arg(long, value_name = "PLATFORM")]
@@ -72,6 +73,14 @@ pub(super) struct Args {
     /// Do not read everything back before it is committed
     #[arg(long)]
     no_verify: bool,
+    #[command(flatten)]
+    registry: RegistryArgs,
+}
+
+impl Args {
+    fn to(&self) -> &Path {
+        self.to.as_deref().unwrap_or(Path::new(""))
+    }
 }
 
 /// A compression, or none.
@@ -125,19 +134,24 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
         verify: !args.no_verify,
         keep_going: args.keep_going,
     };
-    let source = open_source(args, &stop)?;
-    let wanted = wanted(args, &*source)?;
-    let existing = Medium::find(&args.to)?;
+    let named = args.wanted.named(output)?;
+    if args.wanted.list_only {
+        return wanted::print(&named, output);
+    }
+    let named: Vec<Reference> = named.into_iter().map(|named| named.image).collect();
+    let source = open_source(args, &named, &stop)?;
+    let wanted = wanted(args, named, &*source)?;
+    let existing = Medium::find(args.to())?;
     if args.dry_run {
-        let prepared = prepare(&*source, existing.as_ref(), &args.to, &wanted, &options, run)?;
+        let prepared = prepare(&*source, existing.as_ref(), args.to(), &wanted, &options, run)?;
         return describe(&prepared, args, output);
     }
-    let mut medium = Medium::create(&args.to)?;
+    let mut medium = Medium::create(args.to())?;
     let _lock = medium.lock()?;
     for rejected in medium.rejected() {
         output.complain(format_args!("warning: {}: {}; it is ignored", rejected.name, rejected.reason));
     }
-    let prepared = prepare(&*source, Some(&medium), &args.to, &wanted, &options, run)?;
+    let prepared = prepare(&*source, Some(&medium), args.to(), &wanted, &options, run)?;
     announce(&prepared, args, output);
     let summary = carry_out(&*source, &mut medium, prepared, &options, run)?;
     conclude(&summary, args, output)?;
@@ -161,9 +175,12 @@ fn platforms(args: &Args, output: &Output) -> Result<Platforms> {
     platforms.collect::<Result<_, _>>().map(Platforms::Only).map_err(|error| Error::Usage(error.to_string()))
 }
 
-fn open_source(args: &Args, stop: &Stop) -> Result<Box<dyn Source>> {
+fn open_source(args: &Args, named: &[Reference], stop: &Stop) -> Result<Box<dyn Source>> {
     match &args.from {
-        SourceSpec::Registry => Err(Error::Usage("pulling from a registry is not there yet".into())),
+        SourceSpec::Registry => {
+            let registries = named.iter().map(|image| image.registry().to_owned()).collect();
+            Ok(Box::new(Registry::new(args.registry.options(&registries, stop)?)?))
+        }
         SourceSpec::Containerd => {
             let address = find_socket(args.address.as_deref(), false, Side::Source)?;
             Ok(Box::new(ContainerdSource::connect(&address, &args.namespace)?))
@@ -174,19 +191,13 @@ fn open_source(args: &Args, stop: &Stop) -> Result<Box<dyn Source>> {
 }
 
 /// What is asked for: by name, by lists, or all of it; under the names it is to be carried under.
-fn wanted(args: &Args, source: &dyn Source) -> Result<Vec<Wanted>> {
+fn wanted(args: &Args, named: Vec<Reference>, source: &dyn Source) -> Result<Vec<Wanted>> {
     let unnamed = args.rename_to.as_ref();
-    let mut wanted = if args.all {
-        source::everything(source, unnamed)?
-    } else {
-        let mut names = args.images.clone();
-        for list in &args.list {
-            names.extend(read_list(list)?);
-        }
-        named(names, unnamed)?
-    };
+    let mut wanted = if args.all { source::everything(source, unnamed)? } else { renamed(named, unnamed)? };
     if wanted.is_empty() {
-        return Err(Error::Usage("no image is named: give IMAGE, --list FILE or --all".into()));
+        return Err(Error::Usage(
+            "no image is named: give IMAGE, --list FILE, --manifests PATH or --all".into(),
+        ));
     }
     for wanted in &mut wanted {
         for rename in &args.rename {
@@ -203,7 +214,7 @@ fn wanted(args: &Args, source: &dyn Source) -> Result<Vec<Wanted>> {
     }
 }
 
-fn named(images: Vec<Reference>, rename_to: Option<&Reference>) -> Result<Vec<Wanted>> {
+fn renamed(images: Vec<Reference>, rename_to: Option<&Reference>) -> Result<Vec<Wanted>> {
     if rename_to.is_some() && images.len() != 1 {
         return Err(Error::Usage("--as names one image; with several use --rename FROM=TO".into()));
     }
@@ -232,7 +243,7 @@ fn announce(prepared: &Prepared, args: &Args, output: &Output) {
         text::count(moving, "layer"),
         text::count(plan.layers.len() - moving, "layer"),
         text::size(plan.bytes_to_write(filesystem)),
-        args.to.display(),
+        args.to().display(),
         text::size(filesystem.free),
         filesystem.name,
     ));
@@ -301,7 +312,7 @@ fn layer(verdict: &Verdict) -> (&'static str, (crate::image::Digest, u64)) {
 
 /// Says what was done, and what is true of the medium now.
 fn conclude(summary: &Summary, args: &Args, output: &Output) -> Result<()> {
-    let medium = args.to.display();
+    let medium = args.to().display();
     if output.json() {
         return output.document(&json!({
             "event": "summary",

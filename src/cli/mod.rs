@@ -9,9 +9,11 @@ mod list;
 mod node;
 mod output;
 mod progress;
+mod registry;
 mod signals;
 mod text;
 mod verify;
+mod wanted;
 
 use std::process::ExitCode;
 

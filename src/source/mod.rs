@@ -4,15 +4,16 @@ mod archive;
 mod containerd;
 mod docker_archive;
 mod docker_names;
-mod list_file;
 mod medium;
 mod oci_archive;
 mod oci_dir;
 mod oci_layout;
 mod open;
+pub mod registry;
 mod resolve;
 mod tar_index;
 
+use std::collections::BTreeMap;
 use std::io::Read;
 
 use crate::content::{self, Verified};
@@ -20,7 +21,6 @@ use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest, Reference};
 
 pub use containerd::ContainerdSource;
-pub use list_file::{parse_list, read_list};
 pub use medium::MediumSource;
 pub use open::{SourceSpec, open_local};
 pub(crate) use resolve::find_or_explain;
@@ -42,6 +42,20 @@ pub struct Offer {
     pub descriptor: Descriptor,
     /// Whether it is to be carried as it is, whatever compression was asked for.
     pub as_it_is: bool,
+}
+
+/// Something that belongs to an image: a signature, an attestation, an SBOM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Referrer {
+    /// Its manifest or index.
+    pub descriptor: Descriptor,
+    /// What it is, where the list it was found in says so.
+    pub artifact_type: Option<String>,
+    /// Annotations in that list.
+    pub annotations: BTreeMap<String, String>,
+    /// The tag in the image's repository by which it is looked for; `None` for one that names its
+    /// subject itself.
+    pub tag: Option<String>,
 }
 
 /// Where images come from: names to descriptors, descriptors to bytes.
@@ -74,6 +88,13 @@ pub trait Source: Send + Sync {
     fn offers(&self, diff_id: Digest, listed: &Descriptor) -> Vec<Offer> {
         let _ = diff_id;
         vec![Offer { descriptor: listed.clone(), as_it_is: false }]
+    }
+
+    /// What refers to `subject`, an index or manifest of `image`. Empty for sources that have no way
+    /// to tell.
+    fn referrers(&self, image: &Reference, subject: &Descriptor) -> Result<Vec<Referrer>> {
+        let _ = (image, subject);
+        Ok(Vec::new())
     }
 
     /// The error for a blob that it does not hold, with what is known of the reason.

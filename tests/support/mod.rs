@@ -7,6 +7,8 @@ pub(crate) mod docker;
 pub(crate) mod image;
 pub(crate) mod layout;
 pub(crate) mod node;
+pub(crate) mod pushed;
+pub(crate) mod registry;
 pub(crate) mod tarball;
 
 /// Whether this runs as root. Where not, it is said loudly that `what` was skipped; under `CI=true`

@@ -1,0 +1,78 @@
+//! Which images are asked for: by name, by lists, by Kubernetes manifests.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::output::Output;
+use crate::error::{Error, Result};
+use crate::image::Reference;
+use crate::lists::{self, Named, Pull, kubernetes, references};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct WantedArgs {
+    /// Images to export, such as nginx:1.22 or ghcr.io/canonical/cilium@sha256:...
+    #[arg(value_name = "IMAGE")]
+    pub(super) images: Vec<String>,
+    /// A file with one reference a line, - for standard input, or a snap with an images.txt in it
+    #[arg(long, value_name = "FILE")]
+    pub(super) list: Vec<PathBuf>,
+    /// Kubernetes manifests: a file, a folder, or - for standard input; every image in them is taken
+    #[arg(long, value_name = "PATH")]
+    pub(super) manifests: Vec<PathBuf>,
+    /// Take every field named image in custom resources as well
+    #[arg(long, requires = "manifests")]
+    any_image_field: bool,
+    /// Print the references that are asked for, and do nothing
+    #[arg(long, conflicts_with = "all")]
+    pub(super) list_only: bool,
+}
+
+impl WantedArgs {
+    /// Everything that is named, with warnings for what will not start offline.
+    pub(super) fn named(&self, output: &Output) -> Result<Vec<Named>> {
+        let stdin = |paths: &[PathBuf]| paths.iter().filter(|path| path.as_os_str() == "-").count();
+        if stdin(&self.list) + stdin(&self.manifests) > 1 {
+            return Err(Error::Usage("standard input (-) can be read only once".into()));
+        }
+        let mut named = Vec::new();
+        for image in &self.images {
+            let image = image.parse().map_err(|error| Error::Usage(format!("{error}")))?;
+            named.push(Named { image, place: "named on the command line".into(), pull: Pull::Unsaid });
+        }
+        for list in &self.list {
+            named.extend(references::read(list)?);
+        }
+        for path in &self.manifests {
+            let found = kubernetes::scan(path, self.any_image_field)?;
+            for warning in found.warnings {
+                output.complain(format_args!("warning: {warning}"));
+            }
+            named.extend(found.images);
+        }
+        for warning in lists::warnings(&named) {
+            output.complain(format_args!("warning: {warning}"));
+        }
+        Ok(named)
+    }
+}
+
+/// Prints each reference once, in the order in which they are first named.
+pub(super) fn print(named: &[Named], output: &Output) -> Result<()> {
+    let mut order: Vec<&Reference> = Vec::new();
+    let mut places: BTreeMap<&Reference, Vec<&str>> = BTreeMap::new();
+    for named in named {
+        let places = places.entry(&named.image).or_default();
+        if places.is_empty() {
+            order.push(&named.image);
+        }
+        places.push(&named.place);
+    }
+    if output.json() {
+        let images: Vec<_> =
+            order.iter().map(|image| json!({ "image": image, "places": places[image] })).collect();
+        return output.document(&json!({ "images": images }));
+    }
+    output.data(&order.iter().map(|image| format!("{image}\n")).collect::<String>())
+}

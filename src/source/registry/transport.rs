@@ -1,0 +1,157 @@
+//! One request and its redirects, with nothing secret sent to a host it is not meant for.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use reqwest::blocking::{Client, Response};
+use reqwest::header::{AUTHORIZATION, HeaderMap, LOCATION};
+use reqwest::{Method, Url};
+
+use super::failure;
+use super::retry::Failure;
+use super::tls::{self, Trust};
+use crate::error::{Error, Result, Side};
+
+/// Most redirects that are followed for one request.
+const MAX_REDIRECTS: usize = 5;
+
+/// The way to one host, and to those it sends us to.
+#[derive(Debug)]
+pub(super) struct Transport {
+    origin: Url,
+    own: Client,
+    others: Client,
+    /// Headers for this host alone, from `hosts.toml`.
+    headers: HeaderMap,
+    /// Whether plain HTTP and unproved certificates were allowed for this host by name.
+    insecure: bool,
+    answered: AtomicBool,
+}
+
+impl Transport {
+    /// Prepares connections to the host of `origin`.
+    pub(super) fn new(origin: &Url, trust: &Trust, headers: HeaderMap, stall: Duration) -> Result<Self> {
+        let plain = origin.scheme() == "http";
+        let own = tls::client(trust, plain, is_loopback(origin), stall)?;
+        // A storage or token server beside an unproved registry is proved all the same.
+        let elsewhere = Trust { anyone: false, identity: None, ca: trust.ca.clone() };
+        let others = match tls::client(&elsewhere, false, is_loopback(origin), stall) {
+            Ok(client) => client,
+            // Without any root certificates, only plain HTTP can work.
+            Err(_) if plain || trust.anyone => tls::client(&elsewhere, true, is_loopback(origin), stall)?,
+            Err(error) => return Err(error),
+        };
+        Ok(Self {
+            origin: origin.clone(),
+            own,
+            others,
+            headers,
+            insecure: plain || trust.anyone,
+            answered: AtomicBool::new(false),
+        })
+    }
+
+    /// Whether a login or token may be sent to `url`: by TLS, or where this host itself has none.
+    pub(super) fn may_hold_secrets(&self, url: &Url) -> bool {
+        url.scheme() == "https" || self.insecure
+    }
+
+    /// Whether the host has given any answer yet.
+    pub(super) fn answered(&self) -> bool {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    /// Sends a request to the host itself.
+    pub(super) fn send(
+        &self,
+        method: &Method,
+        url: Url,
+        mut headers: HeaderMap,
+    ) -> Result<Response, Failure> {
+        for (name, value) in &self.headers {
+            headers.insert(name, value.clone());
+        }
+        let secret: Vec<_> = self.headers.keys().cloned().collect();
+        self.follow(method, url, headers, &secret, None)
+    }
+
+    /// Sends a request to a server that the host named for it, such as its token server.
+    pub(super) fn send_elsewhere(
+        &self,
+        method: Method,
+        url: Url,
+        headers: HeaderMap,
+        body: Option<String>,
+    ) -> Result<Response, Failure> {
+        self.follow(&method, url, headers, &[], body)
+    }
+
+    fn follow(
+        &self,
+        method: &Method,
+        mut url: Url,
+        mut headers: HeaderMap,
+        secret: &[reqwest::header::HeaderName],
+        body: Option<String>,
+    ) -> Result<Response, Failure> {
+        for _ in 0..=MAX_REDIRECTS {
+            let home = url.origin() == self.origin.origin();
+            let client = if home { &self.own } else { &self.others };
+            let mut request = client.request(method.clone(), url.clone()).headers(headers.clone());
+            if let Some(body) = &body {
+                request = request.body(body.clone());
+            }
+            let host = host_and_port(&url);
+            let response =
+                request.send().map_err(|error| failure::unanswered(&host, self.answered(), error))?;
+            if home {
+                self.answered.store(true, Ordering::Relaxed);
+            }
+            if !response.status().is_redirection() {
+                return Ok(response);
+            }
+            let next = response
+                .headers()
+                .get(LOCATION)
+                .and_then(|value| value.to_str().ok())
+                .and_then(|text| url.join(text).ok())
+                .filter(|next| next.scheme() == "https" || next.scheme() == "http")
+                .ok_or_else(|| self.astray(&host, "it redirects to nowhere"))?;
+            if body.is_some() {
+                return Err(self.astray(&host, "its token server redirects, and a token is not sent on"));
+            }
+            if url.scheme() == "https" && next.scheme() == "http" && !self.insecure {
+                return Err(self.astray(&host, "it redirects from https to plain http"));
+            }
+            if next.origin() != url.origin() {
+                headers.remove(AUTHORIZATION);
+                secret.iter().for_each(|name| {
+                    headers.remove(name);
+                });
+            }
+            url = next;
+        }
+        Err(self.astray(&host_and_port(&self.origin), "it redirects too often"))
+    }
+
+    fn astray(&self, host: &str, reason: &str) -> Failure {
+        Failure::last(Error::Refused {
+            side: Side::Source,
+            action: format!("a request to {host}"),
+            reason: reason.to_owned(),
+        })
+    }
+}
+
+/// The host as references name it.
+pub(super) fn host_and_port(url: &Url) -> String {
+    match url.port() {
+        Some(port) => format!("{}:{port}", url.host_str().unwrap_or_default()),
+        None => url.host_str().unwrap_or_default().to_owned(),
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
