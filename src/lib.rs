@@ -1,4 +1,46 @@
-//! Pannier carries sets of container images across an air gap.
+//! Pannier carries sets of container images across an air gap and puts them straight into containerd.
+//!
+//! ```text
+//!   source/ ──> plan/export ──> medium/ ──> plan/import ──> node/
+//!   registry    what is missing  an OCI      what is missing  containerd's
+//!   containerd  on the medium,   layout and  on the node,     k8s.io namespace,
+//!   layouts,    by diff_id       commit      by diff_id       over gRPC
+//!   archives                     records
+//! ```
+//!
+//! [`export`] and [`import`] read as the story of the two halves. Where to look for the rest:
+//!
+//! | room | what is in it |
+//! |---|---|
+//! | [`image`] | the nouns: digest, descriptor, reference, platform, manifest, config; no input or output |
+//! | [`source`] | where images come from, one file for each kind, behind one trait |
+//! | [`lists`] | which images: reference lists, Kubernetes manifests, snaps |
+//! | [`layer`] | a layer's bytes: decoding to its diff_id, recompressing with zstd |
+//! | [`plan`] | decisions, pure: what has to move, and why |
+//! | [`medium`] | the directory that is carried: blobs, commit records, index.json |
+//! | [`containerd`] | the gRPC client; [`node`] uses it to send, unpack, name and repair |
+//! | [`verify`], [`readback`], [`list`], [`images`] | looking at a medium, and at a node |
+//! | [`cli`] | the command line: everything that is printed or drawn |
+//!
+//! # Invariants
+//!
+//! - **A layer is its diff_id.** Two encodings of one tar are one layer: carried once, and not sent to
+//!   a node that holds it in any encoding.
+//! - **Nothing is believed that was not hashed.** [`content::Verified`] is how content is read; the
+//!   bytes that are hashed are the bytes that are sent. What is left of an earlier run counts only for
+//!   what its bytes prove to be.
+//! - **Children before parents.** A blob is there before what names it; the commit record comes last
+//!   on a medium, an image's names last on a node. Killed at any moment, nothing that is named is
+//!   missing.
+//! - **A plan is a value.** [`plan`] reads no file, socket or clock; executors decide nothing; a dry run
+//!   prints the plan.
+//! - **The medium's state is one record** under a name that is never used again. `index.json` is
+//!   derived from it, and there is no other state file.
+//! - **One file syncs and renames**: `medium/durable.rs`. Everything on a medium is opened beneath its
+//!   root, through no link.
+//! - **The core is blocking.** Asynchronous code lives inside [`containerd`] and the registry client.
+//! - **An error says which side failed** ([`Side`]), on what, and the command line says what to do next.
+
 
 pub mod cli;
 pub mod containerd;
