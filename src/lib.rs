@@ -41,7 +41,6 @@
 //! - **The core is blocking.** Asynchronous code lives inside [`containerd`] and the registry client.
 //! - **An error says which side failed** ([`Side`]), on what, and the command line says what to do next.
 
-
 pub mod cli;
 pub mod containerd;
 pub mod content;

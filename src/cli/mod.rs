@@ -38,6 +38,7 @@ struct Cli {
 
 /// What every command understands.
 #[derive(Clone, Copy, Debug, clap::Args)]
+#[command(next_help_heading = "Output")]
 struct Globals {
     /// Print JSON on standard output: one document, or lines while a command works
     #[arg(long, global = true)]
