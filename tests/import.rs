@@ -1,6 +1,8 @@
 //! Imports into real containerds of all versions: pods start by every name, and what is there is not
 //! sent again.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod support;
 
 use std::fs;
