@@ -36,7 +36,7 @@ pub enum Error {
     #[error("{0}")]
     Usage(String),
     /// Something that was asked for is not there.
-    #[error("{side}: {what} not found")]
+    #[error("{side}: not found: {what}")]
     NotFound {
         /// Where it was looked for.
         side: Side,

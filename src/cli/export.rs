@@ -146,12 +146,20 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
         let prepared = prepare(&*source, existing.as_ref(), args.to(), &wanted, &options, run)?;
         return describe(&prepared, args, output);
     }
+    // A first export that cannot begin leaves nothing behind, not even an empty medium.
+    let first = match existing {
+        None => Some(prepare(&*source, None, args.to(), &wanted, &options, run)?),
+        Some(_) => None,
+    };
     let mut medium = Medium::create(args.to())?;
     let _lock = medium.lock()?;
     for rejected in medium.rejected() {
         output.complain(format_args!("warning: {}: {}; it is ignored", rejected.name, rejected.reason));
     }
-    let prepared = prepare(&*source, Some(&medium), args.to(), &wanted, &options, run)?;
+    let prepared = match first.filter(|_| medium.record().is_none()) {
+        Some(prepared) => prepared,
+        None => prepare(&*source, Some(&medium), args.to(), &wanted, &options, run)?,
+    };
     announce(&prepared, args, output);
     let summary = carry_out(&*source, &mut medium, prepared, &options, run)?;
     conclude(&summary, args, output)?;
