@@ -9,6 +9,7 @@ pub(crate) mod layout;
 pub(crate) mod node;
 pub(crate) mod pushed;
 pub(crate) mod registry;
+pub(crate) mod seen;
 pub(crate) mod tarball;
 
 /// Whether this runs as root. Where not, it is said loudly that `what` was skipped; under `CI=true`

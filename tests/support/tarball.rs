@@ -33,6 +33,11 @@ impl Tarball {
         self.entry(name, kind, "", b"", 0)
     }
 
+    /// An entry of any kind, with content.
+    pub(crate) fn entry_of(self, kind: EntryType, name: &str, content: &[u8]) -> Self {
+        self.entry(name, kind, "", content, content.len() as u64)
+    }
+
     /// An entry whose header gives another size than its content has.
     pub(crate) fn lying(self, name: &str, content: &[u8], size: u64) -> Self {
         self.entry(name, EntryType::Regular, "", content, size)
