@@ -4,6 +4,7 @@
 pub(crate) mod carry;
 pub(crate) mod cluster;
 pub(crate) mod docker;
+pub(crate) mod fixtures;
 pub(crate) mod image;
 pub(crate) mod layout;
 pub(crate) mod node;
