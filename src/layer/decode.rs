@@ -6,7 +6,7 @@ use super::CHUNK;
 use crate::image::{Compression, Digest, Hasher};
 
 /// The largest zstd window that is accepted: 2^27 bytes, the memory that decoding may take.
-pub(super) const MAX_WINDOW: u32 = 27;
+pub(crate) const MAX_WINDOW: u32 = 27;
 
 /// What a layer turned out to be when it was decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

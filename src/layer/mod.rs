@@ -3,6 +3,7 @@
 mod decode;
 mod encode;
 
+pub(crate) use decode::MAX_WINDOW;
 pub use decode::{Decoded, check, decode};
 pub use encode::{Zstd, ZstdError, recompress};
 

@@ -10,10 +10,9 @@ use super::oci_layout::Files;
 use super::tar_index::{Extent, TarIndex};
 use crate::error::{Error, Result, Side};
 use crate::image::Compression;
+use crate::layer::MAX_WINDOW;
 use crate::progress::Stop;
 
-/// The largest zstd window that is accepted: 2^27 bytes, the memory that decoding may take.
-const MAX_WINDOW: u32 = 27;
 const CHUNK: usize = 1 << 20;
 
 /// A tar, plain or compressed.
