@@ -559,3 +559,29 @@ fn no_room_for_a_compressed_archive_is_said_with_the_variable_to_set() {
         assert!(!room.path("medium").exists());
     }
 }
+
+#[test]
+fn no_flipped_bit_of_an_archive_gives_another_image() {
+    let room = Room::new();
+    let set = layout().with(image("docker.io/library/app:1").layer(files([("a", "1")])).plain());
+    let truth = &expected(&set)[0];
+    for (kind, whole) in
+        [("docker-archive", set.docker_archive(Form::Podman)), ("oci-archive", set.oci_archive())]
+    {
+        let mut refused = 0;
+        for at in (0..whole.len()).step_by(7) {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1 << (at % 8);
+            let path = room.file("flipped.tar", &bytes);
+            match open(kind, &path).and_then(|source| all(&*source)) {
+                // Padding, and names, which nothing vouches for; never the content under them.
+                Ok(images) => assert!(
+                    images.iter().all(|seen| seen.config == truth.config && seen.diff_ids == truth.diff_ids),
+                    "{kind}, byte {at}: {images:?}"
+                ),
+                Err(_) => refused += 1,
+            }
+        }
+        assert!(refused > 150, "{kind}: {refused} of {}", whole.len());
+    }
+}
