@@ -69,10 +69,14 @@ impl Bench {
     /// Exports a layout to the medium `name`, on top of what is there.
     pub(crate) fn medium(&self, name: &str, layout: &Layout) -> PathBuf {
         let from = tempfile::tempdir_in(self.directory.path()).unwrap();
-        layout.write_dir(from.path());
+        let archive = from.path().join("a.tar");
+        std::fs::write(&archive, layout.oci_archive()).unwrap();
         let to = self.path(name);
-        let from = oci(from.path());
-        run(0, ["export", "--from", &from, "--all", "--platform", "linux/amd64", "--to", text(&to)]);
+        let seed = Node::start_with("1.6", &["cri=off"]);
+        seed.ctr(&["images", "import", "--all-platforms", "--no-unpack", text(&archive)]);
+        let _ = oci(from.path());
+        let socket = seed.socket();
+        run(0, ["export", "--from", "containerd", "-a", text(&socket), "--all", "--platform", "linux/amd64", "--to", text(&to)]);
         to
     }
 

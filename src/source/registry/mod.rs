@@ -157,7 +157,8 @@ impl Inner {
         let serving = endpoints.iter().filter(|endpoint| endpoint.serves(need));
         for endpoint in serving {
             if let Some(failure) = last.take() {
-                mirrored = mirrored.or(Some(failure));
+                // The first mirror that answered says more than one that could not be reached.
+                mirrored = mirrored.filter(|first| !is_unreachable(first)).or(Some(failure));
             }
             if endpoint.is_unreachable() {
                 continue;
@@ -166,15 +167,14 @@ impl Inner {
                 Ok(value) => return Ok(value),
                 Err(failure) => failure,
             };
-            let unreachable = matches!(failure.error, Error::Unreachable { .. });
-            if unreachable && endpoints.len() > 1 && failure.again == Again::Never {
+            if is_unreachable(&failure) && endpoints.len() > 1 && failure.again == Again::Never {
                 endpoint.set_unreachable();
             }
             last = Some(failure);
         }
         match (mirrored, last) {
             // Behind an air gap only the mirror can be reached, and what it said is what helps.
-            (Some(mirrored), Some(last)) if matches!(last.error, Error::Unreachable { .. }) => Err(mirrored),
+            (Some(mirrored), Some(last)) if is_unreachable(&last) => Err(mirrored),
             (_, Some(last)) | (Some(last), None) => Err(last),
             (None, None) => Err(Failure::last(Error::Unreachable {
                 side: Side::Source,
@@ -256,4 +256,8 @@ impl Source for Registry {
     fn referrers(&self, image: &Reference, subject: &Descriptor) -> Result<Vec<Referrer>> {
         self.inner.referrers(image, subject)
     }
+}
+/// Whether nobody answered at all.
+fn is_unreachable(failure: &Failure) -> bool {
+    matches!(failure.error, Error::Unreachable { .. })
 }
