@@ -17,6 +17,8 @@ use crate::progress::{Event, Run};
 const CHUNK: usize = 1 << 20;
 /// How often a blob is begun again after containerd held other bytes under its name.
 const ATTEMPTS: usize = 3;
+/// How long containerd may take to close a stream that has ended.
+const CLOSING: Duration = Duration::from_secs(5);
 /// How long another client may write the same blob without getting on.
 const STALLED: Duration = Duration::from_secs(60);
 
@@ -54,7 +56,7 @@ pub(super) fn send(
             Ok(Some((sent, Committed::New))) => return Ok(sent),
             Ok(Some((sent, Committed::Present))) => return keep(client, blob, labels).map(|()| sent),
             Ok(None | Some((_, Committed::Mismatch))) => {
-                client.abort(&reference)?;
+                abort(client, &reference)?;
                 attempts += 1;
                 if attempts == ATTEMPTS {
                     return Err(Error::Refused {
@@ -66,11 +68,26 @@ pub(super) fn send(
             }
             Err(error) => {
                 // Nothing of a damaged blob stays; after any other failure the next run goes on here.
+                // That it is damaged is what the person has to know, whatever becomes of the rest.
                 if error.is_damage() {
-                    client.abort(&reference)?;
+                    let _ = abort(client, &reference);
                 }
                 return Err(error);
             }
+        }
+    }
+}
+
+/// Throws an ingest away. Our own stream has ended by then, but containerd may still be closing it,
+/// and a file that it writes meanwhile makes the removal fail: that is tried again.
+fn abort(client: &Client, reference: &str) -> Result<()> {
+    let begun = Instant::now();
+    loop {
+        match client.abort(reference) {
+            Err(Error::Refused { .. }) if begun.elapsed() < CLOSING => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            other => return other,
         }
     }
 }
