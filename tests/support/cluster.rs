@@ -76,7 +76,21 @@ impl Bench {
         seed.ctr(&["images", "import", "--all-platforms", "--no-unpack", text(&archive)]);
         let _ = oci(from.path());
         let socket = seed.socket();
-        run(0, ["export", "--from", "containerd", "-a", text(&socket), "--all", "--platform", "linux/amd64", "--to", text(&to)]);
+        run(
+            0,
+            [
+                "export",
+                "--from",
+                "containerd",
+                "-a",
+                text(&socket),
+                "--all",
+                "--platform",
+                "linux/amd64",
+                "--to",
+                text(&to),
+            ],
+        );
         to
     }
 
