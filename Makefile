@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build install man completions test lint demo corpus
+.PHONY: help build install man completions test lint demo corpus figures
 
 CARGO := cargo
 TOOLS := $(or $(PANNIER_TOOLS),$(CURDIR)/target/tools)
@@ -24,7 +24,7 @@ demo: ## carry a small set of images to a medium, and into containerd
 
 test: ## everything: unit and integration tests against the real thing, doc tests, lint
 	tests/setup/install.sh build node peers faults lint
-	fixtures/corpus/build.sh target/corpus/small --small
+	fixtures/corpus/build.sh target/corpus/full
 	$(CARGO) $(RUN_TESTS) --locked
 	$(CARGO) test --locked --doc
 	$(MAKE) --no-print-directory lint
@@ -41,6 +41,12 @@ corpus: ## the realistic set of images, target/corpus/full (about 1.1 GB unpacke
 	tests/setup/install.sh build
 	fixtures/corpus/build.sh target/corpus/full
 	fixtures/corpus/build.sh target/corpus/small --small
+
+figures: ## sizes, times and memory of carrying the corpus, with what they are compared to
+	tests/setup/install.sh build node peers
+	fixtures/corpus/build.sh target/corpus/full
+	$(CARGO) build --locked --release --bin pannier --example node
+	tests/figures.sh
 
 man: build ## man pages, target/man
 	target/release/pannier man --out target/man
