@@ -208,6 +208,37 @@ fn a_commit_of_wrong_bytes_is_no_commit() {
 }
 
 #[test]
+fn an_interruption_stops_an_unpacking_and_leaves_nothing_half_done() {
+    let bench = Bench::new();
+    let large = app("large:1").layer(noise("x", 5, 40_000_000));
+    let medium = bench.medium("large", &layout().with(pause()).with(large));
+    for version in versions() {
+        let node = Node::start(version);
+        let mut child =
+            import_command(&node, &medium).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let largest = 40_000_000;
+        let unpacks_it = |line: &String| {
+            let event: Value = serde_json::from_str(line).unwrap();
+            let item = event["item"].as_str().unwrap_or_default();
+            event["event"] == "started"
+                && item.starts_with("unpack ")
+                && event["bytes"].as_u64().unwrap_or_default() > largest
+        };
+        let mut events = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        assert!(events.by_ref().any(|line| unpacks_it(&line)), "{version}: it is unpacked");
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(130), "{version}");
+        drop(events);
+        let snapshots = node.client().list_snapshots("overlayfs").unwrap();
+        assert!(snapshots.iter().all(|snapshot| snapshot.committed), "{version}: {snapshots:?}");
+        assert!(node.client().image("docker.io/library/large:1").unwrap().is_none());
+        assert_eq!(import(0, &node, &medium, &[]).json()["layersSent"], 0, "{version}");
+        assert_starts(&node, "docker.io/library/large:1");
+    }
+}
+
+#[test]
 fn two_imports_at_the_same_time_both_succeed() {
     let bench = Bench::new();
     let medium = bench.medium("m", &several().with(pause()));

@@ -316,7 +316,7 @@ impl Work<'_> {
         self.run.check()?;
         let item = format!("{UNPACK_ITEM}{}", step.chain_id);
         self.run.report(Event::Started { item: &item, bytes: step.size });
-        unpack::unpack(self.client, step, self.node.sync_root())?;
+        unpack::unpack(self.client, step, self.node.sync_root(), self.run.stop)?;
         self.run.report(Event::Advanced { item: &item, bytes: step.size });
         self.run.report(Event::Finished { item: &item });
         Ok(())
