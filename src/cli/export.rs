@@ -125,6 +125,10 @@ impl std::str::FromStr for Rename {
 }
 
 pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
+    let named = args.wanted.named(output)?;
+    if args.wanted.list_only {
+        return wanted::print(&named, output);
+    }
     let stop = signals::stop()?;
     let reporter = output.reporter();
     let run = Run { reporter: &*reporter, stop: &stop };
@@ -134,10 +138,6 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
         verify: !args.no_verify,
         keep_going: args.keep_going,
     };
-    let named = args.wanted.named(output)?;
-    if args.wanted.list_only {
-        return wanted::print(&named, output);
-    }
     let named: Vec<Reference> = named.into_iter().map(|named| named.image).collect();
     let source = open_source(args, &named, &stop)?;
     let wanted = wanted(args, named, &*source)?;
