@@ -16,6 +16,8 @@ pub enum Phase {
     Syncing,
     /// Blobs are read back and hashed.
     Verifying,
+    /// Layers are decoded, to be compared with their diff_ids.
+    Decoding,
     /// Blobs go into containerd.
     Sending,
     /// containerd unpacks layers.

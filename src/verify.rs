@@ -179,7 +179,7 @@ fn decode_layers(
     run: Run<'_>,
 ) -> Result<()> {
     let bytes = record.layers.iter().flat_map(|layer| &layer.encodings).map(|encoding| encoding.size).sum();
-    run.report(Event::Phase { phase: Phase::Unpacking, bytes, items: record.layers.len() });
+    run.report(Event::Phase { phase: Phase::Decoding, bytes, items: record.layers.len() });
     for layer in &record.layers {
         for encoding in layer.encodings.iter().filter(|encoding| whole.contains(&encoding.digest)) {
             run.check()?;
@@ -201,7 +201,7 @@ fn decode_layers(
             run.report(Event::Advanced { item: &encoding.digest.short(), bytes: encoding.size });
         }
     }
-    run.report(Event::PhaseEnded { phase: Phase::Unpacking });
+    run.report(Event::PhaseEnded { phase: Phase::Decoding });
     Ok(())
 }
 

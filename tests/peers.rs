@@ -23,15 +23,13 @@ const KEPT: &str = "registry.local/team/kept:3";
 /// Recompressed layers that are shared, two platforms, and a layer that stays gzip.
 fn set() -> Layout {
     let base = noise("data", 1, 300_000);
-    let hex = |at: usize| Digest::of(&at.to_le_bytes()).hex();
-    let random: String = (0..4000).map(hex).collect();
     let both = index(BOTH)
         .with(unnamed().layer(base.clone()).layer(files([("arch", "amd64")])))
         .with(unnamed().platform("linux/arm64").layer(files([("arch", "arm64")])));
     layout()
         .with(image(APP).docker().layer(base).layer(files([("etc/app", "1")])))
         .with(both)
-        .with(image(KEPT).layer(files([("random", &random)])).gzip_level(9))
+        .with(image(KEPT).layer(files([("etc/kept", "3")])).gzip_level(9))
 }
 
 struct Room {
@@ -47,7 +45,8 @@ impl Room {
         // The image for both platforms, the others for the one they have.
         let common = ["export", "--from", &from, "--to", text(&to), "--platform", "linux/amd64"];
         run(0, common.into_iter().chain(["--platform", "linux/arm64", BOTH]));
-        run(0, common.into_iter().chain([APP, KEPT]));
+        run(0, common.into_iter().chain([APP]));
+        run(0, common.into_iter().chain(["--compression", "none", KEPT]));
         let record = Medium::open(&to).unwrap().record().unwrap().clone();
         Self { directory, record }
     }
@@ -74,7 +73,8 @@ fn in_layout(layout: &Path, descriptor: &Value) -> (Digest, Vec<Digest>) {
     let document: Value = serde_json::from_slice(&blob(&digest)).unwrap();
     if let Some(manifests) = document["manifests"].as_array() {
         let host = |entry: &&Value| entry["platform"]["architecture"] == "amd64";
-        return in_layout(layout, manifests.iter().find(host).unwrap());
+        // What a tool wraps in an index of its own has no platform there.
+        return in_layout(layout, manifests.iter().find(host).unwrap_or(&manifests[0]));
     }
     let layers = document["layers"].as_array().unwrap();
     let decoded = layers.iter().map(|layer| {

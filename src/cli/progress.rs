@@ -26,6 +26,7 @@ fn name(phase: Phase) -> &'static str {
         Phase::Carrying => "carrying",
         Phase::Syncing => "syncing",
         Phase::Verifying => "verifying",
+        Phase::Decoding => "decoding",
         Phase::Sending => "sending",
         Phase::Unpacking => "unpacking",
     }

@@ -3,89 +3,15 @@
 //! Pure: from what is wanted and what is held to a value that says it all. A layer is held when any
 //! encoding of its diff_id is, so a node that pulled an image is sent nothing of it but names.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+mod inventory;
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::error::{Error, Result, Side};
-use crate::image::{
-    Child, Compression, Descriptor, Digest, LayerType, MediaKind, Platform, Reference, chain_ids, kind,
-};
+use crate::image::{Compression, Descriptor, Digest, LayerType, MediaKind, Platform, chain_ids, kind};
 use crate::plan::carried_manifest;
 
-/// One platform of an image on the medium, read and proven.
-#[derive(Clone, Debug)]
-pub struct Wanted {
-    /// The names it is carried under.
-    pub names: BTreeSet<Reference>,
-    /// The export that carried it.
-    pub sequence: u64,
-    /// Its platform.
-    pub platform: Platform,
-    /// The index or manifest that the source had.
-    pub original: Descriptor,
-    /// The source's manifest for this platform, with its bytes and layers.
-    pub original_manifest: (Descriptor, Vec<u8>),
-    /// The layers as the source's manifest lists them.
-    pub original_layers: Vec<Child>,
-    /// The manifest that lists the layers as they are on the medium.
-    pub carried_manifest: Descriptor,
-    /// The config.
-    pub config: Descriptor,
-    /// The layers, bottom first.
-    pub layers: Vec<WantedLayer>,
-}
-
-/// A layer of a wanted image.
-#[derive(Clone, Debug)]
-pub struct WantedLayer {
-    /// The digest of the tar.
-    pub diff_id: Digest,
-    /// Bytes of the tar.
-    pub size: u64,
-    /// The blob on the medium.
-    pub carried: Descriptor,
-    /// Other blobs known to decode to the same tar.
-    pub others: Vec<Descriptor>,
-}
-
-/// What the node holds, as far as an import asks.
-#[derive(Clone, Debug, Default)]
-pub struct Held {
-    /// Blobs that can be read, with their sizes.
-    pub blobs: HashMap<Digest, u64>,
-    /// Blobs that containerd lists but that were found damaged, or whose file is gone.
-    pub damaged: HashSet<Digest>,
-    /// Layer blobs by the diff_id they were proven to decode to.
-    pub encodings: HashMap<Digest, Vec<Descriptor>>,
-    /// The chain_ids that are unpacked, for each snapshotter in use, the default one first.
-    pub chains: Vec<(String, HashSet<Digest>)>,
-    /// Names and what they stand for.
-    pub names: HashMap<String, HeldName>,
-}
-
-/// A name on the node.
-#[derive(Clone, Debug)]
-pub struct HeldName {
-    /// What it points at.
-    pub target: Descriptor,
-    /// The manifest that this comes down to on the node's platform; `None` when it is not there.
-    pub manifest: Option<HeldManifest>,
-    /// Whether it is pinned.
-    pub pinned: bool,
-}
-
-/// A manifest on the node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HeldManifest {
-    /// The manifest.
-    pub manifest: Descriptor,
-    /// The digest of its config.
-    pub config: Digest,
-    /// Its layers.
-    pub layers: Vec<Descriptor>,
-    /// It was pulled by a containerd that throws layers away once they are unpacked
-    /// (`discard_unpacked_layers`): there, absent layers are as they should be.
-    pub discards_layers: bool,
-}
+pub use inventory::{Held, HeldManifest, HeldName, Wanted, WantedLayer};
 
 /// What is asked of an import.
 #[derive(Clone, Copy, Debug)]
@@ -317,85 +243,6 @@ impl ImagePlan {
     }
 }
 
-impl Wanted {
-    /// The names with a tag as containerd records them.
-    fn tagged(&self) -> impl Iterator<Item = String> + '_ {
-        self.names.iter().filter_map(|name| Some(format!("{}:{}", name.repository(), name.tag()?)))
-    }
-
-    /// Every name that the image may have on a node, as far as that does not depend on the node.
-    pub fn possible_names(&self) -> Vec<String> {
-        self.node_names(&self.carried_manifest)
-    }
-
-    /// Every name under which pods may ask for the image: tags, and the digests of the node's
-    /// target, of the source's index and of the source's manifest.
-    fn node_names(&self, target: &Descriptor) -> Vec<String> {
-        let mut names: BTreeSet<String> = self.tagged().collect();
-        for name in &self.names {
-            for digest in [target.digest, self.original.digest, self.original_manifest.0.digest] {
-                names.insert(name.with_digest(digest).to_string());
-            }
-        }
-        names.into_iter().collect()
-    }
-}
-
-impl Held {
-    fn send(&self, blob: &Descriptor, bytes: Option<Vec<u8>>) -> Send {
-        Send { blob: blob.clone(), bytes, replaces: self.damaged.contains(&blob.digest), layer: false }
-    }
-
-    fn holds(&self, blob: &Descriptor) -> bool {
-        self.blobs.get(&blob.digest) == Some(&blob.size)
-    }
-
-    fn is_unpacked(&self, chain_id: &Digest) -> bool {
-        !self.chains.is_empty() && self.chains.iter().all(|(_, there)| there.contains(chain_id))
-    }
-
-    /// The node's own manifest under `name`, if it is this image and nothing of it is missing.
-    #[allow(clippy::type_complexity)]
-    fn complete(
-        &self,
-        name: &str,
-        wanted: &Wanted,
-        chain: &[Digest],
-    ) -> Option<(Descriptor, Vec<(Descriptor, LayerVerdict)>)> {
-        let manifest = self.names.get(name)?.manifest.as_ref()?;
-        if manifest.config != wanted.config.digest || manifest.layers.len() != wanted.layers.len() {
-            return None;
-        }
-        let discarded =
-            manifest.discards_layers && chain.last().is_none_or(|chain_id| self.is_unpacked(chain_id));
-        let verdict = |(layer, wanted): (&Descriptor, &WantedLayer)| {
-            let verdict = match self.holds(layer) {
-                true if layer.digest == wanted.carried.digest => LayerVerdict::Present,
-                true => LayerVerdict::HeldOtherwise,
-                false if discarded => LayerVerdict::Discarded,
-                false => return None,
-            };
-            Some((layer.clone(), verdict))
-        };
-        let layers = manifest.layers.iter().zip(&wanted.layers).map(verdict).collect::<Option<Vec<_>>>()?;
-        Some((manifest.manifest.clone(), layers))
-    }
-
-    fn judge_name(&self, name: &str, target: &Descriptor, pin: bool) -> NameVerdict {
-        let Some(held) = self.names.get(name) else { return NameVerdict::Add };
-        let manifest = held.manifest.as_ref();
-        let same = held.target.digest == target.digest
-            || manifest.is_some_and(|manifest| manifest.manifest.digest == target.digest);
-        match same {
-            true if pin && !held.pinned => NameVerdict::Pin,
-            true => NameVerdict::Present,
-            false => {
-                NameVerdict::Move { from: held.target.clone(), was: manifest.map(|manifest| manifest.config) }
-            }
-        }
-    }
-}
-
 /// The encoding of each layer that the node's manifest will list, and that manifest.
 #[allow(clippy::type_complexity)]
 fn choose_layers(
@@ -493,7 +340,7 @@ pub fn manifest_labels(image: &ImagePlan) -> BTreeMap<String, Digest> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::{Document, OCI_CONFIG, OCI_MANIFEST};
+    use crate::image::{Child, Document, OCI_CONFIG, OCI_MANIFEST};
 
     const PINNED: Choices = Choices { unpack: true, pin: true };
 
