@@ -64,6 +64,9 @@ pub(super) struct Args {
     /// Carry images under another registry or path; may be given several times
     #[arg(long, value_name = "FROM=TO")]
     rename: Vec<Rename>,
+    /// Leave signatures, attestations and SBOMs that refer to the images
+    #[arg(long)]
+    no_referrers: bool,
     /// Carry the other images when one fails
     #[arg(long)]
     keep_going: bool,
@@ -137,6 +140,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
         compression: args.compression.0,
         verify: !args.no_verify,
         keep_going: args.keep_going,
+        referrers: !args.no_referrers,
     };
     let named: Vec<Reference> = named.into_iter().map(|named| named.image).collect();
     let source = open_source(args, &named, &stop)?;

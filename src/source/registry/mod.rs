@@ -253,6 +253,10 @@ impl Source for Registry {
         Ok(Box::new(BlobReader::open(self.inner.clone(), image, blob, offset)?))
     }
 
+    fn is_remote(&self) -> bool {
+        true
+    }
+
     fn referrers(&self, image: &Reference, subject: &Descriptor) -> Result<Vec<Referrer>> {
         self.inner.referrers(image, subject)
     }
