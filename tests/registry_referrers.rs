@@ -9,6 +9,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use support::carry::{blobs, run};
+use support::node::{Node, missing};
 use support::pushed::{INDEX, Layout, MANIFEST, noise};
 use support::registry::{Faulty, Server, Setup, have, reply, run as tool};
 
@@ -97,24 +98,16 @@ fn signatures_and_sboms_are_carried_listed_and_readable_by_others() {
     assert_eq!(referrers.len(), 2, "{referrers:?}");
     run(0, ["verify", directory, "--deep"]);
 
-    // oras finds the SBOM by what it is attached to, and reads it.
-    let subject = format!("{directory}@{}", signed.layout.manifests[0].digest);
-    let found = tool("oras", &["discover", "--oci-layout", "--format", "json", &subject]);
-    let found: Value = serde_json::from_str(&found).unwrap();
-    let entries = found["referrers"].as_array().or(found["manifests"].as_array()).unwrap();
-    assert_eq!(entries.len(), 1, "{found}");
-    assert_eq!(entries[0]["artifactType"], "application/spdx+json");
-    let digest = entries[0]["digest"].as_str().unwrap();
-    let out = tempfile::tempdir().unwrap();
-    tool(
-        "oras",
-        &["pull", "--oci-layout", "--output", out.path().to_str().unwrap(), &format!("{directory}@{digest}")],
-    );
-    let pulled: Vec<_> = fs::read_dir(out.path()).unwrap().flatten().collect();
-    assert!(
-        pulled.iter().any(|entry| fs::read(entry.path()).is_ok_and(|bytes| bytes == signed.sbom)),
-        "{pulled:?}"
-    );
+    // oras reads the SBOM by the digest that the listing gives.
+    let sbom = referrers.iter().find(|r| r["artifactType"] == "application/spdx+json").unwrap();
+    assert_eq!(sbom["subject"], signed.layout.manifests[0].digest.to_string());
+    let digest = sbom["digest"].as_str().unwrap();
+    let manifest = tool("oras", &["manifest", "fetch", "--oci-layout", &format!("{directory}@{digest}")]);
+    let manifest: Value = serde_json::from_str(&manifest).unwrap();
+    assert_eq!(manifest["subject"]["digest"], sbom["subject"]);
+    let layer = format!("{directory}@{}", manifest["layers"][0]["digest"].as_str().unwrap());
+    let fetched = tool("oras", &["blob", "fetch", "--oci-layout", "--output", "-", &layer]);
+    assert_eq!(fetched.as_bytes(), signed.sbom);
 
     // skopeo finds the signature by the name that cosign gives it.
     let copy = tempfile::tempdir().unwrap();
@@ -230,4 +223,27 @@ fn a_damaged_signature_is_a_damaged_image() {
     let said = run(4, arguments).stderr();
     assert!(said.contains(&hex), "{said}");
     run(0, [&arguments[..], &["--no-referrers"]].concat());
+}
+
+#[test]
+fn ctr_imports_the_images_all_the_same() {
+    if !have(&TOOLS) {
+        return;
+    }
+    let version = "1.7";
+    if let Some(reason) = missing(version) {
+        support::skipped(&reason);
+        return;
+    }
+    let signed = Signed::new();
+    let room = tempfile::tempdir().unwrap();
+    let medium = room.path().join("medium");
+    signed.export(&medium, &[]);
+    let archive = room.path().join("medium.tar");
+    let directory = medium.to_str().unwrap();
+    tool("tar", &["-cf", archive.to_str().unwrap(), "-C", directory, "oci-layout", "index.json", "blobs"]);
+    let node = Node::start_with(version, &["cri=off"]);
+    let said = node.ctr(&["images", "import", archive.to_str().unwrap()]);
+    assert!(said.contains(&format!("{}/team/app:1", signed.server.name())), "{said}");
+    println!("{said}\n{}", node.ctr(&["images", "ls"]));
 }

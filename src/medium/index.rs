@@ -136,8 +136,9 @@ fn own_entries(record: &Record) -> Vec<Value> {
     images.chain(referrer_entries(record)).collect()
 }
 
-/// One entry for each referrer, by which tools find it: `oras discover` goes through the entries, and
-/// cosign looks for a name. None of them has containerd's name: a node has no use for them.
+/// One entry for each referrer: under the name by which cosign looks for it, or, as `oras` has them, by
+/// digest alone. None has containerd's name, since a node has no use for them, and their subjects have
+/// no entry: the original's layers are not here in its encoding.
 fn referrer_entries(record: &Record) -> impl Iterator<Item = Value> {
     let referrers = record.images.iter().flat_map(|image| &image.referrers);
     let by_key = referrers.map(|r| ((r.descriptor.digest, r.name.as_ref().map(ToString::to_string)), r));
