@@ -21,6 +21,9 @@ use crate::source::{Platforms, Resolved, ResolvedPlatform, Source, Wanted, attac
 
 use carry::{Carried, Watched};
 
+/// Images of a remote source that are asked about at a time.
+const RESOLVED_AT_ONCE: usize = 8;
+
 /// How an export is done.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -85,17 +88,15 @@ pub fn prepare(
     let mut images = Vec::new();
     let mut failed = Vec::new();
     run.report(Event::Phase { phase: Phase::Resolving, bytes: 0, items: wanted.len() });
-    for wanted in wanted {
-        run.check()?;
-        let resolved = resolve(source, wanted, &options.platforms);
-        match resolved.and_then(|image| with_attached(source, image, options, run)) {
+    for (wanted, resolved) in wanted.iter().zip(resolve_all(source, wanted, options, run)) {
+        match resolved {
             Ok(image) => images.push(image),
             Err(error) if options.keep_going => failed.push((wanted.name.to_string(), error.into())),
             Err(error) => return Err(error),
         }
-        run.report(Event::Finished { item: &wanted.name.to_string() });
     }
     run.report(Event::PhaseEnded { phase: Phase::Resolving });
+    run.check()?;
     let held = match medium {
         Some(medium) => held(medium, &images, run)?,
         None => Held::default(),
@@ -107,6 +108,38 @@ pub fn prepare(
         plan.keep_parts(&filesystem, carry::MAX_AT_ONCE);
     }
     Ok(Prepared { images, failed, plan, filesystem })
+}
+
+/// Resolves every image, several at a time where each question takes its time on the way.
+///
+/// In the order of `wanted`; where one fails and the export does not keep going, it ends with that one.
+fn resolve_all(
+    source: &dyn Source,
+    wanted: &[Wanted],
+    options: &Options,
+    run: Run<'_>,
+) -> Vec<Result<Resolved>> {
+    let resolve = |wanted: &Wanted| {
+        run.check()?;
+        let image = resolve(source, wanted, &options.platforms)?;
+        let image = with_attached(source, image, options, run)?;
+        run.report(Event::Finished { item: &wanted.name.to_string() });
+        Ok(image)
+    };
+    let mut resolved = Vec::new();
+    for some in wanted.chunks(if source.is_remote() { RESOLVED_AT_ONCE } else { 1 }) {
+        let answers: Vec<Result<Resolved>> = std::thread::scope(|scope| {
+            let threads: Vec<_> = some.iter().map(|wanted| scope.spawn(|| resolve(wanted))).collect();
+            let joined = threads.into_iter().map(std::thread::ScopedJoinHandle::join);
+            joined.map(|joined| joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        });
+        let ended = !options.keep_going && answers.iter().any(Result::is_err);
+        resolved.extend(answers);
+        if ended {
+            break;
+        }
+    }
+    resolved
 }
 
 /// Adds what refers to an image. A registry that does not want to tell is no reason to carry nothing.
