@@ -4,6 +4,7 @@
 //! [`carry_out`] moves the layers, then writes the documents that name them, brings all of it to the
 //! device, reads it back, and only then writes the commit record, and `index.json` after it.
 
+mod attached;
 mod carry;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +18,7 @@ use crate::medium::{Blob, Filesystem, ImagePlatform, IndexWritten, Medium, Recor
 use crate::plan::{ExportPlan, ExportedImage, ExportedLayer, Held, carried_manifest, next_record};
 use crate::progress::{Event, Phase, Run};
 use crate::readback;
-use crate::source::{Platforms, Resolved, ResolvedPlatform, Source, Wanted, attached, resolve};
+use crate::source::{Platforms, Resolved, ResolvedPlatform, Source, Wanted, resolve};
 
 use carry::{Carried, Watched};
 
@@ -150,7 +151,7 @@ fn with_attached(
     run: Run<'_>,
 ) -> Result<Resolved> {
     if options.referrers {
-        match attached(source, &image) {
+        match crate::source::attached(source, &image) {
             Ok(attached) => image.attached = attached,
             Err(error @ Error::Refused { .. }) => {
                 let text = format!("{}: carried without signatures and the like: {error}", image.name);
@@ -236,7 +237,7 @@ pub fn carry_out(
     }
 
     let carried = carry::layers(source, medium, &plan, options, run)?;
-    let unattached = carry::attached(source, medium, &plan, options, run)?;
+    let unattached = attached::carry(source, medium, &plan, options, run)?;
     summary.count(&plan, &carried);
     let mut exported = Vec::new();
     let mut documents = BTreeMap::new();

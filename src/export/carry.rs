@@ -311,57 +311,13 @@ impl Work<'_> {
     }
 }
 
-/// Carries the blobs of what refers to the images, untouched.
-///
-/// Returns what could not be carried, by digest; the first of it ends the export unless it keeps going.
-pub(super) fn attached(
-    source: &dyn Source,
-    medium: &Medium,
-    plan: &ExportPlan,
-    options: &Options,
-    run: Run<'_>,
-) -> Result<BTreeMap<Digest, Arc<Error>>> {
-    let mut failed = BTreeMap::new();
-    for step in plan.attached.iter().filter(|step| !step.present) {
-        run.check()?;
-        let pick = &step.pick;
-        let item = format!("{} {}", pick.blob.digest.short(), pick.image);
-        run.report(Event::Started { item: &item, bytes: pick.blob.size });
-        match copy_attached(source, medium, pick, &item, run) {
-            Ok(()) => {}
-            Err(error) if options.keep_going && !error.is_fatal() => {
-                failed.insert(pick.blob.digest, error.into());
-            }
-            Err(error) => return Err(error),
-        }
-        run.report(Event::Finished { item: &item });
-    }
-    Ok(failed)
-}
-
-fn copy_attached(source: &dyn Source, medium: &Medium, pick: &Pick, item: &str, run: Run<'_>) -> Result<()> {
-    let mut ingest = medium.ingest_blob(&pick.blob)?;
-    let through = Through { source, pick, ingest: &mut ingest, from: None };
-    let mut blob = Watched::new(Verified::new(through, &pick.blob, Side::Source), item, run);
-    let copied = io::copy(&mut blob, &mut io::sink());
-    drop(blob);
-    match copied.map_err(|error| Error::from_io(Side::Source, "read", item.into(), error)) {
-        Ok(_) => ingest.commit(Some(&pick.blob), None).map(drop),
-        Err(error) if error.is_damage() => {
-            ingest.discard()?;
-            Err(error)
-        }
-        Err(error) => Err(error),
-    }
-}
-
 /// Yields a blob: first what an earlier run left of it on the medium, then the rest from the source,
 /// which goes onto the medium as it passes.
-struct Through<'a, 'm> {
-    source: &'a dyn Source,
-    pick: &'a Pick,
-    ingest: &'a mut Ingest<'m>,
-    from: Option<Box<dyn Read + Send>>,
+pub(super) struct Through<'a, 'm> {
+    pub(super) source: &'a dyn Source,
+    pub(super) pick: &'a Pick,
+    pub(super) ingest: &'a mut Ingest<'m>,
+    pub(super) from: Option<Box<dyn Read + Send>>,
 }
 
 impl Read for Through<'_, '_> {
