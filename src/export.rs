@@ -4,22 +4,26 @@
 //! [`carry_out`] moves the layers, then writes the documents that name them, brings all of it to the
 //! device, reads it back, and only then writes the commit record, and `index.json` after it.
 
+mod attached;
 mod carry;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest};
 use crate::layer::{self, Zstd};
-use crate::medium::{Blob, Filesystem, ImagePlatform, IndexWritten, Medium, Record, Role};
+use crate::medium::{Blob, Filesystem, ImagePlatform, IndexWritten, Medium, Record, Referrer, Role};
 use crate::plan::{ExportPlan, ExportedImage, ExportedLayer, Held, carried_manifest, next_record};
 use crate::progress::{Event, Phase, Run};
 use crate::readback;
 use crate::source::{Platforms, Resolved, ResolvedPlatform, Source, Wanted, resolve};
 
 use carry::{Carried, Watched};
+
+/// Images of a remote source that are asked about at a time.
+const RESOLVED_AT_ONCE: usize = 8;
 
 /// How an export is done.
 #[derive(Clone, Debug)]
@@ -32,6 +36,8 @@ pub struct Options {
     pub verify: bool,
     /// Whether the other images are carried when one fails.
     pub keep_going: bool,
+    /// Whether signatures, attestations and SBOMs come along.
+    pub referrers: bool,
 }
 
 /// An export, ready to be carried out.
@@ -83,31 +89,92 @@ pub fn prepare(
     let mut images = Vec::new();
     let mut failed = Vec::new();
     run.report(Event::Phase { phase: Phase::Resolving, bytes: 0, items: wanted.len() });
-    for wanted in wanted {
-        run.check()?;
-        match resolve(source, wanted, &options.platforms) {
+    for (wanted, resolved) in wanted.iter().zip(resolve_all(source, wanted, options, run)) {
+        match resolved {
             Ok(image) => images.push(image),
             Err(error) if options.keep_going => failed.push((wanted.name.to_string(), error.into())),
             Err(error) => return Err(error),
         }
-        run.report(Event::Finished { item: &wanted.name.to_string() });
     }
     run.report(Event::PhaseEnded { phase: Phase::Resolving });
+    run.check()?;
     let held = match medium {
-        Some(medium) => held(medium, run)?,
+        Some(medium) => held(medium, &images, run)?,
         None => Held::default(),
     };
-    let plan = ExportPlan::new(&images, &held, options.compression);
+    let mut plan = ExportPlan::new(&images, &held, options.compression);
     let filesystem = Filesystem::of(path)?;
     plan.require_space(&filesystem, path)?;
+    if source.is_remote() {
+        plan.keep_parts(&filesystem, carry::MAX_AT_ONCE);
+    }
     Ok(Prepared { images, failed, plan, filesystem })
 }
 
+/// Resolves every image, several at a time where each question takes its time on the way.
+///
+/// In the order of `wanted`; where one fails and the export does not keep going, it ends with that one.
+fn resolve_all(
+    source: &dyn Source,
+    wanted: &[Wanted],
+    options: &Options,
+    run: Run<'_>,
+) -> Vec<Result<Resolved>> {
+    let resolve = |wanted: &Wanted| {
+        run.check()?;
+        let image = resolve(source, wanted, &options.platforms)?;
+        let image = with_attached(source, image, options, run)?;
+        run.report(Event::Finished { item: &wanted.name.to_string() });
+        Ok(image)
+    };
+    let mut resolved = Vec::new();
+    for some in wanted.chunks(if source.is_remote() { RESOLVED_AT_ONCE } else { 1 }) {
+        let answers: Vec<Result<Resolved>> = std::thread::scope(|scope| {
+            let threads: Vec<_> = some.iter().map(|wanted| scope.spawn(|| resolve(wanted))).collect();
+            let joined = threads.into_iter().map(std::thread::ScopedJoinHandle::join);
+            joined.map(|joined| joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        });
+        let ended = !options.keep_going && answers.iter().any(Result::is_err);
+        resolved.extend(answers);
+        if ended {
+            break;
+        }
+    }
+    resolved
+}
+
+/// Adds what refers to an image. A registry that does not want to tell is no reason to carry nothing.
+fn with_attached(
+    source: &dyn Source,
+    mut image: Resolved,
+    options: &Options,
+    run: Run<'_>,
+) -> Result<Resolved> {
+    if options.referrers {
+        match crate::source::attached(source, &image) {
+            Ok(attached) => image.attached = attached,
+            Err(error @ Error::Refused { .. }) => {
+                let text = format!("{}: carried without signatures and the like: {error}", image.name);
+                run.report(Event::Warning(&text));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(image)
+}
+
 /// What the medium holds: committed layers whose file is there, and what a cut-off run finished.
-fn held(medium: &Medium, run: Run<'_>) -> Result<Held> {
+fn held(medium: &Medium, images: &[Resolved], run: Run<'_>) -> Result<Held> {
     let mut held = Held::default();
     if let Some(record) = medium.record() {
         held.images = record.images.clone();
+        let attached = images.iter().flat_map(|image| &image.attached).flat_map(|attached| &attached.blobs);
+        let attached: BTreeSet<Digest> = attached.map(|blob| blob.digest).collect();
+        for blob in record.blobs.iter().filter(|blob| attached.contains(&blob.digest)) {
+            if medium.blob_size(&blob.digest)? == Some(blob.size) {
+                held.blobs.insert(blob.digest);
+            }
+        }
         for layer in &record.layers {
             let mut layer = layer.clone();
             let mut there = Vec::new();
@@ -170,11 +237,14 @@ pub fn carry_out(
     }
 
     let carried = carry::layers(source, medium, &plan, options, run)?;
+    let unattached = attached::carry(source, medium, &plan, options, run)?;
     summary.count(&plan, &carried);
     let mut exported = Vec::new();
     let mut documents = BTreeMap::new();
     for image in &images {
-        match carried.failure_of(image) {
+        let blobs = image.attached.iter().flat_map(|attached| &attached.blobs);
+        let mut unattached = blobs.filter_map(|blob| unattached.get(&blob.digest).cloned());
+        match carried.failure_of(image).or_else(|| unattached.next()) {
             Some(error) => failed.push((image.name.to_string(), error)),
             None => exported.push(write_documents(medium, image, &carried, &mut documents)?),
         }
@@ -245,7 +315,25 @@ fn write_documents(
     for (_, bytes) in &image.indexes {
         write(bytes, Role::OriginalIndex)?;
     }
-    Ok(ExportedImage { name: image.name.clone(), original: image.original.clone(), platforms })
+    let mut referrers = Vec::new();
+    for attached in &image.attached {
+        for (_, bytes) in &attached.documents {
+            write(bytes, Role::Referrer)?;
+        }
+        let below = attached.documents.iter().skip(1).map(|(document, _)| document);
+        referrers.push(Referrer {
+            subject: attached.subject,
+            descriptor: attached.descriptor.clone(),
+            artifact_type: attached.artifact_type.clone(),
+            name: attached.name.clone(),
+            blobs: below.chain(&attached.blobs).cloned().collect(),
+        });
+    }
+    for blob in image.attached.iter().flat_map(|attached| &attached.blobs) {
+        let Descriptor { digest, size, .. } = *blob;
+        blobs.entry(digest).or_insert(Blob { digest, size, role: Role::Referrer });
+    }
+    Ok(ExportedImage { name: image.name.clone(), original: image.original.clone(), platforms, referrers })
 }
 
 fn carried_document(platform: &ResolvedPlatform, carried: &Carried) -> Result<(Descriptor, Vec<u8>)> {

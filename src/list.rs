@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::image::Digest;
-use crate::medium::{Image, Record};
+use crate::medium::{Image, Record, Referrer};
 
 /// An image on a medium, with what it takes up.
 #[derive(Clone, Debug, Serialize)]
@@ -27,6 +27,24 @@ pub struct ListedImage {
     pub carried: Digest,
     /// The sequence of the export that last exported it.
     pub commit: u64,
+    /// Signatures, attestations and SBOMs that came along.
+    pub referrers: Vec<ListedReferrer>,
+}
+
+/// Something that refers to an image on a medium.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListedReferrer {
+    /// What it is.
+    pub artifact_type: Option<String>,
+    /// The digest of its manifest.
+    pub digest: Digest,
+    /// The name by which it is looked for, where it has one.
+    pub name: Option<String>,
+    /// The digest of the original index or manifest that it is about.
+    pub subject: Digest,
+    /// Bytes of its manifest and of all that it lists.
+    pub size: u64,
 }
 
 /// The content of a medium.
@@ -80,6 +98,7 @@ pub fn list(record: &Record) -> Listing {
                 original: image.original.digest,
                 carried: image.carried.digest,
                 commit: image.sequence,
+                referrers: image.referrers.iter().map(listed).collect(),
             }
         })
         .collect();
@@ -102,5 +121,20 @@ fn blobs(image: &Image, layers: &BTreeMap<Digest, Vec<Digest>>) -> BTreeSet<Dige
         blobs.extend([platform.original.digest, platform.carried.digest, platform.config.digest]);
         blobs.extend(platform.diff_ids.iter().filter_map(|diff_id| layers.get(diff_id)).flatten());
     }
+    for referrer in &image.referrers {
+        blobs.insert(referrer.descriptor.digest);
+        blobs.extend(referrer.blobs.iter().map(|blob| blob.digest));
+    }
     blobs
+}
+
+fn listed(referrer: &Referrer) -> ListedReferrer {
+    let below: u64 = referrer.blobs.iter().map(|blob| blob.size).sum();
+    ListedReferrer {
+        artifact_type: referrer.artifact_type.clone(),
+        digest: referrer.descriptor.digest,
+        name: referrer.name.as_ref().map(ToString::to_string),
+        subject: referrer.subject,
+        size: referrer.descriptor.size + below,
+    }
 }

@@ -118,15 +118,15 @@ fn a_rate_limit_is_waited_out_or_said() {
     let asked = AtomicUsize::new(0);
     let server = Faulty::start(move |request| {
         if request.path.contains("/manifests/") && asked.fetch_add(1, Ordering::SeqCst) < 2 {
-            return reply(429, r#"{"errors":[{"code":"TOOMANYREQUESTS"}]}"#).with("Retry-After", 0);
+            return reply(429, r#"{"errors":[{"code":"TOOMANYREQUESTS"}]}"#).with("Retry-After", 2);
         }
         reply(404, "")
     });
     let name = server.name();
     let image = format!("{name}/app:1");
-    // Twice turned away, the third answer counts.
+    // Twice turned away, the third answer counts; and the person knows what is waited for.
     let told = export(&image, &["--insecure", &name, "--retries", "2"]);
-    assert_says(told, 1, &["not found"]);
+    assert_says(told, 1, &["not found", "429", "asking again in 2 s"]);
     assert_eq!(server.count("/manifests/"), 3);
 
     let server = Faulty::start(|_| reply(429, "").with("Retry-After", 86400));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::json;
 
@@ -16,7 +17,7 @@ use crate::image::{Platform, Reference};
 use crate::layer::Zstd;
 use crate::medium::Medium;
 use crate::plan::{NameVerdict, Verdict};
-use crate::progress::{Run, Stop};
+use crate::progress::{Reporter, Run, Stop};
 use crate::source::registry::Registry;
 use crate::source::{
     self, ContainerdSource, MediumSource, Platforms, Source, SourceSpec, Wanted, open_local,
@@ -64,6 +65,9 @@ pub(super) struct Args {
     /// Carry images under another registry or path; may be given several times
     #[arg(long, value_name = "FROM=TO")]
     rename: Vec<Rename>,
+    /// Leave signatures, attestations and SBOMs that refer to the images
+    #[arg(long)]
+    no_referrers: bool,
     /// Carry the other images when one fails
     #[arg(long)]
     keep_going: bool,
@@ -125,6 +129,10 @@ impl std::str::FromStr for Rename {
 }
 
 pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
+    let named = args.wanted.named(output)?;
+    if args.wanted.list_only {
+        return wanted::print(&named, output);
+    }
     let stop = signals::stop()?;
     let reporter = output.reporter();
     let run = Run { reporter: &*reporter, stop: &stop };
@@ -133,13 +141,10 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
         compression: args.compression.0,
         verify: !args.no_verify,
         keep_going: args.keep_going,
+        referrers: !args.no_referrers,
     };
-    let named = args.wanted.named(output)?;
-    if args.wanted.list_only {
-        return wanted::print(&named, output);
-    }
     let named: Vec<Reference> = named.into_iter().map(|named| named.image).collect();
-    let source = open_source(args, &named, &stop)?;
+    let source = open_source(args, &named, &stop, &reporter)?;
     let wanted = wanted(args, named, &*source)?;
     let existing = Medium::find(args.to())?;
     if args.dry_run {
@@ -183,11 +188,16 @@ fn platforms(args: &Args, output: &Output) -> Result<Platforms> {
     platforms.collect::<Result<_, _>>().map(Platforms::Only).map_err(|error| Error::Usage(error.to_string()))
 }
 
-fn open_source(args: &Args, named: &[Reference], stop: &Stop) -> Result<Box<dyn Source>> {
+fn open_source(
+    args: &Args,
+    named: &[Reference],
+    stop: &Stop,
+    reporter: &Arc<dyn Reporter + Send>,
+) -> Result<Box<dyn Source>> {
     match &args.from {
         SourceSpec::Registry => {
             let registries = named.iter().map(|image| image.registry().to_owned()).collect();
-            Ok(Box::new(Registry::new(args.registry.options(&registries, stop)?)?))
+            Ok(Box::new(Registry::new(args.registry.options(&registries, stop, reporter)?)?))
         }
         SourceSpec::Containerd => {
             let address = find_socket(args.address.as_deref(), false, Side::Source)?;

@@ -20,6 +20,9 @@ pub(super) struct Args {
     /// Print the digests as well: the original, which the source had, and the carried one
     #[arg(long)]
     digests: bool,
+    /// Print the signatures, attestations and SBOMs of each image as well
+    #[arg(long)]
+    referrers: bool,
 }
 
 pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
@@ -49,6 +52,14 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
         }
         if args.digests || output.verbose() {
             table.push_str(&format!("    original {}\n    carried  {}\n", image.original, image.carried));
+        }
+        for referrer in image.referrers.iter().filter(|_| args.referrers) {
+            let (kind, size) =
+                (referrer.artifact_type.as_deref().unwrap_or("unknown"), text::size(referrer.size));
+            table.push_str(&format!("    {kind}  {size}  {}  of {}\n", referrer.digest, referrer.subject));
+            if let Some(name) = &referrer.name {
+                table.push_str(&format!("        as {name}\n"));
+            }
         }
     }
     output.data(&table)?;

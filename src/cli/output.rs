@@ -1,6 +1,7 @@
 //! Where things are printed: data on standard output, everything for people on standard error.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -57,12 +58,12 @@ impl Output {
     }
 
     /// The reporter that fits: JSON lines, bars on a terminal, lines elsewhere.
-    pub(super) fn reporter(&self) -> Box<dyn Reporter> {
+    pub(super) fn reporter(&self) -> Arc<dyn Reporter + Send> {
         match self.globals {
-            Globals { json: true, .. } => Box::new(Lines::default()),
-            Globals { quiet: true, .. } => Box::new(Silent),
-            _ if io::stderr().is_terminal() => Box::new(Bars::default()),
-            _ => Box::new(Plain::default()),
+            Globals { json: true, .. } => Arc::new(Lines::default()),
+            Globals { quiet: true, .. } => Arc::new(Silent),
+            _ if io::stderr().is_terminal() => Arc::new(Bars::default()),
+            _ => Arc::new(Plain::default()),
         }
     }
 }

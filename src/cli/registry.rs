@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::image::Reference;
-use crate::progress::Stop;
-use crate::source::registry::{Login, Options};
+use crate::progress::{Event, Reporter, Stop};
+use crate::source::registry::{Login, Notice, Options};
 
 /// Options for registries; proxies come from HTTPS_PROXY, HTTP_PROXY and NO_PROXY.
 #[derive(Debug, clap::Args)]
@@ -57,7 +58,13 @@ impl FromStr for Creds {
 
 impl RegistryArgs {
     /// The library's options; `registries` are those that will be asked.
-    pub(super) fn options(&self, registries: &BTreeSet<String>, stop: &Stop) -> Result<Options> {
+    pub(super) fn options(
+        &self,
+        registries: &BTreeSet<String>,
+        stop: &Stop,
+        reporter: &Arc<dyn Reporter + Send>,
+    ) -> Result<Options> {
+        let reporter = reporter.clone();
         let mut options = Options {
             retries: self.retries,
             stall: Duration::from_secs(self.stall_timeout),
@@ -65,6 +72,7 @@ impl RegistryArgs {
             insecure: self.insecure.iter().cloned().collect(),
             hosts_dir: self.hosts_dir.clone(),
             stop: stop.clone(),
+            notice: Notice::to(move |text| reporter.report(Event::Warning(text))),
             ..Options::default()
         };
         for Creds { registry, login } in &self.creds {

@@ -15,7 +15,7 @@ use crate::progress::{Event, Phase, Run};
 use crate::source::{self, Resolved, Source};
 
 /// Layers that are worked on at a time, at most.
-const MAX_AT_ONCE: usize = 3;
+pub(super) const MAX_AT_ONCE: usize = 3;
 /// Compressing threads for each of them, at most: together they bound the memory that is taken.
 const MAX_WORKERS: usize = 6;
 
@@ -42,7 +42,9 @@ pub(super) fn layers(
     run: Run<'_>,
 ) -> Result<Carried> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let work = Work { source, medium, options, run, workers: cores.clamp(1, MAX_WORKERS) as u32 };
+    let workers = cores.clamp(1, MAX_WORKERS) as u32;
+    let keep_parts_from = plan.keep_parts_from;
+    let work = Work { source, medium, options, run, workers, keep_parts_from };
     let (bytes, items) = (plan.bytes_to_read(), plan.layers.iter().filter(|step| step.bytes() > 0).count());
     run.report(Event::Phase { phase: Phase::Carrying, bytes, items });
     let queue: Mutex<VecDeque<&LayerStep>> = Mutex::new(plan.layers.iter().collect());
@@ -134,6 +136,7 @@ struct Work<'a> {
     options: &'a Options,
     run: Run<'a>,
     workers: u32,
+    keep_parts_from: Option<u64>,
 }
 
 impl Work<'_> {
@@ -165,21 +168,69 @@ impl Work<'_> {
         result
     }
 
-    /// Decodes a layer and encodes it anew; keeps the original where that is not smaller.
+    /// Decodes a layer and encodes it anew; carries the original where that is not smaller.
     fn recompress(&self, step: &LayerStep, pick: &Pick, item: &str, zstd: Zstd) -> Result<(Descriptor, u64)> {
+        let smaller = if self.keep_parts_from.is_some_and(|least| pick.blob.size >= least) {
+            self.recompress_keeping(step, pick, item, zstd)?
+        } else {
+            let original = source::open(self.source, &pick.image, &pick.blob)?;
+            self.recompress_from(original, step, pick, item, zstd)?
+        };
+        match smaller {
+            Some(layer) => Ok(layer),
+            None => self.copy(step, pick, item, Some(zstd)),
+        }
+    }
+
+    /// Writes the original beside what it becomes, and goes on where an earlier run was cut off.
+    fn recompress_keeping(
+        &self,
+        step: &LayerStep,
+        pick: &Pick,
+        item: &str,
+        zstd: Zstd,
+    ) -> Result<Option<(Descriptor, u64)>> {
+        let mut part = self.medium.ingest_blob(&pick.blob)?;
+        let resumed = part.left_over()? > 0;
+        let attempt = |part: &mut Ingest<'_>| {
+            let through = Through { source: self.source, pick, ingest: part, from: None };
+            let original = Verified::new(through, &pick.blob, Side::Source);
+            self.recompress_from(original, step, pick, item, zstd)
+        };
+        let mut result = attempt(&mut part);
+        if resumed && result.as_ref().is_err_and(Error::is_damage) {
+            part.restart()?;
+            result = attempt(&mut part);
+        }
+        // An original that is carried after all is copied from the part, without fetching it again.
+        if !matches!(&result, Ok(None) | Err(_)) || result.as_ref().is_err_and(Error::is_damage) {
+            part.discard()?;
+        }
+        result
+    }
+
+    /// `None` where the recompressed layer is not smaller.
+    fn recompress_from(
+        &self,
+        original: impl Read,
+        step: &LayerStep,
+        pick: &Pick,
+        item: &str,
+        zstd: Zstd,
+    ) -> Result<Option<(Descriptor, u64)>> {
         let mut ingest = self.medium.ingest_layer(&step.diff_id)?;
-        let mut original = Watched::new(source::open(self.source, &pick.image, &pick.blob)?, item, self.run);
+        let mut original = Watched::new(original, item, self.run);
         let decoded = layer::recompress(&mut original, &mut ingest, zstd, self.workers)
             .map_err(|error| self.blame(error, &mut original, pick))?;
         self.require_diff_id(step, pick, &decoded)?;
         if ingest.offset() >= pick.blob.size && decoded.compression != Compression::Zstd {
             ingest.discard()?;
-            return self.copy(step, pick, item, Some(zstd));
+            return Ok(None);
         }
         let note = Some((step.diff_id, zstd.level, zstd.window));
         let (digest, size) = ingest.commit(None, note)?;
         let media_type = Compression::Zstd.oci_layer_type().to_owned();
-        Ok((Descriptor { media_type, digest, size }, decoded.size))
+        Ok(Some((Descriptor { media_type, digest, size }, decoded.size)))
     }
 
     /// Carries a layer as it is, going on where an earlier run was cut off; decodes it on the way.
@@ -262,11 +313,11 @@ impl Work<'_> {
 
 /// Yields a blob: first what an earlier run left of it on the medium, then the rest from the source,
 /// which goes onto the medium as it passes.
-struct Through<'a, 'm> {
-    source: &'a dyn Source,
-    pick: &'a Pick,
-    ingest: &'a mut Ingest<'m>,
-    from: Option<Box<dyn Read + Send>>,
+pub(super) struct Through<'a, 'm> {
+    pub(super) source: &'a dyn Source,
+    pub(super) pick: &'a Pick,
+    pub(super) ingest: &'a mut Ingest<'m>,
+    pub(super) from: Option<Box<dyn Read + Send>>,
 }
 
 impl Read for Through<'_, '_> {

@@ -135,15 +135,18 @@ impl Scanner<'_> {
             return object.at(path).map_or(Ok(()), |spec| self.pod(spec));
         }
         // Definitions describe fields named image; they do not fill them.
-        if kind == "CustomResourceDefinition" {
+        // And only custom resources have a group with a dot, beside those that never name images.
+        if kind == "CustomResourceDefinition" || !group.contains('.') {
             return Ok(());
         }
         if self.any_image_field {
             return self.fields(object);
         }
         if has_image_field(object) {
-            let kind = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
-            self.warn(object.line, &format!("{kind} has fields named image; --any-image-field takes them"));
+            self.warn(
+                object.line,
+                &format!("{kind}.{group} has fields named image; --any-image-field takes them"),
+            );
         }
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! `index.json`: derived from the commit record, for other tools to read.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 use super::record::{Image, Record};
@@ -119,21 +121,42 @@ fn own_entries(record: &Record) -> Vec<Value> {
         .flat_map(|image| image.names.iter().map(move |name| (name.to_string(), image)))
         .collect();
     named.sort_by(|a, b| a.0.cmp(&b.0));
-    named
-        .into_iter()
-        .map(|(name, image)| {
-            json!({
-                "mediaType": image.carried.media_type,
-                "digest": image.carried.digest,
-                "size": image.carried.size,
-                "annotations": {
-                    CONTAINERD_NAME: name,
-                    REF_NAME: name,
-                    ORIGINAL: image.original.digest,
-                },
-            })
+    let images = named.into_iter().map(|(name, image)| {
+        json!({
+            "mediaType": image.carried.media_type,
+            "digest": image.carried.digest,
+            "size": image.carried.size,
+            "annotations": {
+                CONTAINERD_NAME: name,
+                REF_NAME: name,
+                ORIGINAL: image.original.digest,
+            },
         })
-        .collect()
+    });
+    images.chain(referrer_entries(record)).collect()
+}
+
+/// One entry for each referrer: under the name by which cosign looks for it, or, as `oras` has them, by
+/// digest alone. None has containerd's name, since a node has no use for them, and their subjects have
+/// no entry: the original's layers are not here in its encoding.
+fn referrer_entries(record: &Record) -> impl Iterator<Item = Value> {
+    let referrers = record.images.iter().flat_map(|image| &image.referrers);
+    let by_key = referrers.map(|r| ((r.descriptor.digest, r.name.as_ref().map(ToString::to_string)), r));
+    by_key.collect::<BTreeMap<_, _>>().into_iter().map(|((_, name), referrer)| {
+        let mut entry = json!({
+            "mediaType": referrer.descriptor.media_type,
+            "digest": referrer.descriptor.digest,
+            "size": referrer.descriptor.size,
+            "annotations": { ORIGINAL: referrer.descriptor.digest },
+        });
+        if let Some(artifact_type) = &referrer.artifact_type {
+            entry["artifactType"] = artifact_type.clone().into();
+        }
+        if let Some(name) = name {
+            entry["annotations"][REF_NAME] = name.into();
+        }
+        entry
+    })
 }
 
 /// The entries as they are, so that what another tool wrote is kept to the last field.

@@ -56,6 +56,27 @@ pub struct Image {
     pub platforms: Vec<ImagePlatform>,
     /// The sequence of the export that last exported it.
     pub sequence: u64,
+    /// Signatures, attestations and SBOMs that refer to the original or to its platforms.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub referrers: Vec<Referrer>,
+}
+
+/// Something that refers to an image, carried as its source had it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Referrer {
+    /// The original index or manifest that it is about.
+    pub subject: Digest,
+    /// Its manifest or index.
+    pub descriptor: Descriptor,
+    /// What it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<String>,
+    /// The name by which it is looked for, where it does not name its subject itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Reference>,
+    /// Every blob below its manifest.
+    pub blobs: Vec<Descriptor>,
 }
 
 /// One platform of an image.
@@ -116,6 +137,8 @@ pub enum Role {
     OriginalManifest,
     /// An index kept as the source had it, as proof.
     OriginalIndex,
+    /// A signature, an attestation or an SBOM, or a part of one.
+    Referrer,
 }
 
 impl Record {
@@ -208,6 +231,7 @@ mod tests {
                 diff_ids: vec![diff_id],
             }],
             sequence: 1,
+            referrers: Vec::new(),
         });
         record.layers.push(Layer {
             diff_id,

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::error::{Error, Result, Side};
 use crate::image::{Compression, Descriptor, Digest, LayerType, MediaKind, Reference, kind};
 use crate::layer::Zstd;
-use crate::medium::{Filesystem, Finished, Image, Layer};
-use crate::source::{Offer, Resolved};
+use crate::medium::{Filesystem, Finished, Image, Layer, Referrer};
+use crate::source::{Attached, Offer, Resolved};
 
 /// What a medium holds, as far as a plan depends on it.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +15,8 @@ pub struct Held {
     pub images: Vec<Image>,
     /// The layers of the newest record of which at least one encoding is there, with those only.
     pub layers: BTreeMap<Digest, Layer>,
+    /// Blobs of the newest record that are there, of those that refer to the images.
+    pub blobs: BTreeSet<Digest>,
     /// Layers that a run which was cut off had finished: the note, the blob, the tar's size. Proven.
     pub finished: Vec<(Finished, Descriptor, u64)>,
 }
@@ -52,6 +54,15 @@ pub struct LayerStep {
     pub verdict: Verdict,
 }
 
+/// A blob of something that refers to an image, carried as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttachedStep {
+    /// Where it is read from.
+    pub pick: Pick,
+    /// Whether the medium has it, committed.
+    pub present: bool,
+}
+
 /// What is to be done about an image's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NameVerdict {
@@ -61,7 +72,7 @@ pub enum NameVerdict {
     New,
     /// The name stood for another image and moves to this one.
     Moved,
-    /// The image is there; a platform is added.
+    /// The image is there; a platform, or something that refers to it, is added.
     Extended,
 }
 
@@ -70,12 +81,19 @@ pub enum NameVerdict {
 pub struct ExportPlan {
     /// The layers, those that take longest first.
     pub layers: Vec<LayerStep>,
+    /// Blobs of what refers to the images, each once.
+    pub attached: Vec<AttachedStep>,
     /// What happens to each image's name, in the order of the images.
     pub names: Vec<NameVerdict>,
     /// Bytes of the manifests, indexes and configs, at most.
     pub documents: u64,
+    /// Originals of at least so many bytes are kept on the medium until their layer is recompressed,
+    /// so that a run which is cut off need not fetch them again; `None` where none is.
+    pub keep_parts_from: Option<u64>,
 }
 
+/// A smaller blob is fetched again sooner than it is written twice.
+const MIN_PART: u64 = 16 << 20;
 /// Room for the commit record, index.json and directory entries.
 const SLACK: u64 = 4 << 20;
 
@@ -100,18 +118,36 @@ impl ExportPlan {
         // The longest first, so that no core waits at the end for a large one that began late.
         layers.sort_by_key(|step| (std::cmp::Reverse(step.bytes()), step.diff_id));
         let documents = images.iter().map(documents).sum();
-        Self { layers, names: images.iter().map(|image| name_verdict(image, held)).collect(), documents }
+        let names = images.iter().map(|image| name_verdict(image, held)).collect();
+        Self { layers, attached: attached(images, held), names, documents, keep_parts_from: None }
+    }
+
+    /// Has originals kept while they are recompressed, as far as they fit on `filesystem` as well;
+    /// `at_once` is how many layers are worked on at a time.
+    ///
+    /// For a source that is slow to read. It costs writing them, and frees their place afterwards.
+    pub fn keep_parts(&mut self, filesystem: &Filesystem, at_once: usize) {
+        let recompressed = self.layers.iter().filter(|step| matches!(step.verdict, Verdict::Recompress(_)));
+        let mut sizes: Vec<u64> = recompressed.map(LayerStep::bytes).collect();
+        sizes.sort_unstable_by_key(|size| std::cmp::Reverse(*size));
+        let largest = sizes.first().copied().unwrap_or(0);
+        let parts: u64 = sizes.iter().take(at_once).map(|size| filesystem.occupied(*size)).sum();
+        let fits = self.bytes_to_write(filesystem) + parts <= filesystem.free
+            && filesystem.largest_file.is_none_or(|limit| largest <= limit);
+        self.keep_parts_from = fits.then_some(MIN_PART);
     }
 
     /// Whether the medium has all of it already.
     pub fn is_nothing(&self) -> bool {
         self.names.iter().all(|name| *name == NameVerdict::Unchanged)
             && self.layers.iter().all(|step| matches!(step.verdict, Verdict::Present(..)))
+            && self.attached.iter().all(|step| step.present)
     }
 
-    /// Bytes of layers that are read from the source.
+    /// Bytes of layers, and of what refers to images, that are read from the source.
     pub fn bytes_to_read(&self) -> u64 {
-        self.layers.iter().map(LayerStep::bytes).sum()
+        let attached: u64 = self.attached.iter().map(AttachedStep::bytes).sum();
+        self.layers.iter().map(LayerStep::bytes).sum::<u64>() + attached
     }
 
     /// Bytes of layers that the medium has already, as they are encoded there.
@@ -126,7 +162,8 @@ impl ExportPlan {
     /// Bytes that will be written, at most: no layer is carried in more bytes than its original.
     pub fn bytes_to_write(&self, filesystem: &Filesystem) -> u64 {
         let layers: u64 = self.layers.iter().map(|step| filesystem.occupied(step.bytes())).sum();
-        layers + self.documents + SLACK
+        let attached: u64 = self.attached.iter().map(|step| filesystem.occupied(step.bytes())).sum();
+        layers + attached + self.documents + SLACK
     }
 
     /// An error unless everything will fit on `filesystem`, which `path` is on.
@@ -165,6 +202,26 @@ impl LayerStep {
             Verdict::Present(..) | Verdict::Finished(..) => 0,
         }
     }
+}
+
+impl AttachedStep {
+    /// Bytes that are read from the source for it.
+    pub fn bytes(&self) -> u64 {
+        if self.present { 0 } else { self.pick.blob.size }
+    }
+}
+
+/// The blobs of what refers to the images, each once.
+fn attached(images: &[Resolved], held: &Held) -> Vec<AttachedStep> {
+    let mut seen = BTreeSet::new();
+    let blobs = images.iter().flat_map(|image| {
+        let blobs = image.attached.iter().flat_map(|attached| &attached.blobs);
+        blobs.map(move |blob| Pick { image: image.image.clone(), blob: blob.clone() })
+    });
+    blobs
+        .filter(|pick| seen.insert(pick.blob.digest))
+        .map(|pick| AttachedStep { present: held.blobs.contains(&pick.blob.digest), pick })
+        .collect()
 }
 
 type Asked = (Reference, Descriptor, Vec<Offer>);
@@ -233,7 +290,8 @@ fn documents(image: &Resolved) -> u64 {
     let indexes: u64 = image.indexes.iter().map(|(index, _)| index.size).sum();
     let platforms: u64 =
         image.platforms.iter().map(|platform| 2 * platform.manifest.size + platform.config.size).sum();
-    indexes + platforms
+    let attached = image.attached.iter().flat_map(|attached| &attached.documents);
+    indexes + platforms + attached.map(|(document, _)| document.size).sum::<u64>()
 }
 
 fn name_verdict(image: &Resolved, held: &Held) -> NameVerdict {
@@ -243,7 +301,15 @@ fn name_verdict(image: &Resolved, held: &Held) -> NameVerdict {
         return NameVerdict::Moved;
     }
     let has = |manifest: Digest| there.platforms.iter().any(|platform| platform.original.digest == manifest);
-    if image.platforms.iter().all(|platform| has(platform.manifest.digest)) {
+    let refers = |attached: &Attached| {
+        let same = |known: &Referrer| {
+            known.descriptor.digest == attached.descriptor.digest && known.name == attached.name
+        };
+        there.referrers.iter().any(same)
+    };
+    if image.platforms.iter().all(|platform| has(platform.manifest.digest))
+        && image.attached.iter().all(refers)
+    {
         NameVerdict::Unchanged
     } else {
         NameVerdict::Extended
@@ -283,6 +349,7 @@ mod tests {
                 layers,
             }],
             absent: Vec::new(),
+            attached: Vec::new(),
         }
     }
 

@@ -6,5 +6,5 @@ pub mod import;
 mod next;
 
 pub use carried::{carried_index, carried_manifest};
-pub use export::{ExportPlan, Held, LayerStep, NameVerdict, Pick, Verdict};
+pub use export::{AttachedStep, ExportPlan, Held, LayerStep, NameVerdict, Pick, Verdict};
 pub use next::{ExportedImage, ExportedLayer, next_record};

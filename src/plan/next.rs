@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::carried::carried_index;
 use crate::image::{Descriptor, Digest, OCI_INDEX, Reference};
-use crate::medium::{Blob, Image, ImagePlatform, Layer, Record, Role};
+use crate::medium::{Blob, Image, ImagePlatform, Layer, Record, Referrer, Role};
 
 /// An image that was exported.
 #[derive(Clone, Debug)]
@@ -15,6 +15,8 @@ pub struct ExportedImage {
     pub original: Descriptor,
     /// The platforms that were exported.
     pub platforms: Vec<ImagePlatform>,
+    /// What refers to it.
+    pub referrers: Vec<Referrer>,
 }
 
 /// A layer that was exported or found to be there.
@@ -98,11 +100,17 @@ fn place(next: &mut Record, image: &ExportedImage, sequence: u64) {
             carried: image.original.clone(),
             platforms: image.platforms.clone(),
             sequence,
+            referrers: image.referrers.clone(),
         });
         return;
     };
     there.names.insert(image.name.clone());
     there.sequence = sequence;
+    for referrer in &image.referrers {
+        if !there.referrers.contains(referrer) {
+            there.referrers.push(referrer.clone());
+        }
+    }
     for platform in &image.platforms {
         match there.platforms.iter_mut().find(|p| p.original.digest == platform.original.digest) {
             Some(known) => *known = platform.clone(),
@@ -149,7 +157,12 @@ mod tests {
                 diff_ids: Vec::new(),
             })
             .collect();
-        ExportedImage { name: name.parse().unwrap(), original: descriptor(original), platforms }
+        ExportedImage {
+            name: name.parse().unwrap(),
+            original: descriptor(original),
+            platforms,
+            referrers: Vec::new(),
+        }
     }
 
     fn after(exports: &[ExportedImage]) -> Record {

@@ -3,7 +3,7 @@
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-use super::{Listed, Offer, Source, find_or_explain};
+use super::{Listed, Offer, Referrer, Source, find_or_explain};
 use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest, Reference};
 use crate::medium::{Medium, Record};
@@ -59,6 +59,21 @@ impl Source for MediumSource {
             self.medium.blob_path(&blob.digest),
         ))?;
         Ok(Box::new(file))
+    }
+
+    fn referrers(&self, _: &Reference, subject: &Descriptor) -> Result<Vec<Referrer>> {
+        let about = self.record.images.iter().flat_map(|image| &image.referrers);
+        let about = about.filter(|referrer| referrer.subject == subject.digest);
+        let mut referrers: Vec<Referrer> = about
+            .map(|referrer| Referrer {
+                descriptor: referrer.descriptor.clone(),
+                artifact_type: referrer.artifact_type.clone(),
+                tag: referrer.name.as_ref().and_then(|name| name.tag().map(str::to_owned)),
+            })
+            .collect();
+        referrers.sort_by(|a, b| (a.descriptor.digest, &a.tag).cmp(&(b.descriptor.digest, &b.tag)));
+        referrers.dedup();
+        Ok(referrers)
     }
 
     fn offers(&self, diff_id: Digest, listed: &Descriptor) -> Vec<Offer> {

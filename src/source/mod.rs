@@ -1,6 +1,7 @@
 //! Where images come from. One file for each kind of source; all answer to [`Source`].
 
 mod archive;
+mod attached;
 mod containerd;
 mod docker_archive;
 mod docker_names;
@@ -13,13 +14,13 @@ pub mod registry;
 mod resolve;
 mod tar_index;
 
-use std::collections::BTreeMap;
 use std::io::Read;
 
 use crate::content::{self, Verified};
 use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest, Reference};
 
+pub use attached::{Attached, attached};
 pub use containerd::ContainerdSource;
 pub use medium::MediumSource;
 pub use open::{SourceSpec, open_local};
@@ -51,8 +52,6 @@ pub struct Referrer {
     pub descriptor: Descriptor,
     /// What it is, where the list it was found in says so.
     pub artifact_type: Option<String>,
-    /// Annotations in that list.
-    pub annotations: BTreeMap<String, String>,
     /// The tag in the image's repository by which it is looked for; `None` for one that names its
     /// subject itself.
     pub tag: Option<String>,
@@ -83,6 +82,11 @@ pub trait Source: Send + Sync {
         blob: &Descriptor,
         offset: u64,
     ) -> Result<Box<dyn Read + Send>>;
+
+    /// Whether reading a blob again is dear, so that a part of it is worth keeping.
+    fn is_remote(&self) -> bool {
+        false
+    }
 
     /// The encodings it has of the layer `diff_id`, which the image's manifest lists as `listed`.
     fn offers(&self, diff_id: Digest, listed: &Descriptor) -> Vec<Offer> {

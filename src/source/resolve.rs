@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Listed, Offer, Source, find};
+use super::{Attached, Listed, Offer, Source, find};
 use crate::error::{Error, Result, Side};
 use crate::image::{
     Child, Descriptor, Digest, Document, ImageConfig, LayerType, MAX_CONFIG, MAX_INDEX_DEPTH, MAX_MANIFEST,
@@ -29,7 +29,7 @@ pub enum Platforms {
     All,
 }
 
-/// An image, resolved: everything about it but the layers' bytes.
+/// An image, resolved: everything about it but the layers' bytes and those of what refers to it.
 #[derive(Clone, Debug)]
 pub struct Resolved {
     /// Its name at the source.
@@ -44,6 +44,8 @@ pub struct Resolved {
     pub platforms: Vec<ResolvedPlatform>,
     /// Platforms that an index lists and the source does not hold, where all were asked for.
     pub absent: Vec<Platform>,
+    /// What refers to it, where that is carried.
+    pub attached: Vec<Attached>,
 }
 
 /// One platform of a resolved image.
@@ -110,6 +112,7 @@ pub fn resolve(source: &dyn Source, wanted: &Wanted, platforms: &Platforms) -> R
         indexes: walk.indexes,
         platforms: walk.found,
         absent: walk.absent,
+        attached: Vec::new(),
     })
 }
 

@@ -34,6 +34,11 @@ pub(super) fn check_record(medium: &Medium, record: &Record, report: &mut Report
                 fault("record-blob", detail);
             }
         }
+        for blob in image.referrers.iter().flat_map(|r| std::iter::once(&r.descriptor).chain(&r.blobs)) {
+            if let Err(detail) = checker.listed(blob) {
+                fault("record-blob", detail);
+            }
+        }
         for platform in &image.platforms {
             if let Err(detail) = checker.platform(image, platform) {
                 fault("image-chain", detail);
@@ -64,6 +69,10 @@ pub(super) fn images_with(record: &Record, digest: &Digest) -> Vec<String> {
     let needs = |image: &&Image| {
         image.original.digest == *digest
             || image.carried.digest == *digest
+            || image.referrers.iter().any(|referrer| {
+                referrer.descriptor.digest == *digest
+                    || referrer.blobs.iter().any(|blob| blob.digest == *digest)
+            })
             || image.platforms.iter().any(|platform| {
                 [&platform.original, &platform.carried, &platform.config].iter().any(|d| d.digest == *digest)
                     || platform.diff_ids.iter().any(|diff_id| layers.contains(diff_id))

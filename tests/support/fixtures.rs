@@ -340,7 +340,7 @@ pub(crate) fn readme() -> String {
          `tests/fixtures.rs` exports every one of them, and fails when a file here is not what the program \
          makes.\n\
          The two of real Dockers are kept as they were written. `corpus/` is the large set that benchmarks \
-         use.\n\n\
+         use,\n`manifests/` are Kubernetes manifests as they are found in the field, for `tests/manifests.rs`.\n\n\
          | folder | what it is | `pannier export --all --platform linux/amd64` |\n|---|---|---|\n",
     );
     for fixture in all() {

@@ -18,7 +18,7 @@ pub(crate) fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut places: Vec<PathBuf> = std::env::split_paths(&path).collect();
     places.extend(["/usr/sbin".into(), "/sbin".into()]);
-    places.push(Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools").join(name).join("usr/bin"));
+    places.push(super::node::tools().join(name).join("usr/bin"));
     places.into_iter().map(|place| place.join(name)).find(|file| file.is_file())
 }
 

@@ -40,6 +40,7 @@ use crate::image::{Descriptor, Digest, MediaKind, Reference, kind};
 use crate::progress::Stop;
 
 pub use self::credentials::Login;
+pub use self::retry::Notice;
 
 /// How registries are reached.
 #[derive(Clone, Debug)]
@@ -58,6 +59,8 @@ pub struct Options {
     pub logins: BTreeMap<String, Login>,
     /// Ends waiting and reading.
     pub stop: Stop,
+    /// Told of longer waits.
+    pub notice: Notice,
 }
 
 impl Default for Options {
@@ -70,6 +73,7 @@ impl Default for Options {
             hosts_dir: None,
             logins: BTreeMap::new(),
             stop: Stop::default(),
+            notice: Notice::default(),
         }
     }
 }
@@ -97,7 +101,8 @@ impl fmt::Debug for Registry {
 impl Registry {
     /// Reads the files with logins; connects to nothing yet.
     pub fn new(options: Options) -> Result<Self> {
-        let policy = Policy { retries: options.retries, stop: options.stop.clone() };
+        let policy =
+            Policy { retries: options.retries, stop: options.stop.clone(), notice: options.notice.clone() };
         let credentials = Credentials::load(options.logins.clone())?;
         let (endpoints, documents) = Default::default();
         Ok(Self { inner: Arc::new(Inner { options, policy, credentials, endpoints, documents }) })
@@ -251,6 +256,10 @@ impl Source for Registry {
             return Ok(Box::new(cursor));
         }
         Ok(Box::new(BlobReader::open(self.inner.clone(), image, blob, offset)?))
+    }
+
+    fn is_remote(&self) -> bool {
+        true
     }
 
     fn referrers(&self, image: &Reference, subject: &Descriptor) -> Result<Vec<Referrer>> {

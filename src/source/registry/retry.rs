@@ -1,5 +1,8 @@
 //! When to ask again, and how long to wait before that.
 
+use std::error::Error as _;
+use std::fmt;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,6 +16,8 @@ use crate::progress::Stop;
 /// The first wait; each one after it is twice as long, up to [`LONGEST_BACKOFF`].
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
+/// Shorter waits are not worth a person's attention.
+const WORTH_TELLING: Duration = Duration::from_secs(2);
 /// A registry that asks for more than this is not waited for.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(600);
 
@@ -47,11 +52,31 @@ impl From<Error> for Failure {
     }
 }
 
+type Told = dyn Fn(&str) + Send + Sync;
+
+/// Told of every longer wait; without it nobody is.
+#[derive(Clone, Default)]
+pub struct Notice(Option<Arc<Told>>);
+
+impl Notice {
+    /// Tells `told`, from several threads at a time.
+    pub fn to(told: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(told)))
+    }
+}
+
+impl fmt::Debug for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Notice(..)")
+    }
+}
+
 /// How often a request is repeated, and who may end the waiting.
 #[derive(Clone, Debug)]
 pub(super) struct Policy {
     pub(super) retries: u32,
     pub(super) stop: Stop,
+    pub(super) notice: Notice,
 }
 
 impl Policy {
@@ -95,6 +120,10 @@ impl Attempts {
             Again::Soon => backoff(self.failed),
         };
         self.failed += 1;
+        if let Some(told) = self.policy.notice.0.as_ref().filter(|_| pause >= WORTH_TELLING) {
+            let cause = failure.error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+            told(&format!("{}{cause}; asking again in {} s", failure.error, pause.as_secs()));
+        }
         self.sleep(pause)
     }
 
@@ -135,7 +164,7 @@ mod tests {
     }
 
     fn policy(retries: u32) -> Policy {
-        Policy { retries, stop: Stop::default() }
+        Policy { retries, stop: Stop::default(), notice: Notice::default() }
     }
 
     #[test]

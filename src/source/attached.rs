@@ -1,0 +1,149 @@
+//! What refers to an image, brought along: signatures, attestations, SBOMs.
+
+use std::collections::BTreeSet;
+
+use serde::Deserialize;
+
+use super::{Referrer, Resolved, Source};
+use crate::error::{Error, Result, Side};
+use crate::image::{
+    Descriptor, Digest, Document, MAX_INDEX_DEPTH, MAX_MANIFEST, MediaKind, OCI_CONFIG, Reference, kind,
+};
+
+/// Most referrers of one image that are carried.
+const MAX_REFERRERS: usize = 1000;
+
+/// A referrer, resolved: everything about it but its blobs' bytes. It is carried untouched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attached {
+    /// The index or manifest that it is about.
+    pub subject: Digest,
+    /// Its manifest or index.
+    pub descriptor: Descriptor,
+    /// What it is, as far as its manifest tells.
+    pub artifact_type: Option<String>,
+    /// The name by which it is looked for; `None` for one that names its subject itself.
+    pub name: Option<Reference>,
+    /// Its manifests and indexes with their bytes, its own first.
+    pub documents: Vec<(Descriptor, Vec<u8>)>,
+    /// What they list.
+    pub blobs: Vec<Descriptor>,
+}
+
+/// Finds everything that refers to the image or to a platform of it that is carried.
+///
+/// One level: what refers to a referrer is not asked for. Errors: those of the source, a manifest
+/// that is damaged or ambiguous, more than 1000 of them.
+pub fn attached(source: &dyn Source, image: &Resolved) -> Result<Vec<Attached>> {
+    let platforms = image.platforms.iter().map(|platform| &platform.manifest);
+    let mut subjects = BTreeSet::new();
+    let mut found = Vec::new();
+    for subject in std::iter::once(&image.original).chain(platforms) {
+        if !subjects.insert(subject.digest) {
+            continue;
+        }
+        for referrer in source.referrers(&image.image, subject)? {
+            if found.len() == MAX_REFERRERS {
+                let reason =
+                    format!("more than {MAX_REFERRERS} signatures and the like; --no-referrers leaves them");
+                return Err(Error::invalid(Side::Source, &image.image, reason));
+            }
+            found.push(read(source, image, subject, referrer)?);
+        }
+    }
+    Ok(found)
+}
+
+fn read(source: &dyn Source, image: &Resolved, subject: &Descriptor, referrer: Referrer) -> Result<Attached> {
+    let name = referrer.tag.and_then(|tag| format!("{}:{tag}", image.name.repository()).parse().ok());
+    let mut attached = Attached {
+        subject: subject.digest,
+        descriptor: referrer.descriptor.clone(),
+        artifact_type: referrer.artifact_type,
+        name,
+        documents: Vec::new(),
+        blobs: Vec::new(),
+    };
+    attached.visit(source, &image.image, &referrer.descriptor, 0)?;
+    if let (None, Some((_, bytes))) = (&attached.artifact_type, attached.documents.first()) {
+        attached.artifact_type = artifact_type(bytes);
+    }
+    // It is printed, and part of index.json.
+    let legal = |text: &String| text.len() <= 255 && text.bytes().all(|b| b.is_ascii_graphic());
+    attached.artifact_type = attached.artifact_type.filter(legal);
+    Ok(attached)
+}
+
+impl Attached {
+    fn visit(
+        &mut self,
+        source: &dyn Source,
+        image: &Reference,
+        blob: &Descriptor,
+        depth: usize,
+    ) -> Result<()> {
+        let invalid = |reason: String| {
+            Error::invalid(Side::Source, format!("{}: {} for {image}", source.name(), blob.digest), reason)
+        };
+        let bytes = super::read(source, image, blob, MAX_MANIFEST)?;
+        let document = Document::parse(&blob.media_type, &bytes).map_err(invalid)?;
+        self.documents.push((blob.clone(), bytes));
+        match document {
+            Document::Manifest(manifest) => {
+                let layers = manifest.layers.into_iter().map(|layer| layer.descriptor);
+                self.blobs.extend(std::iter::once(manifest.config).chain(layers));
+                Ok(())
+            }
+            Document::Index(_) if depth == MAX_INDEX_DEPTH => {
+                Err(invalid(format!("indexes are nested more than {MAX_INDEX_DEPTH} deep")))
+            }
+            Document::Index(index) => {
+                for child in &index.manifests {
+                    if matches!(kind(&child.descriptor.media_type), MediaKind::Index | MediaKind::Manifest) {
+                        self.visit(source, image, &child.descriptor, depth + 1)?;
+                    } else {
+                        self.blobs.push(child.descriptor.clone());
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The type of an artifact: as its manifest says, else by its config (OCI image-spec, manifest.md),
+/// else by its first layer, as cosign's signatures have it, which look like images.
+fn artifact_type(manifest: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Artifact {
+        artifact_type: Option<String>,
+        config: Option<Descriptor>,
+        #[serde(default)]
+        layers: Vec<Descriptor>,
+    }
+    let artifact: Artifact = serde_json::from_slice(manifest).ok()?;
+    let config = artifact.config.map(|config| config.media_type).filter(|config| config != OCI_CONFIG);
+    let layer = || artifact.layers.into_iter().next().map(|layer| layer.media_type);
+    artifact.artifact_type.or(config).or_else(layer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_type_is_the_most_telling_one() {
+        let of = |own: &str, config: &str| {
+            let digest = Digest::of(b"");
+            let text = format!(
+                r#"{{{own}"config":{{"mediaType":"{config}","digest":"{digest}","size":0}},
+                   "layers":[{{"mediaType":"layer/type","digest":"{digest}","size":0}}]}}"#
+            );
+            artifact_type(text.as_bytes()).unwrap()
+        };
+        assert_eq!(of(r#""artifactType":"own/type","#, "config/type"), "own/type");
+        assert_eq!(of("", "config/type"), "config/type");
+        assert_eq!(of("", OCI_CONFIG), "layer/type");
+    }
+}
