@@ -148,7 +148,7 @@ pub enum Error {
         failed: Vec<(String, Arc<Error>)>,
     },
     /// `verify` found damage.
-    #[error("medium: {errors} findings")]
+    #[error("medium: {errors} {} of damage", if *errors == 1 { "finding" } else { "findings" })]
     Findings {
         /// How many findings mean damage.
         errors: usize,

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest};
 use crate::layer::{self, Zstd};
-use crate::medium::{Blob, Filesystem, ImagePlatform, IndexWritten, Medium, Record, Referrer, Role};
+use crate::medium::{Blob, Filesystem, Image, ImagePlatform, IndexWritten, Medium, Record, Referrer, Role};
 use crate::plan::{ExportPlan, ExportedImage, ExportedLayer, Held, carried_manifest, next_record};
 use crate::progress::{Event, Phase, Run};
 use crate::readback;
@@ -167,7 +167,7 @@ fn with_attached(
 fn held(medium: &Medium, images: &[Resolved], run: Run<'_>) -> Result<Held> {
     let mut held = Held::default();
     if let Some(record) = medium.record() {
-        held.images = record.images.clone();
+        held.images = whole_images(medium, record)?;
         let attached = images.iter().flat_map(|image| &image.attached).flat_map(|attached| &attached.blobs);
         let attached: BTreeSet<Digest> = attached.map(|blob| blob.digest).collect();
         for blob in record.blobs.iter().filter(|blob| attached.contains(&blob.digest)) {
@@ -205,6 +205,24 @@ fn held(medium: &Medium, images: &[Resolved], run: Run<'_>) -> Result<Held> {
         }
     }
     Ok(held)
+}
+
+/// The images whose manifests, indexes and configs are there; the others are carried again.
+fn whole_images(medium: &Medium, record: &Record) -> Result<Vec<Image>> {
+    let mut lost = BTreeSet::new();
+    for blob in record.blobs.iter().filter(|blob| blob.role != Role::Layer) {
+        if medium.blob_size(&blob.digest)? != Some(blob.size) {
+            lost.insert(blob.digest);
+        }
+    }
+    let names = |image: &Image, digest: &Digest| {
+        let platforms = image.platforms.iter().flat_map(|p| [&p.original, &p.carried, &p.config]);
+        platforms.chain([&image.original, &image.carried]).any(|document| document.digest == *digest)
+    };
+    // An index within an index: the record does not say whose.
+    let nobodys = lost.iter().any(|digest| !record.images.iter().any(|image| names(image, digest)));
+    let whole = |image: &&Image| !nobodys && !lost.iter().any(|digest| names(image, digest));
+    Ok(record.images.iter().filter(whole).cloned().collect())
 }
 
 /// Carries out a plan and commits the new state of the medium.

@@ -224,7 +224,8 @@ fn strays(medium: &Medium, known: &BTreeSet<Digest>, report: &mut Report) -> Res
         }
     }
     if unused > 0 {
-        let detail = format!("{unused} files that neither the commit record nor index.json refers to");
+        let files = if unused == 1 { "1 file".to_owned() } else { format!("{unused} files") };
+        let detail = format!("{files} that neither the commit record nor index.json refers to");
         report.add("blob-unused", Severity::Note, "blobs/sha256", detail);
     }
     Ok(())

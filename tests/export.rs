@@ -316,6 +316,28 @@ fn an_image_without_a_full_name_needs_one() {
 }
 
 #[test]
+fn a_name_is_given_to_the_one_image_that_is_there_and_never_dropped_silently() {
+    let one = layout().with(image("docker.io/library/app:1").also("app:2").layer(tar([("a", "b")])));
+    let bench = Bench::new(&one);
+    let (from, to) = (oci(&bench.path("layout")), bench.path("m"));
+    let to = text(&to);
+    let amd64 = ["--platform", "linux/amd64"];
+    let export = |status: i32, from: &str, more: &[&str]| {
+        let common = ["export", "--from", from, "--as", "registry.local/named:1", "--to", to];
+        run(status, common.iter().chain(&amd64).chain(more).copied())
+    };
+    assert!(export(2, &from, &["--all"]).stderr().contains("--rename"));
+    export(0, &from, &[]);
+    let record = bench.record("m");
+    assert_eq!(record.images.len(), 1);
+    assert_eq!(record.images[0].names, ["registry.local/named:1".parse().unwrap()].into());
+    let several = bench.layout("several", &two_images());
+    assert!(export(1, &several, &[]).stderr().contains("2 images"));
+    export(2, "registry", &[]);
+    assert_eq!(bench.record("m"), record);
+}
+
+#[test]
 fn a_registry_is_renamed_on_the_way() {
     let bench = Bench::new(&two_images());
     bench.export(0, "layout", "m", &["--rename", "docker.io/library=mirror.local:5000/base"]);

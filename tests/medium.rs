@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use support::carry::{files, oci, pannier, text};
-use support::layout::{files as tar, image, layout, noise};
+use support::layout::{files as tar, image, index, layout, noise, unnamed, unnamed_index};
 
 fn medium(directory: &Path) -> PathBuf {
     let base = noise("data", 1, 30_000);
@@ -156,4 +156,31 @@ fn what_is_no_medium_is_refused_and_nothing_is_written_to_it() {
         assert!(ran.stderr().contains("pannier export --to"), "{}", ran.stderr());
     }
     assert!(files(directory.path()).is_empty());
+}
+
+#[test]
+fn the_next_export_carries_what_is_missing_again() {
+    let directory = tempfile::tempdir().unwrap();
+    // An index within an index is named by no image of the record.
+    let inner = unnamed_index().with(unnamed().layer(tar([("arch", "amd64")])));
+    let nested = layout().with(index("docker.io/library/nested:1").with(inner));
+    nested.write_dir(&directory.path().join("nested"));
+    let medium = medium(directory.path());
+    let sources = ["layout", "nested"].map(|name| oci(&directory.path().join(name)));
+    let export = || {
+        for from in &sources {
+            let arguments =
+                ["export", "--from", from, "--all", "--to", text(&medium), "--platform", "linux/amd64"];
+            // The other set is not whole yet: nothing is committed that is not.
+            let _ = pannier(arguments).output().unwrap();
+        }
+    };
+    export();
+    let whole = files(&medium.join("blobs"));
+    for path in whole.keys() {
+        fs::remove_file(medium.join("blobs").join(path)).unwrap();
+        export();
+        assert_eq!(findings(&medium, &["--deep"]), (0, vec![]), "{}", path.display());
+        assert!(files(&medium.join("blobs")) == whole);
+    }
 }

@@ -108,6 +108,28 @@ fn skopeo_and_podman_write_archives_that_read_as_the_image() {
 }
 
 #[test]
+fn umoci_writes_a_layout_that_reads_as_the_image() {
+    if !have(&["umoci", "tar"]) {
+        return;
+    }
+    let room = Room::new();
+    let own = room.path("own");
+    std::fs::write(room.path("hello"), "hello\n".repeat(1000)).unwrap();
+    tool("umoci", &["init", "--layout", text(&own)]);
+    let image = format!("{}:v1", own.display());
+    tool("umoci", &["new", "--image", &image]);
+    tool("umoci", &["insert", "--rootless", "--image", &image, text(&room.path("hello")), "/hello"]);
+    // It gives a bare tag only.
+    let [seen] = &seen("oci", &own)[..] else { panic!("one image") };
+    assert_eq!((seen.name.as_deref(), seen.diff_ids.len()), (None, 1));
+    let source = format!("{} --as registry.local/hello:1", room.at("oci", "own"));
+    assert_eq!(carried(&room, &source, "m").len(), 1);
+    let record = pannier::medium::Medium::open(&room.path("m")).unwrap().record().unwrap().clone();
+    assert_eq!(record.images[0].platforms[0].config.digest, seen.config);
+    assert_eq!(record.images[0].platforms[0].diff_ids, seen.diff_ids);
+}
+
+#[test]
 fn crane_writes_archives_that_read_as_the_image() {
     if !have(&["skopeo", "crane", "docker-registry"]) {
         return;

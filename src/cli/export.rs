@@ -59,7 +59,7 @@ pub(super) struct Args {
     /// zstd, zstd:LEVEL, zstd:LEVEL,window=LOG, or none to keep every blob as it is
     #[arg(long, value_name = "HOW", default_value_t = Compression(Some(Zstd::default())))]
     compression: Compression,
-    /// The name for the one image that is asked for, or that has no full name at the source
+    /// The name for the one image that is asked for, that is there, or that has no full name at the source
     #[arg(long = "as", value_name = "REF")]
     rename_to: Option<Reference>,
     /// Carry images under another registry or path; may be given several times
@@ -211,7 +211,13 @@ fn open_source(
 /// What is asked for: by name, by lists, or all of it; under the names it is to be carried under.
 fn wanted(args: &Args, named: Vec<Reference>, source: &dyn Source) -> Result<Vec<Wanted>> {
     let unnamed = args.rename_to.as_ref();
-    let mut wanted = if args.all { source::everything(source, unnamed)? } else { renamed(named, unnamed)? };
+    let mut wanted = match unnamed {
+        _ if args.all => everything(source, unnamed)?,
+        Some(name) if named.is_empty() && !matches!(args.from, SourceSpec::Registry) => {
+            vec![source::only(source, name.clone())?]
+        }
+        _ => renamed(named, unnamed)?,
+    };
     if wanted.is_empty() {
         return Err(Error::Usage(
             "no image is named: give IMAGE, --list FILE, --manifests PATH or --all".into(),
@@ -229,6 +235,17 @@ fn wanted(args: &Args, named: Vec<Reference>, source: &dyn Source) -> Result<Vec
     match wanted.iter().find(|wanted| !names.insert(wanted.name.clone())) {
         Some(twice) => Err(Error::Usage(format!("two different images would be carried as {}", twice.name))),
         None => Ok(wanted),
+    }
+}
+
+fn everything(source: &dyn Source, unnamed: Option<&Reference>) -> Result<Vec<Wanted>> {
+    let wanted = source::everything(source, unnamed)?;
+    match unnamed {
+        // A name that is silently not given would be missed on the node only.
+        Some(name) if wanted.iter().all(|wanted| wanted.name != *name) => Err(Error::Usage(format!(
+            "every image there has a name, so none becomes {name}: name one instead of --all, or use --rename FROM=TO"
+        ))),
+        _ => Ok(wanted),
     }
 }
 

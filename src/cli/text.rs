@@ -22,8 +22,10 @@ pub(super) fn size(bytes: u64) -> String {
 pub(super) fn duration(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {
-        0..10 => format!("{:.1} s", time.as_secs_f64()),
-        10..60 => format!("{seconds} s"),
+        // Whole seconds are an estimate, which has no tenths.
+        0 if (1..100_000_000).contains(&time.subsec_nanos()) => "under 0.1 s".to_owned(),
+        0..10 if time.subsec_nanos() > 0 => format!("{seconds}.{} s", time.subsec_millis() / 100),
+        0..60 => format!("{seconds} s"),
         60..3600 => format!("{} min {:02} s", seconds / 60, seconds % 60),
         _ => format!("{} h {:02} min", seconds / 3600, seconds % 3600 / 60),
     }
@@ -57,7 +59,10 @@ mod tests {
 
     #[test]
     fn times_are_short() {
+        assert_eq!(duration(Duration::from_millis(42)), "under 0.1 s");
         assert_eq!(duration(Duration::from_millis(420)), "0.4 s");
+        assert_eq!(duration(Duration::from_millis(9_990)), "9.9 s");
+        assert_eq!(duration(Duration::from_secs(7)), "7 s");
         assert_eq!(duration(Duration::from_secs(59)), "59 s");
         assert_eq!(duration(Duration::from_secs(200)), "3 min 20 s");
         assert_eq!(duration(Duration::from_secs(7500)), "2 h 05 min");

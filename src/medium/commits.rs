@@ -1,6 +1,6 @@
 //! Commit records on the medium: finding the newest valid one, adding the next.
 
-use super::record::{MAX_RECORD, Record};
+use super::record::{MAX_RECORD, Record, Unusable};
 use super::root::Root;
 use super::{Medium, durable};
 use crate::error::{Error, Result, Side};
@@ -27,31 +27,42 @@ pub struct Rejected {
 pub(super) type Head = (Record, Digest);
 
 /// The newest record that is whole, and the unusable ones that were met.
+///
+/// An error when the newest that is whole was written by a newer version: to fall back to an older one
+/// would take images away that are there.
 pub(super) fn newest(root: &Root) -> Result<(Option<Head>, Vec<Rejected>)> {
     let mut newest = None;
     let mut rejected = Vec::new();
     for sequence in sequences(root)?.into_iter().rev().take(MAX_EXAMINED) {
-        match load(root, sequence) {
+        match load(root, sequence)? {
             Ok(record) if newest.is_none() => newest = Some(record),
             Ok(_) => {}
-            Err(Error::Invalid { reason, .. }) => {
-                rejected.push(Rejected { sequence, name: path(sequence), reason });
+            Err(reason @ Unusable::Newer(_)) if newest.is_none() => {
+                return Err(Error::invalid(Side::Medium, path(sequence), reason));
             }
-            Err(other) => return Err(other),
+            Err(reason) => {
+                rejected.push(Rejected { sequence, name: path(sequence), reason: reason.to_string() });
+            }
         }
     }
     Ok((newest, rejected))
 }
 
-fn load(root: &Root, sequence: u64) -> Result<Head> {
-    let name = path(sequence);
-    let invalid = |reason: String| Error::invalid(Side::Medium, &name, reason);
-    let bytes = root.read(&name, MAX_RECORD)?.ok_or_else(|| invalid("has just gone".into()))?;
-    let record = Record::parse(&bytes).map_err(invalid)?;
-    if record.sequence != sequence {
-        return Err(invalid(format!("its sequence is {}, which its name does not say", record.sequence)));
-    }
-    Ok((record, Digest::of(&bytes)))
+fn load(root: &Root, sequence: u64) -> Result<Result<Head, Unusable>> {
+    let bytes = match root.read(&path(sequence), MAX_RECORD) {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => return Ok(Err(Unusable::Damaged("has just gone".into()))),
+        Err(Error::Invalid { reason, .. }) => return Ok(Err(Unusable::Damaged(reason))),
+        Err(other) => return Err(other),
+    };
+    Ok(Record::parse(&bytes).and_then(|record| {
+        if record.sequence == sequence {
+            Ok((record, Digest::of(&bytes)))
+        } else {
+            let reason = format!("its sequence is {}, which its name does not say", record.sequence);
+            Err(Unusable::Damaged(reason))
+        }
+    }))
 }
 
 /// The sequences that have a file, in rising order.

@@ -30,7 +30,7 @@ pub use commits::Rejected;
 pub use filesystem::Filesystem;
 pub use index::{ForeignEntry, IndexState, IndexWritten};
 pub use ingest::{Finished, Ingest};
-pub use record::{Blob, Image, ImagePlatform, Layer, Record, Referrer, Role};
+pub use record::{Blob, Image, ImagePlatform, Layer, Record, Referrer, Role, Unusable};
 pub(crate) use root::Root;
 
 /// The content of `oci-layout` (OCI image-spec, image-layout.md).

@@ -141,6 +141,17 @@ pub enum Role {
     Referrer,
 }
 
+/// Why a record's file cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unusable {
+    /// It is not what an export wrote, or not all of it: a sentence.
+    #[error("{0}")]
+    Damaged(String),
+    /// It is whole, and in a format or with features that this version does not know.
+    #[error("written by a newer pannier ({0}), which this version cannot read; use that one or a later one")]
+    Newer(String),
+}
+
 impl Record {
     /// The record before the first export: nothing is carried.
     pub fn empty(medium: String) -> Self {
@@ -177,32 +188,34 @@ impl Record {
         Ok(file)
     }
 
-    /// Reads a record's file. The error is a sentence without the file's bytes.
-    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+    /// Reads a record's file. The error does not hold the file's bytes.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Unusable> {
+        let damaged = |reason: &str| Unusable::Damaged(reason.into());
         let start = CHECKSUM_PREFIX.len();
         if !bytes.starts_with(CHECKSUM_PREFIX) || bytes.len() < start + 64 {
-            return Err("does not begin as a commit record does".into());
+            return Err(damaged("does not begin as a commit record does"));
         }
         let mut zeroed = bytes.to_vec();
         zeroed[start..start + 64].fill(b'0');
         if Digest::of(&zeroed).hex().as_bytes() != &bytes[start..start + 64] {
-            return Err("its checksum does not match: it is damaged, or was not written to its end".into());
+            return Err(damaged("its checksum does not match: it is damaged, or was not written to its end"));
         }
         #[derive(Deserialize)]
         struct Version {
             format: String,
             #[serde(default)]
             critical: Vec<String>,
+            #[serde(default)]
+            tool: String,
         }
-        let version: Version =
-            serde_json::from_slice(bytes).map_err(|error| format!("not a commit record: {error}"))?;
+        let no_record = |error: serde_json::Error| Unusable::Damaged(format!("not a commit record: {error}"));
+        let version: Version = serde_json::from_slice(bytes).map_err(no_record)?;
         if version.format != FORMAT || !version.critical.is_empty() {
-            return Err("written by a newer pannier; this version cannot read it".into());
+            return Err(Unusable::Newer(version.tool.escape_debug().to_string()));
         }
-        let record: Self =
-            serde_json::from_slice(bytes).map_err(|error| format!("not a commit record: {error}"))?;
+        let record: Self = serde_json::from_slice(bytes).map_err(no_record)?;
         if record.medium.len() != 32 || !record.medium.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return Err("its medium id is not 32 hex digits".into());
+            return Err(damaged("its medium id is not 32 hex digits"));
         }
         Ok(record)
     }
@@ -272,8 +285,9 @@ mod tests {
     #[test]
     fn a_record_of_a_newer_format_or_with_an_unknown_critical_feature_is_refused() {
         let newer = Record { format: "pannier-commit-v2".into(), ..sample() };
-        assert!(Record::parse(&newer.to_bytes().unwrap()).unwrap_err().contains("newer"));
+        let refused = Err(Unusable::Newer("pannier 0.1.0".into()));
+        assert_eq!(Record::parse(&newer.to_bytes().unwrap()), refused);
         let critical = Record { critical: vec!["deltas".into()], ..sample() };
-        assert!(Record::parse(&critical.to_bytes().unwrap()).unwrap_err().contains("newer"));
+        assert_eq!(Record::parse(&critical.to_bytes().unwrap()), refused);
     }
 }

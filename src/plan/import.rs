@@ -331,8 +331,10 @@ pub fn manifest_labels(image: &ImagePlan) -> BTreeMap<String, Digest> {
             labels.insert(format!("l.{n}"), layer.digest);
         }
     }
-    for (n, proof) in image.proof().iter().enumerate() {
-        labels.insert(format!("pannier.{n}"), proof.digest);
+    // Named by its digest: an image that came from elsewhere with another original may have this very
+    // manifest too, and its proof is not to take the place of this one.
+    for proof in image.proof() {
+        labels.insert(format!("pannier.{}", &proof.digest.hex()[..12]), proof.digest);
     }
     labels
 }

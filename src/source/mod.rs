@@ -25,7 +25,7 @@ pub use containerd::ContainerdSource;
 pub use medium::MediumSource;
 pub use open::{SourceSpec, open_local};
 pub(crate) use resolve::find_or_explain;
-pub use resolve::{Platforms, Resolved, ResolvedLayer, ResolvedPlatform, Wanted, everything, resolve};
+pub use resolve::{Platforms, Resolved, ResolvedLayer, ResolvedPlatform, Wanted, everything, only, resolve};
 
 /// An image that a source lists.
 #[derive(Clone, Debug)]

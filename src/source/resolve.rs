@@ -135,6 +135,24 @@ pub fn everything(source: &dyn Source, unnamed: Option<&Reference>) -> Result<Ve
     Ok(listed.into_iter().filter_map(name).collect())
 }
 
+/// The one image of a source that can list, whatever names it has there, to be carried as `name`.
+///
+/// An error when there is none, or several.
+pub fn only(source: &dyn Source, name: Reference) -> Result<Wanted> {
+    let mut listed = source.list()?;
+    let images: BTreeSet<Digest> = listed.iter().map(|entry| entry.descriptor.digest).collect();
+    match (listed.pop(), images.len()) {
+        (Some(entry), 1) => {
+            let image = entry.name.unwrap_or_else(|| name.clone());
+            Ok(Wanted { image, name, descriptor: Some(entry.descriptor) })
+        }
+        (_, count) => {
+            let reason = format!("it has {count} images: name the one that is to be carried as {name}");
+            Err(Error::invalid(Side::Source, source.name(), reason))
+        }
+    }
+}
+
 /// Finds `image` in a listing, with an error that says what is there instead.
 pub(crate) fn find_or_explain(source: &str, listed: &[Listed], image: &Reference) -> Result<Descriptor> {
     if let Some(entry) = find(listed, image) {

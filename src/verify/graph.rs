@@ -220,7 +220,10 @@ pub(super) fn foreign_blobs(
         foreign(medium, &entry.entry.descriptor, 0, &mut blobs);
     }
     if !entries.is_empty() {
-        let detail = format!("{} entries of other tools; they are kept, and not imported", entries.len());
+        let detail = match entries.len() {
+            1 => "an entry of another tool; it is kept, and not imported".to_owned(),
+            count => format!("{count} entries of other tools; they are kept, and not imported"),
+        };
         report.add("index-foreign", Severity::Note, "index.json", detail);
     }
     blobs.into_values().collect()

@@ -99,6 +99,16 @@ fn layouts() -> Vec<Fixture> {
             &layout().with(app().labelled("application/vnd.oci.image.layer.v1.tar")),
         ),
         dir(
+            "layout-two-platforms",
+            "An index of two platforms, both there.",
+            Exports(1),
+            &layout().with(
+                index("registry.local/team/both:2")
+                    .with(unnamed().layer(base.clone()).layer(files([("etc/app", "amd64")])))
+                    .with(unnamed().platform("linux/arm64/v8").layer(files([("etc/app", "arm64")]))),
+            ),
+        ),
+        dir(
             "layout-one-platform-absent",
             "An index of two platforms, of which only linux/amd64 is there, as a pull leaves it.",
             Exports(1),
@@ -280,6 +290,13 @@ fn archives() -> Vec<Fixture> {
             Exports(1),
             layout().with(app()).docker_archive(Form::Compressed),
         ),
+        file(
+            "archive-garbage-after-end",
+            DOCKER,
+            "Bytes after the zeros that end it, which tar does not look at either.",
+            Exports(1),
+            [plain_app().docker_archive(Form::Docker), noise("garbage", 6, 900)].concat(),
+        ),
         kept("docker-20.10-save", "Two images as Docker 20.10.24 saved them; gzipped afterwards."),
         kept("docker-26.1-save", "The same two as Docker 26.1.5 saved them; gzipped afterwards."),
     ]
@@ -351,5 +368,23 @@ pub(crate) fn readme() -> String {
         };
         text += &format!("| `{}` | {} | {verdict} |\n", fixture.name, fixture.about);
     }
-    text
+    text + MEDIUM
 }
+
+/// How the frozen medium was made. Never again: later versions have to read the one that is there.
+const MEDIUM: &str = "
+## `medium-v1`
+
+A medium in the format's first version, frozen: every later version verifies, lists and imports it. `medium-v1.json` is what
+`pannier list --json` says of it. pannier 0.1.0 made it, with an entry of skopeo's between; it is not made again.
+
+```
+cd fixtures
+pannier export --from oci:layout-docker-types docker.io/library/app:1 --as registry.local/team/kept:3 --platform linux/amd64 --compression none --to medium-v1
+pannier export --from oci:layout-two-images --all --platform linux/amd64 --to medium-v1
+pannier export --from oci:layout-all-encodings docker.io/library/app:1 --as registry.local/team/encodings:1 --platform linux/amd64 --to medium-v1
+skopeo --insecure-policy copy oci:layout-bare-tag:v1 oci:medium-v1:left-by-skopeo
+pannier export --from oci:layout-two-platforms registry.local/team/both:2 --platform all --to medium-v1
+pannier export --from oci:layout-several-names --all --platform linux/amd64 --to medium-v1
+```
+";
