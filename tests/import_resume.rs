@@ -275,3 +275,21 @@ fn content_of_another_namespace_is_taken_over_without_sending_it() {
     assert_eq!(summary["bytesSent"], 0, "{summary}");
     assert_starts(&node, "docker.io/library/app3:1");
 }
+
+#[test]
+fn a_directory_that_a_killed_containerd_left_is_no_obstacle() {
+    let bench = Bench::new();
+    let (sandbox, medium) = (bench.pause_medium(), bench.medium("m", &several()));
+    for version in versions() {
+        let node = Node::start(version);
+        // overlayfs numbers its snapshots; one that was made and not noted has the next number.
+        for number in 1..4 {
+            std::fs::create_dir_all(node.snapshot_directory().join(format!("{number}/fs/left"))).unwrap();
+        }
+        import(0, &node, &sandbox, &[]);
+        import(0, &node, &medium, &[]);
+        for tag in listed(&node) {
+            assert_starts(&node, &tag);
+        }
+    }
+}

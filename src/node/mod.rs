@@ -3,6 +3,7 @@
 mod inventory;
 mod lease;
 mod name;
+mod orphan;
 mod repair;
 mod send;
 mod survey;

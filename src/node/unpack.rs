@@ -5,6 +5,7 @@ use std::fs::File;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::orphan;
 use crate::containerd::{Client, Prepared, Resource, label};
 use crate::error::{Error, Result, Side};
 use crate::image::{Compression, Descriptor, LayerType, MediaKind, kind};
@@ -24,7 +25,8 @@ pub(super) fn unpack(client: &Client, step: &Unpack, files: Option<&Path>, stop:
     let key = extract_key(&name);
     let parent = step.parent.map(|parent| parent.to_string()).unwrap_or_default();
     let labels = HashMap::from([(label::SNAPSHOT_REF.to_owned(), name.clone())]);
-    let mounts = match client.prepare_snapshot(snapshotter, &key, &parent, labels.clone())? {
+    let prepare = || client.prepare_snapshot(snapshotter, &key, &parent, labels.clone());
+    let mounts = match orphan::prepare(files, prepare)? {
         Prepared::Ready(mounts) => mounts,
         Prepared::Present => return Ok(()),
     };

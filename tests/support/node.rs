@@ -163,6 +163,11 @@ impl Node {
         self.dir.join("c.sock")
     }
 
+    /// Where overlayfs keeps the files of its snapshots, by number.
+    pub(crate) fn snapshot_directory(&self) -> PathBuf {
+        self.dir.join("root/io.containerd.snapshotter.v1.overlayfs/snapshots")
+    }
+
     /// The file of a blob in containerd's content store.
     #[allow(dead_code)]
     pub(crate) fn blob_file(&self, hex: &str) -> PathBuf {
