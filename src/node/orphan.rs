@@ -19,7 +19,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 ///
 /// overlayfs numbers its snapshots in its database and gives a new directory its number before the
 /// database has it for good. A containerd that is killed in between hands the same number out again
-/// and again, and preparing fails with "file exists" for ever (seen on 1.6 to 2.1; a restart does not
+/// and again, and preparing fails with "file exists" for ever (seen on 1.6.20; a restart does not
 /// help). The directory in the way belongs to no snapshot, since a number in use is not given out. It
 /// is only renamed, to the form of containerd's own unfinished ones, which its next collection removes.
 ///
