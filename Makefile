@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build install man completions test lint demo corpus figures
+.PHONY: help build install man completions test lint demo corpus figures bench
 
 CARGO := cargo
 TOOLS := $(or $(PANNIER_TOOLS),$(CURDIR)/target/tools)
@@ -47,6 +47,12 @@ figures: ## sizes, times and memory of carrying the corpus, with what they are c
 	fixtures/corpus/build.sh target/corpus/full
 	$(CARGO) build --locked --release --bin pannier --example node
 	tests/figures.sh
+
+bench: ## Pannier against ctr, skopeo, zstd and sha256sum in turn, target/bench/results.md; long: ONLY=PATTERN,... takes some cases, ROUNDS=N
+	tests/setup/install.sh build node peers faults
+	fixtures/corpus/build.sh target/corpus/full
+	$(CARGO) build --locked --release --bin pannier --example node
+	python3 -B tests/bench/bench.py --rounds $(or $(ROUNDS),5) --only '$(or $(ONLY),*)'
 
 man: build ## man pages, target/man
 	target/release/pannier man --out target/man

@@ -1,0 +1,100 @@
+"""What the benchmark works on, made once and kept in target/bench/inputs."""
+import functools
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import layouts
+
+LARGE = 5 << 30
+SMALL = [10, 30, 100, 300, 1000]
+
+
+class Inputs:
+    def __init__(self, root, directory):
+        self.root, self.dir = root, directory
+        self.pannier = root / "target/release/pannier"
+        self.corpus = root / "target/corpus/full"
+        self.dir.mkdir(parents=True, exist_ok=True)
+
+    def make(self, name, how):
+        """`name` below the inputs; `how` writes it, unless it is there, and it is there only when it is whole."""
+        path = self.dir / name
+        if not path.exists():
+            print(f"  making {name}", file=sys.stderr, flush=True)
+            unfinished = self.dir / f"{name}.new"
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.unlink(missing_ok=True) if unfinished.is_file() else None
+            how(unfinished)
+            unfinished.rename(path)
+        return path
+
+    def export(self, layout, path):
+        run(self.pannier, "export", "--quiet", "--from", f"oci:{layout}", "--all", "--platform", "linux/amd64", "--to", path)
+
+    def archive(self, layout, path):
+        run("tar", "-C", layout, "-cf", path, "oci-layout", "index.json", "blobs")
+
+    def set(self, layout, name):
+        """The medium and the two archives of a layout: `name.medium`, `name.gzip.tar`, `name.zstd.tar`."""
+        medium = self.make(f"{name}.medium", lambda path: self.export(layout, path))
+        gzip = self.make(f"{name}.gzip.tar", lambda path: self.archive(layout, path))
+        zstd = self.make(f"{name}.zstd.tar", lambda path: self.archive(medium, path))
+        return medium, gzip, zstd
+
+    @functools.cached_property
+    def full(self):
+        # One platform, as a node would be given: ctr imports its own and the peer's archive should hold no more.
+        return self.set(self.corpus, "corpus")
+
+    @functools.cached_property
+    def twelve(self):
+        return self.make("twelve", lambda path: layouts.some_images(self.corpus, path, 12))
+
+    @functools.cached_property
+    def old(self):
+        return self.set(self.twelve, "old")
+
+    @functools.cached_property
+    def new(self):
+        return self.set(self.make("updated", lambda path: layouts.with_new_layer(self.twelve, path)), "new")
+
+    def small_layout(self, count):
+        return self.make(f"small-{count}", lambda path: layouts.small_images(path, count))
+
+    def small(self, count):
+        return self.set(self.small_layout(count), f"small-{count}")
+
+    @functools.cached_property
+    def large_layout(self):
+        return self.make("large", lambda path: layouts.large_layer(path, LARGE))
+
+    @functools.cached_property
+    def large(self):
+        return self.set(self.large_layout, "large")
+
+
+def run(*command):
+    subprocess.run([str(word) for word in command], check=True, stdout=subprocess.DEVNULL)
+
+
+def layer_files(layout):
+    """The gzip layers of a layout, each once, with the platform's own architecture."""
+    names = set()
+    for entry in layouts.json.loads((layout / "index.json").read_text())["manifests"]:
+        names |= set(layers_of(layout, entry["digest"]))
+    return [layout / "blobs/sha256" / name for name in sorted(names)]
+
+
+def layers_of(layout, digest):
+    document = layouts.json.loads((pathlib.Path(layout) / "blobs/sha256" / digest.removeprefix("sha256:")).read_text())
+    for child in document.get("manifests", []):
+        if child.get("platform", {}).get("architecture", "amd64") == "amd64":
+            yield from layers_of(layout, child["digest"])
+    for layer in document.get("layers", []):
+        yield layer["digest"].removeprefix("sha256:")
+
+
+def names_of(layout):
+    return [entry["annotations"][layouts.NAME] for entry in layouts.json.loads((layout / "index.json").read_text())["manifests"]]

@@ -1,0 +1,136 @@
+"""OCI layouts made for the benchmark: many small images, one with a large layer, and a set with one layer changed."""
+import gzip
+import hashlib
+import io
+import json
+import os
+import pathlib
+import random
+import shutil
+import tarfile
+
+OCI = "application/vnd.oci.image."
+NAME = "io.containerd.image.name"
+
+
+class Layout:
+    """An OCI layout that is being written."""
+
+    def __init__(self, path):
+        self.path = pathlib.Path(path)
+        (self.path / "blobs/sha256").mkdir(parents=True, exist_ok=True)
+        self.manifests = []
+
+    def blob(self, data, media_type):
+        digest = hashlib.sha256(data).hexdigest()
+        (self.path / "blobs/sha256" / digest).write_bytes(data)
+        return {"mediaType": OCI + media_type, "digest": "sha256:" + digest, "size": len(data)}
+
+    def layer(self, files):
+        """A gzip layer of `files` (name to bytes); its descriptor and diff_id."""
+        tar = io.BytesIO()
+        with tarfile.open(fileobj=tar, mode="w", format=tarfile.PAX_FORMAT) as archive:
+            for name, data in files.items():
+                entry = tarfile.TarInfo(name)
+                entry.size = len(data)
+                archive.addfile(entry, io.BytesIO(data))
+        return self.gzip_layer(tar.getvalue())
+
+    def gzip_layer(self, tar):
+        packed = gzip.compress(tar, 6, mtime=0)
+        return self.blob(packed, "layer.v1.tar+gzip"), "sha256:" + hashlib.sha256(tar).hexdigest()
+
+    def image(self, name, layers, architecture="amd64"):
+        config = {"architecture": architecture, "os": "linux", "config": {},
+                  "rootfs": {"type": "layers", "diff_ids": [diff_id for _, diff_id in layers]}}
+        manifest = {"schemaVersion": 2, "mediaType": OCI + "manifest.v1+json",
+                    "config": self.blob(json.dumps(config).encode(), "config.v1+json"),
+                    "layers": [layer for layer, _ in layers]}
+        self.manifests.append(self.blob(json.dumps(manifest).encode(), "manifest.v1+json") | {"annotations": {NAME: name}})
+
+    def write(self):
+        index = {"schemaVersion": 2, "mediaType": OCI + "index.v1+json", "manifests": self.manifests}
+        (self.path / "index.json").write_text(json.dumps(index))
+        (self.path / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+
+
+def small_images(path, count):
+    """`count` images: one base of 1 MiB that all share, and a layer of their own with eight files of 8 KiB."""
+    layout, state = Layout(path), random.Random(1)
+    base = layout.layer({f"base/{n}": state.randbytes(32 << 10).hex().encode() for n in range(16)})
+    for number in range(count):
+        own = layout.layer({f"app/{number}/{n}": state.randbytes(4 << 10).hex().encode() for n in range(8)})
+        layout.image(f"registry.local/small/app-{number:04}:1.0", [base, own])
+    layout.write()
+
+
+def large_layer(path, size):
+    """One image with one layer, a plain tar of `size` bytes that shrinks to about half."""
+    layout, state = Layout(path), random.Random(2)
+    block = state.randbytes(32 << 20).hex().encode()  # farther apart than any window, so each copy counts
+    count = size // len(block)
+    entry = tarfile.TarInfo("data")
+    entry.size = count * len(block)
+    digest, written, part = hashlib.sha256(), 0, layout.path / "layer"
+    with open(part, "wb") as file:
+        for piece in [entry.tobuf(), *[block] * count, bytes(10240)]:
+            file.write(piece)
+            digest.update(piece)
+            written += len(piece)
+    name = digest.hexdigest()
+    os.rename(part, layout.path / "blobs/sha256" / name)
+    descriptor = {"mediaType": OCI + "layer.v1.tar", "digest": "sha256:" + name, "size": written}
+    layout.image("registry.local/large:1", [(descriptor, "sha256:" + name)])
+    layout.write()
+
+
+def some_images(source, path, count):
+    """The first `count` images of a layout with one platform each, with hard links to its blobs."""
+    source, layout = pathlib.Path(source), Layout(path)
+    index = json.loads((source / "index.json").read_text())
+    for entry in index["manifests"][:count]:
+        layout.manifests.append(entry)
+        for digest in reachable(source, entry["digest"]):
+            target = layout.path / "blobs/sha256" / digest
+            if not target.exists():
+                os.link(source / "blobs/sha256" / digest, target)
+    layout.write()
+
+
+def reachable(layout, digest):
+    """The names of all files that a manifest or index needs, its own included."""
+    name = digest.removeprefix("sha256:")
+    yield name
+    document = json.loads((layout / "blobs/sha256" / name).read_text())
+    for child in document.get("manifests", []):
+        yield from reachable(layout, child["digest"])
+    for blob in [document["config"], *document["layers"]] if "layers" in document else []:
+        yield blob["digest"].removeprefix("sha256:")
+
+
+def with_new_layer(source, path):
+    """A copy of a layout in which the last layer of one image, the one of median size, has one file more."""
+    source = pathlib.Path(source)
+    shutil.copytree(source, path, copy_function=os.link, ignore=shutil.ignore_patterns("index.json"))
+    layout = Layout(path)
+    index = json.loads((source / "index.json").read_text())
+
+    def read(digest):
+        return (source / "blobs/sha256" / digest.removeprefix("sha256:")).read_bytes()
+
+    images = [entry for entry in index["manifests"] if "manifests" not in json.loads(read(entry["digest"]))]
+    images.sort(key=lambda entry: json.loads(read(entry["digest"]))["layers"][-1]["size"])
+    chosen = images[len(images) // 2]
+    manifest = json.loads(read(chosen["digest"]))
+    config = json.loads(read(manifest["config"]["digest"]))
+    tar = io.BytesIO(gzip.decompress(read(manifest["layers"][-1]["digest"])))
+    with tarfile.open(fileobj=tar, mode="a") as archive:
+        entry = tarfile.TarInfo("updated")
+        entry.size = 8
+        archive.addfile(entry, io.BytesIO(b"updated\n"))
+    manifest["layers"][-1], config["rootfs"]["diff_ids"][-1] = layout.gzip_layer(tar.getvalue())
+    manifest["config"] = layout.blob(json.dumps(config).encode(), "config.v1+json")
+    annotations = chosen.get("annotations", {})
+    changed = layout.blob(json.dumps(manifest).encode(), "manifest.v1+json") | {"annotations": annotations}
+    layout.manifests = [changed if entry is chosen else entry for entry in index["manifests"]]
+    layout.write()

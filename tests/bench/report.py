@@ -1,0 +1,78 @@
+"""Tables and the plot, from what the rounds took."""
+import json
+import pathlib
+
+
+def table(results):
+    """Markdown: one line for each contender."""
+    lines = ["| case | contender | median s | Pannier's ratio to it | bar | peak MiB |", "|---|---|---|---|---|---|"]
+    for case in results["cases"].values():
+        ours, *others = case["contenders"]
+        memory = f"{ours['peak'] >> 20}" + (f", containerd +{ours['containerd'] >> 20}" if "containerd" in ours else "")
+        lines.append(f"| {case['what']} | {ours['name']} | {ours['median']:.2f} | | | {memory} |")
+        for other in others:
+            bar = case["bars"].get(other["name"], "")
+            ratio = ours["median"] / other["median"]
+            verdict = f"{bar} {'holds' if ratio <= bar else 'MISSED'}" if bar else ""
+            memory = f"{other['peak'] >> 20}" + (f", containerd +{other['containerd'] >> 20}" if "containerd" in other else "")
+            lines.append(f"| | {other['name']} | {other['median']:.2f} | {ratio:.3f} | {verdict} | {memory} |")
+        for names, bar in case["bars"].items():
+            if "|" in names:  # the slower of several
+                slower = max((other for other in others if other["name"] in names.split("|")), key=lambda other: other["median"])
+                ratio = ours["median"] / slower["median"]
+                lines.append(f"| | the slower of the two | {slower['median']:.2f} | {ratio:.3f} | {bar} {'holds' if ratio <= bar else 'MISSED'} | |")
+    return "\n".join(lines) + "\n"
+
+
+def scale_table(points):
+    names = list(points[0]["seconds"])
+    lines = ["| images | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    for point in points:
+        lines.append(f"| {point['images']} | " + " | ".join(f"{point['seconds'][name]:.2f}" for name in names) + " |")
+    return "\n".join(lines) + "\n"
+
+
+COLOURS = ["#0b6e4f", "#c0392b", "#2c5aa0", "#8e6c00"]
+
+
+def scale_plot(points, path):
+    """An SVG with both axes logarithmic: a straight line of slope one is linear time."""
+    import math
+    width, height, left, bottom, top, right = 720, 420, 70, 50, 30, 170
+    names = list(points[0]["seconds"])
+    xs = [point["images"] for point in points]
+    ys = [seconds for point in points for seconds in point["seconds"].values()]
+    low, high = math.floor(math.log10(min(ys))), math.ceil(math.log10(max(ys)))
+
+    def x(value):
+        return left + (math.log10(value) - math.log10(xs[0])) / (math.log10(xs[-1]) - math.log10(xs[0])) * (width - left - right)
+
+    def y(value):
+        return height - bottom - (math.log10(value) - low) / (high - low) * (height - bottom - top)
+
+    out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12">',
+           f'<rect width="{width}" height="{height}" fill="white"/>',
+           f'<text x="{left}" y="18">Seconds by number of small images (both axes logarithmic)</text>']
+    for power in range(low, high + 1):
+        at = y(10 ** power)
+        out.append(f'<line x1="{left}" x2="{width - right}" y1="{at:.1f}" y2="{at:.1f}" stroke="#ddd"/>'
+                   f'<text x="{left - 8}" y="{at + 4:.1f}" text-anchor="end">{10 ** power:g}</text>')
+    for value in xs:
+        out.append(f'<text x="{x(value):.1f}" y="{height - bottom + 20}" text-anchor="middle">{value}</text>')
+    for name, colour in zip(names, COLOURS):
+        line = " ".join(f"{x(point['images']):.1f},{y(point['seconds'][name]):.1f}" for point in points)
+        end = points[-1]["seconds"][name]
+        out.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>'
+                   f'<text x="{x(xs[-1]) + 8:.1f}" y="{y(end) + 4:.1f}" fill="{colour}">{name}</text>')
+    out.append("</svg>\n")
+    pathlib.Path(path).write_text("\n".join(out))
+
+
+def save(results, directory):
+    (directory / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    text = "\n".join(f"- {key}: {value}" for key, value in results["machine"].items()) + "\n\n" + table(results)
+    if results.get("scale"):
+        text += "\n" + scale_table(results["scale"])
+        scale_plot(results["scale"], directory / "scale.svg")
+    (directory / "results.md").write_text(text)
+    return text
