@@ -25,6 +25,7 @@ demo: ## carry a small set of images to a medium, and into containerd
 test: ## everything: unit and integration tests against the real thing, doc tests, lint
 	tests/setup/install.sh build node peers faults lint
 	fixtures/corpus/build.sh target/corpus/full
+	fixtures/corpus/build.sh target/corpus/updated --suites "bookworm bookworm-security"
 	$(CARGO) $(RUN_TESTS) --locked
 	$(CARGO) test --locked --doc
 	$(MAKE) --no-print-directory lint
@@ -37,9 +38,10 @@ lint: ## format, clippy, documentation, licences and sources of dependencies, sh
 	PATH="$(TOOLS)/cargo-deny/bin:$$PATH" $(CARGO) deny --locked --log-level warn check bans licenses sources
 	git ls-files -z '*.sh' .ci/run | xargs -0 shellcheck -x
 
-corpus: ## the realistic set of images, target/corpus/full (about 1.1 GB unpacked), and the small one
+corpus: ## the realistic set of images, target/corpus/full (about 1.1 GB unpacked), with security updates (updated), and the small one
 	tests/setup/install.sh build
 	fixtures/corpus/build.sh target/corpus/full
+	fixtures/corpus/build.sh target/corpus/updated --suites "bookworm bookworm-security"
 	fixtures/corpus/build.sh target/corpus/small --small
 
 figures: ## sizes, times and memory of carrying the corpus, with what they are compared to
