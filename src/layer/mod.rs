@@ -1,11 +1,14 @@
-//! Layers as bytes: decoding them to their tar, and encoding them anew.
+//! Layers as bytes: decoding them to their tar, encoding them anew, and as what differs from another.
 
 mod decode;
+pub mod delta;
 mod encode;
+mod scratch;
 
 pub(crate) use decode::MAX_WINDOW;
 pub use decode::{Decoded, check, decode};
 pub use encode::{Zstd, ZstdError, recompress};
+pub use scratch::{Scratch, scratch_directory};
 
 /// Bytes that are moved at a time.
 const CHUNK: usize = 256 << 10;
