@@ -239,4 +239,4 @@ def export_to_stick(name, inputs, work, sticks):
     for contender in contenders:
         contender.group = lambda: stick.group
     return Case(name, "export to a medium of 30 MB/s", contenders,
-                {"the medium alone|the compression alone": 1.1}, cold=True, close=stick.close)
+                {"the medium alone || the compression alone": 1.1}, cold=True, close=stick.close)
