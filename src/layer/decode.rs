@@ -68,7 +68,11 @@ fn detect(encoded: &mut impl BufRead) -> io::Result<Compression> {
     }
 }
 
-fn each_chunk(mut reader: impl Read, take: &mut impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+/// Reads to the end and hands over each piece.
+pub(super) fn each_chunk(
+    mut reader: impl Read,
+    take: &mut impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
     let mut buffer = vec![0; CHUNK];
     loop {
         match reader.read(&mut buffer) {

@@ -5,6 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 
+use super::decode::each_chunk;
 use super::{Decoded, decode};
 
 /// A file in a temporary directory that was never linked, or is no longer: gone with its last handle,
@@ -33,17 +34,10 @@ impl Scratch {
     }
 
     /// Copies `from` into a file in `directory`; an error once it has more than `limit` bytes.
-    pub fn copy(directory: &Path, mut from: impl Read, limit: u64) -> io::Result<Self> {
+    pub fn copy(directory: &Path, from: impl Read, limit: u64) -> io::Result<Self> {
         let mut scratch = Self::empty(directory)?;
-        let mut buffer = vec![0; super::CHUNK];
-        loop {
-            match from.read(&mut buffer) {
-                Ok(0) => return Ok(scratch),
-                Ok(n) => scratch.append(&buffer[..n], limit)?,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
+        each_chunk(from, &mut |bytes| scratch.append(bytes, limit))?;
+        Ok(scratch)
     }
 
     /// A file of `length` zeros that all have their place on the disk: a write to it through a mapping
