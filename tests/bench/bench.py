@@ -48,7 +48,7 @@ def run_case(make, count):
         taken = rounds.compare(case.contenders, min(count, case.rounds or count), case.cold)
     finally:
         case.close()
-    return {"what": case.what, "bars": case.bars, "contenders": [
+    return {"what": case.what, "bars": case.bars, "slower": case.slower, "contenders": [
         {"name": name, "median": entry.median(), "seconds": entry.seconds, "peak": max(entry.peak), **entry.notes}
         for name, entry in taken.items()]}
 
@@ -82,7 +82,7 @@ def main():
     opened = []
 
     def nodes(version):
-        opened.append(Node(ROOT, work, version))
+        opened.append(Node(ROOT, work / f"node-{len(opened)}", version))
         return opened[-1]
 
     every = cases.all_cases(inputs, work, nodes, lambda: Stick(work, 2 << 30))

@@ -84,11 +84,41 @@ def large_layer(path, size):
     layout.write()
 
 
+def index_of(layout):
+    return json.loads((pathlib.Path(layout) / "index.json").read_text())
+
+
+def blob_of(layout, digest):
+    return (pathlib.Path(layout) / "blobs/sha256" / digest.removeprefix("sha256:")).read_bytes()
+
+
+def document_of(layout, digest):
+    return json.loads(blob_of(layout, digest))
+
+
+def names_of(layout):
+    return [entry["annotations"][NAME] for entry in index_of(layout)["manifests"]]
+
+
+def layer_files(layout):
+    """The layers of a layout's images for this platform, each once."""
+    names = {name for entry in index_of(layout)["manifests"] for name in layers_below(layout, entry["digest"])}
+    return [layout / "blobs/sha256" / name for name in sorted(names)]
+
+
+def layers_below(layout, digest):
+    document = document_of(layout, digest)
+    for child in document.get("manifests", []):
+        if child.get("platform", {}).get("architecture", "amd64") == "amd64":
+            yield from layers_below(layout, child["digest"])
+    for layer in document.get("layers", []):
+        yield layer["digest"].removeprefix("sha256:")
+
+
 def some_images(source, path, count):
     """The first `count` images of a layout with one platform each, with hard links to its blobs."""
     source, layout = pathlib.Path(source), Layout(path)
-    index = json.loads((source / "index.json").read_text())
-    for entry in index["manifests"][:count]:
+    for entry in index_of(source)["manifests"][:count]:
         layout.manifests.append(entry)
         for digest in reachable(source, entry["digest"]):
             target = layout.path / "blobs/sha256" / digest
@@ -99,9 +129,8 @@ def some_images(source, path, count):
 
 def reachable(layout, digest):
     """The names of all files that a manifest or index needs, its own included."""
-    name = digest.removeprefix("sha256:")
-    yield name
-    document = json.loads((layout / "blobs/sha256" / name).read_text())
+    yield digest.removeprefix("sha256:")
+    document = document_of(layout, digest)
     for child in document.get("manifests", []):
         yield from reachable(layout, child["digest"])
     for blob in [document["config"], *document["layers"]] if "layers" in document else []:
@@ -113,17 +142,12 @@ def with_new_layer(source, path):
     source = pathlib.Path(source)
     shutil.copytree(source, path, copy_function=os.link, ignore=shutil.ignore_patterns("index.json"))
     layout = Layout(path)
-    index = json.loads((source / "index.json").read_text())
-
-    def read(digest):
-        return (source / "blobs/sha256" / digest.removeprefix("sha256:")).read_bytes()
-
-    images = [entry for entry in index["manifests"] if "manifests" not in json.loads(read(entry["digest"]))]
-    images.sort(key=lambda entry: json.loads(read(entry["digest"]))["layers"][-1]["size"])
-    chosen = images[len(images) // 2]
-    manifest = json.loads(read(chosen["digest"]))
-    config = json.loads(read(manifest["config"]["digest"]))
-    tar = io.BytesIO(gzip.decompress(read(manifest["layers"][-1]["digest"])))
+    entries = index_of(source)["manifests"]
+    images = [(entry, document_of(source, entry["digest"])) for entry in entries]
+    images = sorted(((entry, document) for entry, document in images if "layers" in document), key=lambda image: image[1]["layers"][-1]["size"])
+    chosen, manifest = images[len(images) // 2]
+    config = document_of(source, manifest["config"]["digest"])
+    tar = io.BytesIO(gzip.decompress(blob_of(source, manifest["layers"][-1]["digest"])))
     with tarfile.open(fileobj=tar, mode="a") as archive:
         entry = tarfile.TarInfo("updated")
         entry.size = 8
@@ -132,5 +156,5 @@ def with_new_layer(source, path):
     manifest["config"] = layout.blob(json.dumps(config).encode(), "config.v1+json")
     annotations = chosen.get("annotations", {})
     changed = layout.blob(json.dumps(manifest).encode(), "manifest.v1+json") | {"annotations": annotations}
-    layout.manifests = [changed if entry is chosen else entry for entry in index["manifests"]]
+    layout.manifests = [changed if entry is chosen else entry for entry in entries]
     layout.write()

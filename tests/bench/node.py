@@ -5,10 +5,10 @@ import subprocess
 
 
 class Node:
-    def __init__(self, root, work, version):
+    def __init__(self, root, directory, version):
         self.program = root / "target/release/examples/node"
         self.tools = root / "target/tools" / f"containerd-{version}" / "usr/bin"
-        self.dir, self.version, self.socket = work / "node", version, None
+        self.dir, self.version, self.socket = directory, version, None
 
     def start(self):
         """Started anew, on nothing; the growth of its memory is counted from here."""

@@ -8,20 +8,26 @@ def table(results):
     lines = ["| case | contender | median s | Pannier's ratio to it | bar | peak MiB |", "|---|---|---|---|---|---|"]
     for case in results["cases"].values():
         ours, *others = case["contenders"]
-        memory = f"{ours['peak'] >> 20}" + (f", containerd +{ours['containerd'] >> 20}" if "containerd" in ours else "")
-        lines.append(f"| {case['what']} | {ours['name']} | {ours['median']:.2f} | | | {memory} |")
+        lines.append(row(case["what"], ours["name"], ours["median"], memory=memory(ours)))
         for other in others:
-            bar = case["bars"].get(other["name"], "")
-            ratio = ours["median"] / other["median"]
-            verdict = f"{bar} {'holds' if ratio <= bar else 'MISSED'}" if bar else ""
-            memory = f"{other['peak'] >> 20}" + (f", containerd +{other['containerd'] >> 20}" if "containerd" in other else "")
-            lines.append(f"| | {other['name']} | {other['median']:.2f} | {ratio:.3f} | {verdict} | {memory} |")
-        for names, bar in case["bars"].items():
-            if " || " in names:  # the slower of several
-                slower = max((other for other in others if other["name"] in names.split(" || ")), key=lambda other: other["median"])
-                ratio = ours["median"] / slower["median"]
-                lines.append(f"| | the slower of the two | {slower['median']:.2f} | {ratio:.3f} | {bar} {'holds' if ratio <= bar else 'MISSED'} | |")
+            lines.append(row("", other["name"], other["median"], ours["median"], case["bars"].get(other["name"]), memory(other)))
+        if case.get("slower"):
+            names, bar = case["slower"]
+            slowest = max(other["median"] for other in others if other["name"] in names)
+            lines.append(row("", "the slower of " + " and ".join(names), slowest, ours["median"], bar))
     return "\n".join(lines) + "\n"
+
+
+def row(what, name, median, ours=None, bar=None, memory=""):
+    ratio = ours / median if ours else None
+    verdict = f"{bar} {'holds' if ratio <= bar else 'MISSED'}" if bar else ""
+    cells = [what, name, f"{median:.2f}", f"{ratio:.3f}" if ratio else "", verdict, memory]
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def memory(contender):
+    grown = f", containerd +{contender['containerd'] >> 20}" if "containerd" in contender else ""
+    return f"{contender['peak'] >> 20}{grown}"
 
 
 def scale_table(points):
