@@ -6,6 +6,8 @@
 
 mod attached;
 mod carry;
+mod delta;
+mod targets;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -14,13 +16,16 @@ use std::sync::Arc;
 use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest};
 use crate::layer::{self, Zstd};
-use crate::medium::{Blob, Filesystem, Image, ImagePlatform, IndexWritten, Medium, Record, Referrer, Role};
+use crate::medium::{
+    Blob, Delta, Filesystem, Image, ImagePlatform, IndexWritten, Medium, Record, Referrer, Role,
+};
 use crate::plan::{ExportPlan, ExportedImage, ExportedLayer, Held, carried_manifest, next_record};
 use crate::progress::{Event, Phase, Run};
 use crate::readback;
 use crate::source::{Platforms, Resolved, ResolvedPlatform, Source, Wanted, resolve};
 
 use carry::{Carried, Watched};
+pub use targets::Targets;
 
 /// Images of a remote source that are asked about at a time.
 const RESOLVED_AT_ONCE: usize = 8;
@@ -38,6 +43,8 @@ pub struct Options {
     pub keep_going: bool,
     /// Whether signatures, attestations and SBOMs come along.
     pub referrers: bool,
+    /// What the nodes hold that the medium is for: layers are carried as deltas against it.
+    pub targets: Option<Arc<Targets>>,
 }
 
 /// An export, ready to be carried out.
@@ -66,6 +73,8 @@ pub struct Summary {
     pub written: (usize, u64),
     /// Bytes that those layers had at the source.
     pub read: u64,
+    /// How many of them as deltas.
+    pub deltas: usize,
     /// Layers that were there already, and their bytes on the medium.
     pub reused: (usize, u64),
     /// Bytes that were read back and hashed before the commit; `None` when that was not asked for.
@@ -103,6 +112,10 @@ pub fn prepare(
         None => Held::default(),
     };
     let mut plan = ExportPlan::new(&images, &held, options.compression);
+    // Who wants every original blob wants no delta in its place.
+    if let Some(targets) = options.targets.as_ref().filter(|_| options.compression.is_some()) {
+        plan.use_deltas(&images, &targets.bases(&held), &held.deltas);
+    }
     let filesystem = Filesystem::of(path)?;
     plan.require_space(&filesystem, path)?;
     if source.is_remote() {
@@ -175,6 +188,13 @@ fn held(medium: &Medium, images: &[Resolved], run: Run<'_>) -> Result<Held> {
                 held.blobs.insert(blob.digest);
             }
         }
+        for delta in &record.deltas {
+            if let Some(layer) = record.layer(&delta.diff_id)
+                && medium.has_delta(delta)?
+            {
+                held.deltas.push((layer.clone(), delta.clone()));
+            }
+        }
         for layer in &record.layers {
             let mut layer = layer.clone();
             let mut there = Vec::new();
@@ -242,6 +262,7 @@ pub fn carry_out(
         changed: false,
         images: images.len(),
         written: (0, 0),
+        deltas: 0,
         read: 0,
         reused: (0, 0),
         verified: None,
@@ -280,7 +301,8 @@ pub fn carry_out(
     medium.sync()?;
     run.report(Event::PhaseEnded { phase: Phase::Syncing });
     if options.verify {
-        let blobs: Vec<Descriptor> = record.blobs.iter().map(unnamed).collect();
+        let deltas = record.deltas.iter().map(Delta::descriptor);
+        let blobs: Vec<Descriptor> = record.blobs.iter().map(unnamed).chain(deltas).collect();
         readback::require(medium, &blobs, run)?;
         summary.verified = Some(blobs.iter().map(|blob| blob.size).sum());
     }
@@ -408,7 +430,8 @@ impl Summary {
             let Some(layer) = carried.step(step) else { continue };
             let counter = if step.bytes() == 0 { &mut self.reused } else { &mut self.written };
             counter.0 += 1;
-            counter.1 += layer.encoding.size;
+            counter.1 += layer.bytes();
+            self.deltas += usize::from(layer.delta.is_some() && step.bytes() > 0);
             self.read += step.bytes();
         }
     }

@@ -53,6 +53,8 @@ pub struct Summary {
     pub images: usize,
     /// Layers that were sent.
     pub layers: usize,
+    /// How many of them were made from a layer of the node and a delta.
+    pub rebuilt: usize,
     /// Bytes that went over the socket.
     pub sent: u64,
     /// Bytes on the medium of layers that the node had, in whatever encoding.
@@ -90,6 +92,14 @@ pub fn prepare(medium: &Medium, node: &Node, options: &Options, run: Run<'_>) ->
     run.report(Event::PhaseEnded { phase: Phase::Resolving });
     let choices = Choices { unpack: options.unpack, pin: options.pin };
     let plan = ImportPlan::new(wanted, &held, choices)?;
+    if let Some(missing) = plan.no_bases.first() {
+        for further in &plan.no_bases[1..] {
+            let text = format!("{}: no base for layer {}", further.image, further.diff_id);
+            run.report(Event::Warning(&text));
+        }
+        let base = missing.bases.first().unwrap_or(&missing.diff_id);
+        return Err(node::no_base(base, &missing.diff_id, &format!("{}: is not there", missing.image)));
+    }
     if let Some(damaged) = plan.sends.iter().find(|send| send.replaces).filter(|_| !options.repair) {
         return Err(Error::Invalid {
             side: Side::Node,
@@ -134,6 +144,7 @@ pub fn carry_out(
     lease.end()?;
     summary.images = done.images.len();
     summary.layers = done.layers;
+    summary.rebuilt = done.rebuilt;
     summary.sent = done.sent;
     summary.unpacked = done.unpacked;
     summary.named = done.images.iter().map(|index| plan.images[*index].names_to_make()).sum();
@@ -154,8 +165,9 @@ fn record_of(medium: &Medium) -> Result<&Record> {
 /// Bytes of the layers that need not be sent, each once.
 fn reused(plan: &ImportPlan) -> u64 {
     let layers = plan.images.iter().flat_map(|image| image.layers.iter().zip(&image.wanted.layers));
-    let there =
-        layers.filter(|((_, verdict), _)| !matches!(verdict, LayerVerdict::Send | LayerVerdict::Replace));
+    let there = layers.filter(|((_, verdict), _)| {
+        !matches!(verdict, LayerVerdict::Send | LayerVerdict::Replace | LayerVerdict::Rebuild)
+    });
     let sizes: std::collections::BTreeMap<_, _> =
         there.map(|(_, wanted)| (wanted.diff_id, wanted.carried.size)).collect();
     sizes.values().sum()

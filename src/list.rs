@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::image::Digest;
-use crate::medium::{Image, Record, Referrer};
+use crate::medium::{Image, Layer, Record, Referrer};
 
 /// An image on a medium, with what it takes up.
 #[derive(Clone, Debug, Serialize)]
@@ -27,6 +27,9 @@ pub struct ListedImage {
     pub carried: Digest,
     /// The sequence of the export that last exported it.
     pub commit: u64,
+    /// The layers that are carried as deltas.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub deltas: Vec<ListedDelta>,
     /// Signatures, attestations and SBOMs that came along.
     pub referrers: Vec<ListedReferrer>,
 }
@@ -44,6 +47,18 @@ pub struct ListedReferrer {
     /// The digest of the original index or manifest that it is about.
     pub subject: Digest,
     /// Bytes of its manifest and of all that it lists.
+    pub size: u64,
+}
+
+/// A layer that is carried as what differs from one that the node must hold.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListedDelta {
+    /// The layer.
+    pub diff_id: Digest,
+    /// The layer that it starts from.
+    pub base: Digest,
+    /// Bytes of the patch.
     pub size: u64,
 }
 
@@ -69,12 +84,14 @@ pub struct Listing {
 
 /// Lists what a record names.
 pub fn list(record: &Record) -> Listing {
-    let sizes: BTreeMap<Digest, u64> = record.blobs.iter().map(|blob| (blob.digest, blob.size)).collect();
-    let layers: BTreeMap<Digest, Vec<Digest>> = record
-        .layers
-        .iter()
-        .map(|layer| (layer.diff_id, layer.encodings.iter().map(|encoding| encoding.digest).collect()))
-        .collect();
+    let mut sizes: BTreeMap<Digest, u64> = record.blobs.iter().map(|blob| (blob.digest, blob.size)).collect();
+    sizes.extend(record.deltas.iter().map(|delta| (delta.digest, delta.size)));
+    let files = |layer: &Layer| {
+        let deltas = record.deltas_to(layer.diff_id).map(|delta| delta.digest);
+        layer.encodings.iter().map(|encoding| encoding.digest).chain(deltas).collect()
+    };
+    let layers: BTreeMap<Digest, Vec<Digest>> =
+        record.layers.iter().map(|layer| (layer.diff_id, files(layer))).collect();
     let blobs: Vec<BTreeSet<Digest>> = record.images.iter().map(|image| blobs(image, &layers)).collect();
     let mut users: BTreeMap<Digest, usize> = BTreeMap::new();
     for digest in blobs.iter().flatten() {
@@ -98,6 +115,7 @@ pub fn list(record: &Record) -> Listing {
                 original: image.original.digest,
                 carried: image.carried.digest,
                 commit: image.sequence,
+                deltas: deltas(record, image),
                 referrers: image.referrers.iter().map(listed).collect(),
             }
         })
@@ -112,6 +130,13 @@ pub fn list(record: &Record) -> Listing {
         images,
         size,
     }
+}
+
+fn deltas(record: &Record, image: &Image) -> Vec<ListedDelta> {
+    let diff_ids: BTreeSet<Digest> =
+        image.platforms.iter().flat_map(|platform| platform.diff_ids.iter().copied()).collect();
+    let deltas = diff_ids.into_iter().flat_map(|diff_id| record.deltas_to(diff_id));
+    deltas.map(|delta| ListedDelta { diff_id: delta.diff_id, base: delta.base, size: delta.size }).collect()
 }
 
 /// Every blob that an image needs.

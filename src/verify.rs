@@ -1,5 +1,6 @@
 //! Examines a medium and reports everything that is wrong with it.
 
+mod deltas;
 mod graph;
 
 use std::collections::BTreeSet;
@@ -10,7 +11,7 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::image::{Descriptor, Digest};
 use crate::layer;
-use crate::medium::{IndexState, Medium, Record};
+use crate::medium::{Delta, IndexState, Medium, Record};
 use crate::progress::{Event, Phase, Run};
 use crate::readback;
 
@@ -91,6 +92,7 @@ pub fn verify(medium: &Medium, deep: bool, run: Run<'_>) -> Result<Report> {
         report.sequence = Some(record.sequence);
         report.images = record.images.len();
         graph::check_record(medium, record, &mut report);
+        deltas::check_record(record, &mut report);
         let own = record.blobs.iter();
         blobs.extend(own.map(|blob| Descriptor {
             media_type: String::new(),
@@ -101,6 +103,7 @@ pub fn verify(medium: &Medium, deep: bool, run: Run<'_>) -> Result<Report> {
         let detail = "no export has been committed to this medium";
         report.add("record-missing", Severity::Warning, ".pannier/commits", detail);
     }
+    blobs.extend(medium.record().into_iter().flat_map(|record| &record.deltas).map(Delta::descriptor));
     blobs.sort_by_key(|blob| blob.digest);
     blobs.dedup_by_key(|blob| blob.digest);
     known.extend(blobs.iter().map(|blob| blob.digest));
@@ -109,8 +112,10 @@ pub fn verify(medium: &Medium, deep: bool, run: Run<'_>) -> Result<Report> {
     let whole = read_back(medium, &blobs, &mut report, run)?;
     if let (true, Some(record)) = (deep, medium.record()) {
         decode_layers(medium, record, &whole, &mut report, run)?;
+        deltas::apply(medium, record, &whole, &mut report, run)?;
     }
     strays(medium, &known, &mut report)?;
+    deltas::strays(medium, &known, &mut report)?;
     if let Some(record) = medium.record() {
         concern(record, &mut report);
     }

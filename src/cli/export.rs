@@ -12,7 +12,7 @@ use super::wanted::{self, WantedArgs};
 use super::{signals, text};
 use crate::containerd::find_socket;
 use crate::error::{Error, Result, Side};
-use crate::export::{Options, Prepared, Summary, carry_out, prepare};
+use crate::export::{Options, Prepared, Summary, Targets, carry_out, prepare};
 use crate::image::{Platform, Reference};
 use crate::layer::Zstd;
 use crate::medium::Medium;
@@ -65,6 +65,13 @@ pub(super) struct Args {
     /// Carry images under another registry or path; may be given several times
     #[arg(long, value_name = "FROM=TO")]
     rename: Vec<Rename>,
+    /// What the nodes have that the medium is for: medium:DIR, which all of them have imported; layers close to
+    /// theirs are carried as what differs. May be given several times
+    #[arg(long, value_name = "WHAT")]
+    have: Vec<String>,
+    /// Carry every layer whole
+    #[arg(long)]
+    no_delta: bool,
     /// Leave signatures, attestations and SBOMs that refer to the images
     #[arg(long)]
     no_referrers: bool,
@@ -142,6 +149,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
         verify: !args.no_verify,
         keep_going: args.keep_going,
         referrers: !args.no_referrers,
+        targets: targets(args)?,
     };
     let named: Vec<Reference> = named.into_iter().map(|named| named.image).collect();
     let source = open_source(args, &named, &stop, &reporter)?;
@@ -186,6 +194,20 @@ fn platforms(args: &Args, output: &Output) -> Result<Platforms> {
     }
     let platforms = args.platform.iter().map(|platform| platform.parse());
     platforms.collect::<Result<_, _>>().map(Platforms::Only).map_err(|error| Error::Usage(error.to_string()))
+}
+
+fn targets(args: &Args) -> Result<Option<Arc<Targets>>> {
+    if args.have.is_empty() || args.no_delta {
+        return Ok(None);
+    }
+    let mut targets = Targets::default();
+    for have in &args.have {
+        match have.strip_prefix("medium:") {
+            Some(path) => targets.add_medium(Path::new(path))?,
+            None => return Err(Error::Usage(format!("--have {have}: say medium:DIR"))),
+        }
+    }
+    Ok(Some(Arc::new(targets)))
 }
 
 fn open_source(
@@ -341,6 +363,8 @@ fn layer(verdict: &Verdict) -> (&'static str, (crate::image::Digest, u64)) {
         Verdict::Finished(blob, _) => ("finished", blob),
         Verdict::Copy(pick) => ("copy", &pick.blob),
         Verdict::Recompress(pick) => ("compress", &pick.blob),
+        Verdict::Delta(delta) => ("delta", &delta.pick.blob),
+        Verdict::DeltaThere(_, delta) => return ("present", (delta.digest, delta.size)),
     };
     (verdict, (blob.digest, blob.size))
 }
@@ -355,6 +379,7 @@ fn conclude(summary: &Summary, args: &Args, output: &Output) -> Result<()> {
             "changed": summary.changed,
             "images": summary.images,
             "layersWritten": summary.written.0,
+            "deltasWritten": summary.deltas,
             "bytesWritten": summary.written.1,
             "bytesRead": summary.read,
             "layersReused": summary.reused.0,

@@ -194,6 +194,7 @@ fn layer_verdict(verdict: LayerVerdict) -> &'static str {
         LayerVerdict::Discarded => "unpacked",
         LayerVerdict::Send => "send",
         LayerVerdict::Replace => "replace",
+        LayerVerdict::Rebuild => "rebuild",
     }
 }
 
@@ -213,6 +214,7 @@ fn conclude(summary: &Summary, output: &Output) -> Result<()> {
             "event": "summary",
             "images": summary.images,
             "layersSent": summary.layers,
+            "layersRebuilt": summary.rebuilt,
             "bytesSent": summary.sent,
             "bytesReused": summary.reused,
             "layersUnpacked": summary.unpacked,

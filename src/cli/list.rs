@@ -53,6 +53,13 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
         if args.digests || output.verbose() {
             table.push_str(&format!("    original {}\n    carried  {}\n", image.original, image.carried));
         }
+        if !image.deltas.is_empty() {
+            let bytes = text::size(image.deltas.iter().map(|delta| delta.size).sum());
+            let layers = text::count(image.deltas.len(), "layer");
+            table.push_str(&format!(
+                "    {layers} as deltas, {bytes}: for nodes that hold what they start from\n"
+            ));
+        }
         for referrer in image.referrers.iter().filter(|_| args.referrers) {
             let (kind, size) =
                 (referrer.artifact_type.as_deref().unwrap_or("unknown"), text::size(referrer.size));

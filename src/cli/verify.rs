@@ -56,7 +56,7 @@ fn print(report: &Report, args: &Args, output: &Output) -> Result<()> {
     }
     output.data(&lines)?;
     if report.errors() == 0 {
-        let depth = if report.deep { ", every layer decoded" } else { "" };
+        let depth = if report.deep { ", every layer that is there decoded" } else { "" };
         output.say(format_args!(
             "{} is whole: {}, {} in {} read and hashed{depth}.",
             args.medium.display(),

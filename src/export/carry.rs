@@ -130,11 +130,11 @@ impl Carried {
     }
 }
 
-struct Work<'a> {
-    source: &'a dyn Source,
-    medium: &'a Medium,
-    options: &'a Options,
-    run: Run<'a>,
+pub(super) struct Work<'a> {
+    pub(super) source: &'a dyn Source,
+    pub(super) medium: &'a Medium,
+    pub(super) options: &'a Options,
+    pub(super) run: Run<'a>,
     workers: u32,
     keep_parts_from: Option<u64>,
 }
@@ -142,6 +142,7 @@ struct Work<'a> {
 impl Work<'_> {
     fn carry(&self, step: &LayerStep) -> Result<ExportedLayer> {
         self.run.check()?;
+        let mut delta = None;
         let (encoding, size, read_from) = match &step.verdict {
             Verdict::Present(layer, encoding) => (encoding.clone(), layer.size, None),
             Verdict::Finished(encoding, size) => (encoding.clone(), *size, None),
@@ -154,10 +155,20 @@ impl Work<'_> {
                 let (encoding, size) = self.reported(pick, |item| self.recompress(step, pick, item, zstd))?;
                 (encoding, size, Some(&pick.blob))
             }
+            Verdict::Delta(wanted) => {
+                let (encoding, size, made) =
+                    self.reported(&wanted.pick, |item| self.delta(step, wanted, item))?;
+                delta = made;
+                (encoding, size, Some(&wanted.pick.blob))
+            }
+            Verdict::DeltaThere(layer, there) => {
+                delta = Some(there.clone());
+                (there.result(layer.size), layer.size, None)
+            }
         };
         let mut originals: Vec<Descriptor> = step.listed.clone();
         originals.sort_by_key(|listed| Some(listed) != read_from);
-        Ok(ExportedLayer { diff_id: step.diff_id, size, originals, encoding })
+        Ok(ExportedLayer { diff_id: step.diff_id, size, originals, encoding, delta })
     }
 
     fn reported<T>(&self, pick: &Pick, work: impl FnOnce(&str) -> Result<T>) -> Result<T> {
@@ -168,9 +179,20 @@ impl Work<'_> {
         result
     }
 
+    /// Whether the original is written to the medium as it is read, so that a run that is cut off goes on.
+    pub(super) fn keeps_part(&self, pick: &Pick) -> bool {
+        self.keep_parts_from.is_some_and(|least| pick.blob.size >= least)
+    }
+
     /// Decodes a layer and encodes it anew; carries the original where that is not smaller.
-    fn recompress(&self, step: &LayerStep, pick: &Pick, item: &str, zstd: Zstd) -> Result<(Descriptor, u64)> {
-        let smaller = if self.keep_parts_from.is_some_and(|least| pick.blob.size >= least) {
+    pub(super) fn recompress(
+        &self,
+        step: &LayerStep,
+        pick: &Pick,
+        item: &str,
+        zstd: Zstd,
+    ) -> Result<(Descriptor, u64)> {
+        let smaller = if self.keeps_part(pick) {
             self.recompress_keeping(step, pick, item, zstd)?
         } else {
             let original = source::open(self.source, &pick.image, &pick.blob)?;
@@ -210,7 +232,7 @@ impl Work<'_> {
     }
 
     /// `None` where the recompressed layer is not smaller.
-    fn recompress_from(
+    pub(super) fn recompress_from(
         &self,
         original: impl Read,
         step: &LayerStep,
@@ -234,7 +256,7 @@ impl Work<'_> {
     }
 
     /// Carries a layer as it is, going on where an earlier run was cut off; decodes it on the way.
-    fn copy(
+    pub(super) fn copy(
         &self,
         step: &LayerStep,
         pick: &Pick,
@@ -274,7 +296,7 @@ impl Work<'_> {
     }
 
     /// A stream that does not decode: is the source lying about the blob, or is the blob no layer?
-    fn blame(&self, error: io::Error, original: &mut impl Read, pick: &Pick) -> Error {
+    pub(super) fn blame(&self, error: io::Error, original: &mut impl Read, pick: &Pick) -> Error {
         let what = format!("{}: layer {} of {}", self.source.name(), pick.blob.digest, pick.image);
         match Error::from_io(Side::Source, "read", what.clone().into(), error) {
             Error::Io { source, .. }
@@ -296,7 +318,7 @@ impl Work<'_> {
         }
     }
 
-    fn require_diff_id(&self, step: &LayerStep, pick: &Pick, decoded: &Decoded) -> Result<()> {
+    pub(super) fn require_diff_id(&self, step: &LayerStep, pick: &Pick, decoded: &Decoded) -> Result<()> {
         if decoded.diff_id == step.diff_id {
             return Ok(());
         }

@@ -4,6 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result, Side};
+use crate::layer::scratch_directory;
 use crate::node::Node;
 use crate::plan::import::ImportPlan;
 
@@ -56,7 +57,11 @@ pub(super) fn needs(node: &Node, plan: &ImportPlan) -> Result<Vec<Space>> {
     let blobs = Need { blobs: plan.send_bytes(), unpacked: 0 };
     let layers = Need { blobs: 0, unpacked: unpacked + unpacked / 100 * UNPACKED_EXTRA };
     let mut spaces: Vec<(u64, Space)> = Vec::new();
-    for (root, need) in [(&node.content_root, blobs), (&node.snapshot_root, layers)] {
+    let scratch = Need { blobs: plan.scratch_bytes(), unpacked: 0 };
+    let scratch_directory = (scratch.blobs > 0).then(scratch_directory);
+    for (root, need) in
+        [(&node.content_root, blobs), (&node.snapshot_root, layers), (&scratch_directory, scratch)]
+    {
         let Some(root) = root else { continue };
         let device = std::fs::metadata(root).map_err(Error::io(Side::Node, "examine", root))?.dev();
         match spaces.iter_mut().find(|(known, _)| *known == device) {

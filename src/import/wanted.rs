@@ -8,7 +8,7 @@ use crate::image::{
     Descriptor, Digest, Document, ImageConfig, MAX_CONFIG, MAX_INDEX_DEPTH, MAX_MANIFEST, Manifest, Platform,
     Reference,
 };
-use crate::medium::{Image, ImagePlatform, Medium, Record};
+use crate::medium::{Delta, Image, ImagePlatform, Medium, Record};
 use crate::plan::import::{Wanted, WantedLayer, runs_on};
 
 /// The images with these names, or all; each must be known. A digest must be the original's or the carried one.
@@ -88,14 +88,22 @@ pub(super) fn read(medium: &Medium, record: &Record, image: &Image, node: &Platf
     }
     let mut layers = Vec::new();
     for (diff_id, child) in config.diff_ids().iter().zip(&carried.layers) {
+        let mut deltas: Vec<Delta> = record.deltas_to(*diff_id).cloned().collect();
         let layer = record.layer(diff_id).filter(|layer| {
-            layer.encodings.iter().any(|encoding| encoding.digest == child.descriptor.digest)
+            let by_delta = !deltas.is_empty() && child.descriptor == deltas[0].result(layer.size);
+            by_delta || layer.encodings.iter().any(|encoding| encoding.digest == child.descriptor.digest)
         });
         let Some(layer) = layer else {
             let reason =
                 format!("lists {}, which no layer of the record is encoded in", child.descriptor.digest);
             return Err(proof.broken(&platform.carried, &reason));
         };
+        if layer.encodings.iter().any(|encoding| encoding.digest == child.descriptor.digest) {
+            deltas.clear();
+        }
+        if let Some(reason) = deltas.iter().find_map(|delta| delta.refused(layer.size)) {
+            return Err(proof.broken(&child.descriptor, &format!("is refused: {reason}")));
+        }
         let mut others: Vec<Descriptor> = layer.originals.iter().chain(&layer.encodings).cloned().collect();
         others.retain(|other| other.digest != child.descriptor.digest);
         layers.push(WantedLayer {
@@ -103,6 +111,7 @@ pub(super) fn read(medium: &Medium, record: &Record, image: &Image, node: &Platf
             size: layer.size,
             carried: child.descriptor.clone(),
             others,
+            deltas,
         });
     }
     Ok(Wanted {

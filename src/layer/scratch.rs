@@ -64,7 +64,7 @@ impl Scratch {
     fn append(&mut self, bytes: &[u8], limit: u64) -> io::Result<()> {
         if self.length + bytes.len() as u64 > limit {
             let text = format!("more than the {limit} bytes that are allowed");
-            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
         }
         self.length += bytes.len() as u64;
         self.file.write_all(bytes)

@@ -83,7 +83,8 @@ pub(super) fn barrier(root: &Root) -> Result<()> {
     for directory in ["blobs/sha256", "blobs", ".pannier/commits", "."] {
         sync_directory(root, directory)?;
     }
-    Ok(())
+    // Only where there are deltas.
+    root.find(sync_directory(root, ".pannier/deltas")).map(drop)
 }
 
 /// Drops the cached pages of `file`, so that the next read comes from the medium where the system

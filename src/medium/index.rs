@@ -118,6 +118,8 @@ fn own_entries(record: &Record) -> Vec<Value> {
     let mut named: Vec<(String, &Image)> = record
         .images
         .iter()
+        // Of the others layers are missing here: other tools would fail in the middle of a copy.
+        .filter(|image| record.is_whole(image))
         .flat_map(|image| image.names.iter().map(move |name| (name.to_string(), image)))
         .collect();
     named.sort_by(|a, b| a.0.cmp(&b.0));

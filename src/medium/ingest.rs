@@ -71,12 +71,17 @@ impl Medium {
         if matches!(there, Ok(Some(there)) if there == bytes) {
             return Ok(false);
         }
+        self.stage(&digest, bytes, &blob_name(&digest))?;
+        Ok(true)
+    }
+
+    /// Writes `bytes` in the ingest area and gives them their name `to`.
+    pub(super) fn stage(&self, digest: &Digest, bytes: &[u8], to: &str) -> Result<()> {
         let name = format!("{DIRECTORY}/{}", digest.hex());
         let mut file = durable::create(&self.root, &name)?;
         file.write_all(bytes).map_err(|source| self.root.error("write", &name, source))?;
         drop(file);
-        durable::publish(&self.root, &name, &blob_name(&digest))?;
-        Ok(true)
+        durable::publish(&self.root, &name, to)
     }
 
     /// Notes that a layer was encoded to a blob. Called before the blob gets its final name, so that

@@ -5,10 +5,12 @@
 //!   oci-layout, index.json      a plain layout that other tools read; index.json is derived
 //!   blobs/sha256/<64 hex>       manifests, configs, layers
 //!   .pannier/commits/*.json     the state after each export, under a fresh name each; the only commit point
+//!   .pannier/deltas/<64 hex>    layers as what differs from another one; made with the first of them
 //!   .pannier/ingest/            unfinished blobs, and which layer a finished one encodes
 //! ```
 
 mod commits;
+mod delta;
 mod durable;
 mod filesystem;
 mod index;
@@ -27,6 +29,7 @@ use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest};
 
 pub use commits::Rejected;
+pub use delta::Delta;
 pub use filesystem::Filesystem;
 pub use index::{ForeignEntry, IndexState, IndexWritten};
 pub use ingest::{Finished, Ingest};
@@ -136,7 +139,7 @@ impl Medium {
 
     /// Opens the file of a blob whose size is right. Its content is not proven.
     pub(crate) fn blob_file(&self, blob: &Descriptor) -> Result<File> {
-        let name = blob_name(&blob.digest);
+        let name = delta::file_name(blob).unwrap_or_else(|| blob_name(&blob.digest));
         let file = self.root.open_file(&name).map_err(|error| match error {
             Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
                 Error::not_found(Side::Medium, self.root.join(&name).display())

@@ -4,12 +4,17 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::delta::Delta;
 use crate::image::{Descriptor, Digest, Platform, Reference};
 
 /// Largest record that is read, in bytes.
 pub(super) const MAX_RECORD: u64 = 16 << 20;
 /// The format this version writes, and the newest it reads.
 const FORMAT: &str = "pannier-commit-v1";
+/// On a record with deltas: a reader that does not know them would miss layers.
+const DELTAS: &str = "deltas";
+/// The critical features that this version knows.
+const KNOWN: [&str; 1] = [DELTAS];
 /// How the file begins; 64 hex digits of the checksum follow.
 const CHECKSUM_PREFIX: &[u8] = b"{\"checksum\":\"sha256:";
 
@@ -40,6 +45,9 @@ pub struct Record {
     pub layers: Vec<Layer>,
     /// Every blob that the images and layers need.
     pub blobs: Vec<Blob>,
+    /// Layers that are carried as what differs from another one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deltas: Vec<Delta>,
 }
 
 /// An image: one or several platforms of what a name stood for at its source.
@@ -166,7 +174,25 @@ impl Record {
             images: Vec::new(),
             layers: Vec::new(),
             blobs: Vec::new(),
+            deltas: Vec::new(),
         }
+    }
+
+    /// Lists as critical what a reader has to know to make use of this record.
+    pub fn name_features(&mut self) {
+        self.critical.retain(|feature| feature != DELTAS);
+        if !self.deltas.is_empty() {
+            self.critical.push(DELTAS.into());
+        }
+    }
+
+    /// Whether all layers of an image are on the medium, so that other tools can read it.
+    pub fn is_whole(&self, image: &Image) -> bool {
+        let here = |diff_id: &Digest| {
+            self.layer(diff_id).is_some_and(|layer| !layer.encodings.is_empty())
+                && self.deltas_to(*diff_id).next().is_none()
+        };
+        image.platforms.iter().flat_map(|platform| &platform.diff_ids).all(here)
     }
 
     /// The layer with this diff_id.
@@ -210,7 +236,8 @@ impl Record {
         }
         let no_record = |error: serde_json::Error| Unusable::Damaged(format!("not a commit record: {error}"));
         let version: Version = serde_json::from_slice(bytes).map_err(no_record)?;
-        if version.format != FORMAT || !version.critical.is_empty() {
+        let unknown = |feature: &String| !KNOWN.contains(&feature.as_str());
+        if version.format != FORMAT || version.critical.iter().any(unknown) {
             return Err(Unusable::Newer(version.tool.escape_debug().to_string()));
         }
         let record: Self = serde_json::from_slice(bytes).map_err(no_record)?;
@@ -287,7 +314,20 @@ mod tests {
         let newer = Record { format: "pannier-commit-v2".into(), ..sample() };
         let refused = Err(Unusable::Newer("pannier 0.1.0".into()));
         assert_eq!(Record::parse(&newer.to_bytes().unwrap()), refused);
-        let critical = Record { critical: vec!["deltas".into()], ..sample() };
+        let critical = Record { critical: vec!["unheard-of".into()], ..sample() };
         assert_eq!(Record::parse(&critical.to_bytes().unwrap()), refused);
+        let mut deltas = sample();
+        deltas.deltas.push(Delta {
+            diff_id: Digest::of(b"tar"),
+            base: Digest::of(b"base"),
+            base_size: 4,
+            base_blobs: Vec::new(),
+            digest: Digest::of(b"patch"),
+            size: 5,
+            window: 10,
+        });
+        deltas.name_features();
+        assert_eq!(deltas.critical, ["deltas"]);
+        assert_eq!(Record::parse(&deltas.to_bytes().unwrap()).unwrap(), deltas);
     }
 }

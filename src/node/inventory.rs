@@ -55,6 +55,7 @@ pub fn inventory(node: &Node, wanted: &[Wanted], depth: Depth, run: Run<'_>) -> 
             }
         }
     }
+    bases(wanted, &listed, &by_diff_id, &mut look, &mut held)?;
     let names: HashSet<String> = wanted.iter().flat_map(Wanted::possible_names).collect();
     for record in node.client.list_images()? {
         // Of other names, such as those of a manifest made for this node, the target will do.
@@ -71,6 +72,36 @@ pub fn inventory(node: &Node, wanted: &[Wanted], depth: Depth, run: Run<'_>) -> 
         held.chains.push((snapshotter.clone(), chains));
     }
     Ok(held)
+}
+
+/// Notes blobs from which layers can be rebuilt: what is labelled as the base, or what the medium
+/// says was the base's blob. Their bytes are proven when they are used.
+fn bases(
+    wanted: &[Wanted],
+    listed: &HashMap<Digest, BlobInfo>,
+    by_diff_id: &HashMap<&str, Vec<&BlobInfo>>,
+    look: &mut Look<'_>,
+    held: &mut Held,
+) -> Result<()> {
+    let layers = wanted.iter().flat_map(|image| &image.layers).filter(|layer| layer.is_delta());
+    for delta in layers.flat_map(|layer| &layer.deltas) {
+        if held.bases.contains_key(&delta.base) {
+            continue;
+        }
+        let known = delta.base_blobs.iter().map(|blob| blob.digest).chain([delta.base]);
+        let labelled = by_diff_id.get(delta.base.to_string().as_str());
+        let labelled = labelled.into_iter().flatten().map(|info| info.digest);
+        let mut found: Vec<Descriptor> = Vec::new();
+        for digest in labelled.chain(known) {
+            let Some(info) = listed.get(&digest) else { continue };
+            let blob = Descriptor { media_type: String::new(), digest, size: info.size };
+            if !found.contains(&blob) && look.at(&blob, Depth::Present, held)? {
+                found.push(blob);
+            }
+        }
+        held.bases.insert(delta.base, found);
+    }
+    Ok(())
 }
 
 /// Looks at each blob once.

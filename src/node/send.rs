@@ -9,6 +9,7 @@ use crate::containerd::{Client, Committed, Ingest, Opened, Resource};
 use crate::content::Verified;
 use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Hasher};
+use crate::layer::{Scratch, scratch_directory};
 use crate::medium::Medium;
 use crate::plan::import::Send;
 use crate::progress::{Event, Run};
@@ -22,7 +23,7 @@ const CLOSING: Duration = Duration::from_secs(5);
 /// How long another client may write the same blob without getting on.
 const STALLED: Duration = Duration::from_secs(60);
 
-/// Sends a blob and labels it; returns how many bytes went over the socket.
+/// Sends a blob, from the medium or as it was `rebuilt`, and labels it; returns how many bytes went over the socket.
 ///
 /// What containerd has of it already is compared by its hash, and thrown away if it differs. The
 /// bytes that are sent are the bytes that were hashed; containerd hashes them once more before they
@@ -31,6 +32,7 @@ pub(super) fn send(
     client: &Client,
     medium: &Medium,
     send: &Send,
+    rebuilt: Option<&Scratch>,
     labels: &HashMap<String, String>,
     run: Run<'_>,
 ) -> Result<u64> {
@@ -48,9 +50,13 @@ pub(super) fn send(
                 continue;
             }
         };
-        let reader: Box<dyn Read> = match &send.bytes {
-            Some(bytes) => Box::new(Verified::new(bytes.as_slice(), blob, Side::Medium)),
-            None => Box::new(medium.open_blob(blob)?),
+        let reader: Box<dyn Read + '_> = match (&send.bytes, rebuilt) {
+            (Some(bytes), _) => Box::new(Verified::new(bytes.as_slice(), blob, Side::Medium)),
+            (None, Some(tar)) => {
+                let tar = tar.reader().map_err(Error::io(Side::Node, "read", scratch_directory()))?;
+                Box::new(Verified::new(tar, blob, Side::Node))
+            }
+            (None, None) => Box::new(medium.open_blob(blob)?),
         };
         match stream(ingest, reader, blob, labels, run) {
             Ok(Some((sent, Committed::New))) => return Ok(sent),

@@ -5,12 +5,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::name::{Naming, finish};
 use super::repair::replace_blob;
-use super::{Node, send, unpack};
+use super::{Node, rebuild, send, unpack};
 use crate::containerd::{Client, Resource, label};
 use crate::error::{Error, Result, Side};
 use crate::image::Digest;
+use crate::layer::{Scratch, scratch_directory};
 use crate::medium::Medium;
-use crate::plan::import::{ImagePlan, ImportPlan, LayerVerdict, Send, Unpack};
+use crate::plan::import::{ImagePlan, ImportPlan, LayerVerdict, Rebuild, Send, Unpack};
 use crate::progress::{Event, Phase, Run, UNPACK_ITEM};
 
 /// Blobs that are sent at a time: containerd hashes one stream on one core.
@@ -25,6 +26,8 @@ pub struct Done {
     pub sent: u64,
     /// Blobs of layers that were sent.
     pub layers: usize,
+    /// How many of them were rebuilt.
+    pub rebuilt: usize,
     /// Layers that were unpacked.
     pub unpacked: usize,
     /// Images of which everything is there and named.
@@ -63,6 +66,7 @@ struct Work<'a> {
     run: Run<'a>,
     state: Mutex<State>,
     changed: Condvar,
+    rebuilding: Mutex<()>,
 }
 
 /// Carries out `plan` through `client`, whose lease holds everything until it is named.
@@ -95,6 +99,7 @@ pub fn carry_out(
         run,
         state: Mutex::new(state),
         changed: Condvar::new(),
+        rebuilding: Mutex::new(()),
     };
     run.report(Event::Phase { phase: Phase::Sending, bytes: plan.send_bytes(), items: plan.sends.len() });
     if !plan.unpacks.is_empty() {
@@ -128,6 +133,10 @@ pub fn carry_out(
 fn hold_what_is_there(client: &Client, plan: &ImportPlan) -> Result<()> {
     let sent: HashSet<Digest> = plan.sends.iter().map(|send| send.blob.digest).collect();
     let mut held = HashSet::new();
+    for base in plan.rebuilds().flat_map(|(rebuild, _)| &rebuild.bases) {
+        // One that has just gone is missed when it is read.
+        client.hold_here(&Resource::blob(base.digest))?;
+    }
     for image in plan.images.iter().filter(|image| !is_done(image, plan)) {
         let layers = image.layers.iter().filter(|(_, verdict)| *verdict != LayerVerdict::Discarded);
         let documents = image.documents();
@@ -226,6 +235,7 @@ impl Work<'_> {
                 Ok(sent) => {
                     state.done.sent += sent;
                     state.done.layers += usize::from(next.layer);
+                    state.done.rebuilt += usize::from(next.rebuild.is_some());
                     Progress::Done
                 }
                 Err(error) => self.fail(&mut state, error),
@@ -240,8 +250,10 @@ impl Work<'_> {
         self.run.report(Event::Started { item: &item, bytes: next.blob.size });
         let mut labels: HashMap<String, String> =
             self.sources.get(&next.blob.digest).cloned().unwrap_or_default().into_iter().collect();
-        let write =
-            |labels: &HashMap<String, String>| send::send(self.client, self.medium, next, labels, self.run);
+        let rebuilt = next.rebuild.as_ref().map(|rebuild| self.rebuild(rebuild, next)).transpose()?;
+        let write = |labels: &HashMap<String, String>| {
+            send::send(self.client, self.medium, next, rebuilt.as_ref(), labels, self.run)
+        };
         let sent = if next.replaces {
             replace_blob(self.client, &next.blob, |old| {
                 labels.extend(old.clone());
@@ -252,6 +264,13 @@ impl Work<'_> {
         };
         self.run.report(Event::Finished { item: &item });
         Ok(sent)
+    }
+
+    /// Rebuilds a layer; one at a time, which bounds what that takes of the disk.
+    fn rebuild(&self, rebuild: &Rebuild, next: &Send) -> Result<Scratch> {
+        let _one = self.rebuilding.lock().unwrap_or_else(PoisonError::into_inner);
+        let directory = scratch_directory();
+        rebuild::rebuild(self.client, self.medium, rebuild, &next.blob, &directory, self.run)
     }
 
     /// Whether something that is not in the plan, or is done, is there; the error if it failed.

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::delta::DeltaStep;
 use crate::error::{Error, Result, Side};
 use crate::image::{Compression, Descriptor, Digest, LayerType, MediaKind, Reference, kind};
 use crate::layer::Zstd;
-use crate::medium::{Filesystem, Finished, Image, Layer, Referrer};
+use crate::medium::{Delta, Filesystem, Finished, Image, Layer, Referrer};
 use crate::source::{Attached, Offer, Resolved};
 
 /// What a medium holds, as far as a plan depends on it.
@@ -19,6 +20,8 @@ pub struct Held {
     pub blobs: BTreeSet<Digest>,
     /// Layers that a run which was cut off had finished: the note, the blob, the tar's size. Proven.
     pub finished: Vec<(Finished, Descriptor, u64)>,
+    /// The deltas of the newest record whose file is there, each with the layer that it leads to.
+    pub deltas: Vec<(Layer, Delta)>,
 }
 
 /// Where a layer is read from.
@@ -41,6 +44,10 @@ pub enum Verdict {
     Copy(Pick),
     /// It is decoded and encoded anew.
     Recompress(Pick),
+    /// It is carried as what differs from a layer that the targets hold, where that is small.
+    Delta(DeltaStep),
+    /// Nothing: the medium has a delta that leads to it.
+    DeltaThere(Layer, Delta),
 }
 
 /// A layer in the plan.
@@ -127,7 +134,8 @@ impl ExportPlan {
     ///
     /// For a source that is slow to read. It costs writing them, and frees their place afterwards.
     pub fn keep_parts(&mut self, filesystem: &Filesystem, at_once: usize) {
-        let recompressed = self.layers.iter().filter(|step| matches!(step.verdict, Verdict::Recompress(_)));
+        let kept = |step: &&LayerStep| matches!(step.verdict, Verdict::Recompress(_) | Verdict::Delta(_));
+        let recompressed = self.layers.iter().filter(kept);
         let mut sizes: Vec<u64> = recompressed.map(LayerStep::bytes).collect();
         sizes.sort_unstable_by_key(|size| std::cmp::Reverse(*size));
         let largest = sizes.first().copied().unwrap_or(0);
@@ -140,7 +148,10 @@ impl ExportPlan {
     /// Whether the medium has all of it already.
     pub fn is_nothing(&self) -> bool {
         self.names.iter().all(|name| *name == NameVerdict::Unchanged)
-            && self.layers.iter().all(|step| matches!(step.verdict, Verdict::Present(..)))
+            && self
+                .layers
+                .iter()
+                .all(|step| matches!(step.verdict, Verdict::Present(..) | Verdict::DeltaThere(..)))
             && self.attached.iter().all(|step| step.present)
     }
 
@@ -154,6 +165,7 @@ impl ExportPlan {
     pub fn bytes_held(&self) -> u64 {
         let held = |step: &LayerStep| match &step.verdict {
             Verdict::Present(_, blob) | Verdict::Finished(blob, _) => blob.size,
+            Verdict::DeltaThere(_, delta) => delta.size,
             _ => 0,
         };
         self.layers.iter().map(held).sum()
@@ -177,6 +189,7 @@ impl ExportPlan {
         for step in &self.layers {
             let blob = match &step.verdict {
                 Verdict::Copy(pick) => &pick.blob,
+                Verdict::Delta(DeltaStep { pick, recompress: false, .. }) => &pick.blob,
                 Verdict::Recompress(pick) if !is_plain(&pick.blob) => &pick.blob,
                 _ => continue,
             };
@@ -199,7 +212,8 @@ impl LayerStep {
     pub fn bytes(&self) -> u64 {
         match &self.verdict {
             Verdict::Copy(pick) | Verdict::Recompress(pick) => pick.blob.size,
-            Verdict::Present(..) | Verdict::Finished(..) => 0,
+            Verdict::Delta(delta) => delta.pick.blob.size,
+            Verdict::Present(..) | Verdict::Finished(..) | Verdict::DeltaThere(..) => 0,
         }
     }
 }

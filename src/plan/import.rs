@@ -4,6 +4,7 @@
 //! encoding of its diff_id is, so a node that pulled an image is sent nothing of it but names.
 
 mod inventory;
+mod rebuild;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -12,6 +13,7 @@ use crate::image::{Compression, Descriptor, Digest, LayerType, MediaKind, Platfo
 use crate::plan::carried_manifest;
 
 pub use inventory::{Held, HeldManifest, HeldName, Wanted, WantedLayer};
+pub use rebuild::{NoBase, Rebuild};
 
 /// What is asked of an import.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +33,8 @@ pub struct ImportPlan {
     pub sends: Vec<Send>,
     /// Layers to unpack, each chain once; a parent comes before what stands on it.
     pub unpacks: Vec<Unpack>,
+    /// Layers that the node lacks and cannot rebuild: with any, the plan cannot be carried out.
+    pub no_bases: Vec<NoBase>,
 }
 
 /// What becomes of one image.
@@ -76,6 +80,8 @@ pub enum LayerVerdict {
     Send,
     /// The node's blob is damaged.
     Replace,
+    /// The node makes it from a layer that it holds and a delta.
+    Rebuild,
 }
 
 /// What is done about a name, and why.
@@ -103,6 +109,8 @@ pub struct Send {
     pub blob: Descriptor,
     /// Bytes that are not on the medium: a manifest made for this node.
     pub bytes: Option<Vec<u8>>,
+    /// How it is made, where the medium has only a delta that leads to it.
+    pub rebuild: Option<Box<Rebuild>>,
     /// It stands in for one that is damaged.
     pub replaces: bool,
     /// It is a layer.
@@ -129,16 +137,26 @@ pub struct Unpack {
 impl ImportPlan {
     /// Compares what is wanted with what is held.
     pub fn new(wanted: Vec<Wanted>, held: &Held, choices: Choices) -> Result<Self> {
-        let mut plan = Self { images: Vec::new(), sends: Vec::new(), unpacks: Vec::new() };
+        let mut plan =
+            Self { images: Vec::new(), sends: Vec::new(), unpacks: Vec::new(), no_bases: Vec::new() };
         let mut sent = HashSet::new();
         let mut unpacked = HashSet::new();
         for image in wanted {
             let image = ImagePlan::new(image, held, choices)?;
-            for (layer, verdict) in &image.layers {
-                if matches!(verdict, LayerVerdict::Send | LayerVerdict::Replace) && sent.insert(layer.digest)
-                {
-                    plan.sends.push(Send { layer: true, ..held.send(layer, None) });
+            for ((layer, verdict), wanted) in image.layers.iter().zip(&image.wanted.layers) {
+                let sends =
+                    matches!(verdict, LayerVerdict::Send | LayerVerdict::Replace | LayerVerdict::Rebuild);
+                if !sends || !sent.insert(layer.digest) {
+                    continue;
                 }
+                let rebuild = match verdict {
+                    LayerVerdict::Rebuild => wanted.rebuild(&held.bases).map(Box::new),
+                    _ => None,
+                };
+                if *verdict == LayerVerdict::Rebuild && rebuild.is_none() {
+                    plan.no_bases.push(wanted.no_base(&image.wanted));
+                }
+                plan.sends.push(Send { layer: true, rebuild, ..held.send(layer, None) });
             }
             for (blob, bytes) in image.documents() {
                 if !held.blobs.contains_key(&blob.digest) && sent.insert(blob.digest) {
@@ -282,6 +300,9 @@ fn choose_encoding(layer: &WantedLayer, held: &Held) -> (Descriptor, LayerVerdic
         }
         return (other, LayerVerdict::HeldOtherwise);
     }
+    if layer.is_delta() {
+        return (layer.carried.clone(), LayerVerdict::Rebuild);
+    }
     let damaged = held.damaged.contains(&layer.carried.digest);
     (layer.carried.clone(), if damaged { LayerVerdict::Replace } else { LayerVerdict::Send })
 }
@@ -376,6 +397,7 @@ mod tests {
             urls: Vec::new(),
         };
         let layer = |tar: &&str| WantedLayer {
+            deltas: Vec::new(),
             diff_id: Digest::of(tar.as_bytes()),
             size: 100,
             carried: zstd(tar),

@@ -1,10 +1,12 @@
 //! Decisions. Everything here is pure: values in, a plan out; no file, no socket, no clock.
 
 mod carried;
+mod delta;
 mod export;
 pub mod import;
 mod next;
 
 pub use carried::{carried_index, carried_manifest};
+pub use delta::{At, Base, BaseImage, Bases, DeltaStep};
 pub use export::{AttachedStep, ExportPlan, Held, LayerStep, NameVerdict, Pick, Verdict};
 pub use next::{ExportedImage, ExportedLayer, next_record};

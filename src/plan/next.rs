@@ -1,10 +1,10 @@
 //! The state of a medium after an export.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::carried::carried_index;
 use crate::image::{Descriptor, Digest, OCI_INDEX, Reference};
-use crate::medium::{Blob, Image, ImagePlatform, Layer, Record, Referrer, Role};
+use crate::medium::{Blob, Delta, Image, ImagePlatform, Layer, Record, Referrer, Role};
 
 /// An image that was exported.
 #[derive(Clone, Debug)]
@@ -28,8 +28,17 @@ pub struct ExportedLayer {
     pub size: u64,
     /// The blobs that manifests list for it; the first is the one it was read from.
     pub originals: Vec<Descriptor>,
-    /// The blob on the medium.
+    /// The layer as the carried manifest lists it: the blob on the medium, or the tar that a delta leads to.
     pub encoding: Descriptor,
+    /// The delta, where that is what is carried.
+    pub delta: Option<Delta>,
+}
+
+impl ExportedLayer {
+    /// Bytes that it takes on the medium.
+    pub fn bytes(&self) -> u64 {
+        self.delta.as_ref().map_or(self.encoding.size, |delta| delta.size)
+    }
 }
 
 /// The state after `images` were exported to a medium in the state `previous`, and the bytes of the
@@ -67,7 +76,8 @@ pub fn next_record(
     }
     next.images.sort_by(|a, b| a.names.cmp(&b.names));
     merge_layers(&mut next.layers, layers);
-    let encodings = layers.iter().map(|layer| Blob {
+    merge_deltas(&mut next, layers, images);
+    let encodings = layers.iter().filter(|layer| layer.delta.is_none()).map(|layer| Blob {
         digest: layer.encoding.digest,
         size: layer.encoding.size,
         role: Role::Layer,
@@ -82,6 +92,7 @@ pub fn next_record(
         blobs.entry(blob.digest).or_insert(blob);
     }
     next.blobs = blobs.into_values().collect();
+    next.name_features();
     (next, indexes)
 }
 
@@ -133,11 +144,28 @@ fn merge_layers(there: &mut Vec<Layer>, exported: &[ExportedLayer]) {
                 known.originals.push(original.clone());
             }
         }
-        if !known.encodings.contains(&layer.encoding) {
+        if layer.delta.is_none() && !known.encodings.contains(&layer.encoding) {
             known.encodings.push(layer.encoding.clone());
         }
     }
     *there = layers.into_values().collect();
+}
+
+/// Adds the new deltas, and drops those to layers that are whole now, unless an image that was not
+/// exported again is carried by them.
+fn merge_deltas(next: &mut Record, layers: &[ExportedLayer], images: &[ExportedImage]) {
+    let exported = |image: &Image| images.iter().any(|new| new.original.digest == image.original.digest);
+    let others = next.images.iter().filter(|image| !exported(image)).flat_map(|image| &image.platforms);
+    let needed: BTreeSet<Digest> = others.flat_map(|platform| platform.diff_ids.iter().copied()).collect();
+    let whole =
+        |diff_id: &Digest| layers.iter().any(|layer| layer.diff_id == *diff_id && layer.delta.is_none());
+    next.deltas.retain(|delta| needed.contains(&delta.diff_id) || !whole(&delta.diff_id));
+    for delta in layers.iter().filter_map(|layer| layer.delta.as_ref()) {
+        if !next.deltas.contains(delta) {
+            next.deltas.push(delta.clone());
+        }
+    }
+    next.deltas.sort_by_key(|delta| (delta.diff_id, delta.base, delta.digest));
 }
 
 #[cfg(test)]

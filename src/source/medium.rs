@@ -78,6 +78,7 @@ impl Source for MediumSource {
 
     fn offers(&self, diff_id: Digest, listed: &Descriptor) -> Vec<Offer> {
         let encodings = self.record.layer(&diff_id).map(|layer| layer.encodings.clone());
+        let encodings = encodings.filter(|encodings| !encodings.is_empty());
         let encodings = encodings.unwrap_or_else(|| vec![listed.clone()]);
         encodings.into_iter().map(|descriptor| Offer { descriptor, as_it_is: true }).collect()
     }

@@ -9,7 +9,7 @@ use crate::image::{
     Descriptor, Digest, Document, ImageConfig, Index, MAX_CONFIG, MAX_INDEX_DEPTH, MAX_MANIFEST, Manifest,
     MediaKind, kind,
 };
-use crate::medium::{ForeignEntry, Image, ImagePlatform, Medium, Record};
+use crate::medium::{Delta, ForeignEntry, Image, ImagePlatform, Medium, Record};
 
 /// Checks everything that the record says about its images, without reading layers.
 pub(super) fn check_record(medium: &Medium, record: &Record, report: &mut Report) {
@@ -63,7 +63,10 @@ pub(super) fn images_with(record: &Record, digest: &Digest) -> Vec<String> {
     let layers: BTreeSet<Digest> = record
         .layers
         .iter()
-        .filter(|layer| layer.encodings.iter().any(|encoding| encoding.digest == *digest))
+        .filter(|layer| {
+            layer.encodings.iter().any(|encoding| encoding.digest == *digest)
+                || record.deltas_to(layer.diff_id).any(|delta| delta.digest == *digest)
+        })
         .map(|layer| layer.diff_id)
         .collect();
     let needs = |image: &&Image| {
@@ -151,6 +154,10 @@ impl Checker<'_> {
             let known = self.record.layer(diff_id).is_some_and(|known| {
                 known.encodings.iter().any(|encoding| encoding.digest == layer.descriptor.digest)
             });
+            let rebuilt = |delta: &Delta| layer.descriptor.digest == delta.diff_id;
+            if !known && self.record.deltas_to(*diff_id).any(rebuilt) {
+                continue;
+            }
             if !known {
                 return Err(format!(
                     "{} is not listed as an encoding of layer {diff_id}",

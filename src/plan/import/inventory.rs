@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::{LayerVerdict, NameVerdict, Send};
 use crate::image::{Child, Descriptor, Digest, Platform, Reference};
+use crate::medium::Delta;
 
 /// One platform of an image on the medium, read and proven.
 #[derive(Clone, Debug)]
@@ -39,6 +40,8 @@ pub struct WantedLayer {
     pub carried: Descriptor,
     /// Other blobs known to decode to the same tar.
     pub others: Vec<Descriptor>,
+    /// Deltas on the medium that lead to it.
+    pub deltas: Vec<Delta>,
 }
 
 /// What the node holds, as far as an import asks.
@@ -50,6 +53,8 @@ pub struct Held {
     pub damaged: HashSet<Digest>,
     /// Layer blobs by the diff_id they were proven to decode to.
     pub encodings: HashMap<Digest, Vec<Descriptor>>,
+    /// Blobs that may decode to bases of deltas, by their diff_id; not proven.
+    pub bases: HashMap<Digest, Vec<Descriptor>>,
     /// The chain_ids that are unpacked, for each snapshotter in use, the default one first.
     pub chains: Vec<(String, HashSet<Digest>)>,
     /// Names and what they stand for.
@@ -107,7 +112,8 @@ impl Wanted {
 
 impl Held {
     pub(super) fn send(&self, blob: &Descriptor, bytes: Option<Vec<u8>>) -> Send {
-        Send { blob: blob.clone(), bytes, replaces: self.damaged.contains(&blob.digest), layer: false }
+        let replaces = self.damaged.contains(&blob.digest);
+        Send { blob: blob.clone(), bytes, rebuild: None, replaces, layer: false }
     }
 
     pub(super) fn holds(&self, blob: &Descriptor) -> bool {

@@ -1,0 +1,97 @@
+//! Deltas on the medium: files beside the layout, since no other tool could do anything with them.
+//!
+//! An OCI artifact was the other choice. It would list a blob that only Pannier can use, under a
+//! manifest that only Pannier looks for, in an `index.json` that other tools copy from; and the
+//! record lists each delta with its digest anyway.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Medium, Record, durable};
+use crate::error::Result;
+use crate::image::{Compression, Descriptor, Digest};
+use crate::layer::delta::{MAX_PATCH, MAX_TAR};
+
+pub(super) const DIRECTORY: &str = ".pannier/deltas";
+/// The media type by which a descriptor says that its bytes are a delta, and so where they are.
+const DELTA: &str = "application/vnd.pannier.delta.v1+zstd";
+
+/// A layer that is carried as what differs from another one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Delta {
+    /// The layer that it leads to.
+    pub diff_id: Digest,
+    /// The layer that it starts from, by its diff_id.
+    pub base: Digest,
+    /// Bytes of the base's tar.
+    pub base_size: u64,
+    /// Blobs that are known to decode to the base.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub base_blobs: Vec<Descriptor>,
+    /// The digest of the patch, which is also the name of its file.
+    pub digest: Digest,
+    /// Bytes of the patch.
+    pub size: u64,
+    /// The base-2 logarithm of the zstd window that it was made with.
+    pub window: u32,
+}
+
+impl Delta {
+    /// The patch as a blob, to be opened as any other.
+    pub fn descriptor(&self) -> Descriptor {
+        Descriptor { media_type: DELTA.into(), digest: self.digest, size: self.size }
+    }
+
+    /// What a node is to make of it: the plain tar of `size` bytes. Manifests on the medium list the
+    /// layer so.
+    pub fn result(&self, size: u64) -> Descriptor {
+        let media_type = Compression::None.oci_layer_type().to_owned();
+        Descriptor { media_type, digest: self.diff_id, size }
+    }
+
+    /// Why a node would not apply it to get `size` bytes, going by its figures alone.
+    pub fn refused(&self, size: u64) -> Option<&'static str> {
+        match () {
+            () if self.size > MAX_PATCH => Some("its patch is larger than 256 MiB"),
+            () if self.base_size.max(size) > MAX_TAR => Some("base or result are larger than 2 GiB"),
+            () if self.base == self.diff_id => Some("it starts from the layer that it leads to"),
+            () => None,
+        }
+    }
+}
+
+/// The name of the file of `blob` if it is a delta.
+pub(super) fn file_name(blob: &Descriptor) -> Option<String> {
+    (blob.media_type == DELTA).then(|| format!("{DIRECTORY}/{}", blob.digest.hex()))
+}
+
+impl Record {
+    /// The deltas that lead to a layer.
+    pub fn deltas_to(&self, diff_id: Digest) -> impl Iterator<Item = &Delta> {
+        self.deltas.iter().filter(move |delta| delta.diff_id == diff_id)
+    }
+}
+
+impl Medium {
+    /// Writes the patch of a delta; nothing is done if it is there.
+    pub fn write_delta(&self, patch: &[u8]) -> Result<Descriptor> {
+        let blob = Descriptor::of(DELTA, patch);
+        let name = format!("{DIRECTORY}/{}", blob.digest.hex());
+        durable::make_directory(&self.root, DIRECTORY)?;
+        if !matches!(self.root.read(&name, MAX_PATCH), Ok(Some(there)) if there == patch) {
+            self.stage(&blob.digest, patch, &name)?;
+        }
+        Ok(blob)
+    }
+
+    /// The names of all files in the directory of deltas.
+    pub fn delta_names(&self) -> Result<Vec<String>> {
+        self.root.list(DIRECTORY)
+    }
+
+    /// Whether the file of a delta is there, in full length.
+    pub fn has_delta(&self, delta: &Delta) -> Result<bool> {
+        let name = format!("{DIRECTORY}/{}", delta.digest.hex());
+        Ok(self.root.size(&name)? == Some(delta.size))
+    }
+}

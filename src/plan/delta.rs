@@ -1,0 +1,294 @@
+//! Which layers are carried as what differs from one that every target holds.
+//!
+//! Candidates are told by names, places and sizes alone: no tar is read for them. What they are worth
+//! the patch itself shows, whose making ends as soon as it is too large.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{ExportPlan, LayerStep, Pick, Verdict};
+use crate::image::{Compression, Descriptor, Digest, LayerType, MediaKind, Platform, Reference, kind};
+use crate::layer::delta::{MAX_PATCH, MAX_TAR};
+use crate::medium::{Delta, Layer};
+use crate::source::Resolved;
+
+/// Bases that are tried for a layer, at most.
+const MAX_TRIED: usize = 2;
+/// A layer of another image is tried only if the sizes of the two differ by less, in percent.
+const SIMILAR: u64 = 10;
+
+/// What every target holds, as far as deltas can start from it.
+#[derive(Clone, Debug, Default)]
+pub struct Bases {
+    /// The images, with their layers bottom first.
+    pub images: Vec<BaseImage>,
+    /// The layers, by diff_id.
+    pub layers: BTreeMap<Digest, Base>,
+}
+
+/// An image that every target holds.
+#[derive(Clone, Debug)]
+pub struct BaseImage {
+    /// Its names.
+    pub names: BTreeSet<Reference>,
+    /// Its platform.
+    pub platform: Platform,
+    /// Its layers, bottom first.
+    pub layers: Vec<Digest>,
+}
+
+/// A layer that every target holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Base {
+    /// The layer.
+    pub diff_id: Digest,
+    /// Bytes of the tar, where that is known.
+    pub size: Option<u64>,
+    /// Blobs that decode to it, wherever they are. The first is the one that its image was published with.
+    pub blobs: Vec<Descriptor>,
+    /// Where its bytes can be had on this side, the nearest first.
+    pub at: Vec<At>,
+}
+
+/// Where the bytes of a base can be had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum At {
+    /// On the medium that is written to.
+    Medium(Descriptor),
+    /// On another medium, by its place among those that were named.
+    Other(usize, Descriptor),
+    /// At the source, which has the older image still.
+    Source(Pick),
+}
+
+/// A layer that is to be carried as a delta, if that is worth it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeltaStep {
+    /// Where the layer is read from.
+    pub pick: Pick,
+    /// What to do where no base gives a small patch: recompress, or else copy.
+    pub recompress: bool,
+    /// The bases to try, the best first.
+    pub bases: Vec<Base>,
+    /// Bytes that the patch may have at most.
+    pub limit: u64,
+}
+
+impl ExportPlan {
+    /// Carries layers as deltas where a base may serve; `there` are the deltas that the medium has, with
+    /// their layers.
+    pub fn use_deltas(&mut self, images: &[Resolved], bases: &Bases, there: &[(Layer, Delta)]) {
+        for step in &mut self.layers {
+            if let Some(verdict) = verdict(step, images, bases, there) {
+                step.verdict = verdict;
+            }
+        }
+    }
+}
+
+fn verdict(
+    step: &LayerStep,
+    images: &[Resolved],
+    bases: &Bases,
+    there: &[(Layer, Delta)],
+) -> Option<Verdict> {
+    let (pick, recompress) = match &step.verdict {
+        Verdict::Recompress(pick) => (pick, true),
+        Verdict::Copy(pick) => (pick, false),
+        _ => return None,
+    };
+    let usable =
+        |delta: &&(Layer, Delta)| delta.1.diff_id == step.diff_id && bases.layers.contains_key(&delta.1.base);
+    if let Some((layer, delta)) = there.iter().find(usable) {
+        return Some(Verdict::DeltaThere(layer.clone(), delta.clone()));
+    }
+    let limit = limit(&pick.blob);
+    let bases = candidates(step, images, bases);
+    let step = DeltaStep { pick: pick.clone(), recompress, bases, limit };
+    (limit > 0 && !step.bases.is_empty()).then_some(Verdict::Delta(step))
+}
+
+/// Bytes that a patch may have at most, going by the blob that the source has.
+///
+/// Less by a margin than the layer would be carried in whole: recompressing takes at most a third from
+/// a gzip, and makes less than an eighth of few plain tars. So nothing is encoded twice to compare.
+fn limit(blob: &Descriptor) -> u64 {
+    let limit = match kind(&blob.media_type) {
+        MediaKind::Layer(LayerType::Tar(Compression::Zstd)) => blob.size / 10 * 9,
+        MediaKind::Layer(LayerType::Tar(Compression::Gzip)) => blob.size / 2,
+        MediaKind::Layer(LayerType::Tar(Compression::None)) => blob.size / 8,
+        _ => 0,
+    };
+    limit.min(MAX_PATCH)
+}
+
+/// The layers to try as bases, the best first: of the same repository the one in the same place, then
+/// the others there by how near their sizes are, then layers of like size anywhere.
+fn candidates(step: &LayerStep, images: &[Resolved], bases: &Bases) -> Vec<Base> {
+    let mut found: Vec<((u8, u64), &Base)> = Vec::new();
+    for (image, platform, place, size) in uses(step, images) {
+        let same_platform = bases.images.iter().filter(|base| base.platform == *platform);
+        for base in same_platform {
+            let same = |name: &Reference| {
+                [&image.name, &image.image].iter().any(|own| own.repository() == name.repository())
+            };
+            let same_repository = base.names.iter().any(same);
+            for (at, diff_id) in base.layers.iter().enumerate() {
+                let Some(layer) = bases.layers.get(diff_id).filter(|layer| serves(layer, step)) else {
+                    continue;
+                };
+                let Some(its_size) = layer.blobs.first().map(|blob| blob.size) else { continue };
+                let apart = its_size.abs_diff(size);
+                let rank = match () {
+                    () if same_repository && at == place => 0,
+                    () if same_repository => 1,
+                    () if apart * 100 < size.max(its_size) * SIMILAR => 2,
+                    () => continue,
+                };
+                found.push(((rank, apart), layer));
+            }
+        }
+    }
+    found.sort_by_key(|(rank, layer)| (*rank, layer.diff_id));
+    let mut seen = BTreeSet::new();
+    found.retain(|(_, layer)| seen.insert(layer.diff_id));
+    found.into_iter().take(MAX_TRIED).map(|(_, layer)| layer.clone()).collect()
+}
+
+/// Where the layer is used: image, platform, place from the bottom, bytes at the source.
+fn uses<'a>(
+    step: &'a LayerStep,
+    images: &'a [Resolved],
+) -> impl Iterator<Item = (&'a Resolved, &'a Platform, usize, u64)> {
+    images.iter().flat_map(move |image| {
+        image.platforms.iter().flat_map(move |platform| {
+            let layers = platform.layers.iter().enumerate();
+            let own = layers.filter(|(_, layer)| layer.diff_id == step.diff_id);
+            own.map(move |(place, layer)| (image, &platform.platform, place, layer.listed.size))
+        })
+    })
+}
+
+fn serves(base: &Base, step: &LayerStep) -> bool {
+    base.diff_id != step.diff_id && !base.at.is_empty() && base.size.is_none_or(|size| size <= MAX_TAR)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Held;
+    use crate::source::{Offer, ResolvedLayer, ResolvedPlatform};
+
+    fn gzip(text: &str, size: u64) -> Descriptor {
+        Descriptor { size, ..Descriptor::of(Compression::Gzip.oci_layer_type(), text.as_bytes()) }
+    }
+
+    fn image(name: &str, layers: &[(&str, u64)]) -> Resolved {
+        let document = Descriptor::of("application/vnd.oci.image.manifest.v1+json", name.as_bytes());
+        let layer = |(tar, size): &(&str, u64)| ResolvedLayer {
+            diff_id: Digest::of(tar.as_bytes()),
+            listed: gzip(tar, *size),
+            offers: vec![Offer { descriptor: gzip(tar, *size), as_it_is: false }],
+        };
+        Resolved {
+            image: name.parse().unwrap(),
+            name: name.parse().unwrap(),
+            original: document.clone(),
+            indexes: Vec::new(),
+            platforms: vec![ResolvedPlatform {
+                platform: "linux/amd64".parse().unwrap(),
+                manifest: document.clone(),
+                manifest_bytes: Vec::new(),
+                config: document,
+                config_bytes: Vec::new(),
+                layers: layers.iter().map(layer).collect(),
+            }],
+            absent: Vec::new(),
+            attached: Vec::new(),
+        }
+    }
+
+    fn bases(images: &[(&str, &[(&str, u64)])]) -> Bases {
+        let mut bases = Bases::default();
+        for (name, layers) in images {
+            let diff_ids = layers.iter().map(|(tar, _)| Digest::of(tar.as_bytes())).collect();
+            bases.images.push(BaseImage {
+                names: [name.parse().unwrap()].into(),
+                platform: "linux/amd64".parse().unwrap(),
+                layers: diff_ids,
+            });
+            for (tar, size) in *layers {
+                let diff_id = Digest::of(tar.as_bytes());
+                let blob = gzip(tar, *size);
+                let base =
+                    Base { diff_id, size: None, blobs: vec![blob.clone()], at: vec![At::Medium(blob)] };
+                bases.layers.insert(diff_id, base);
+            }
+        }
+        bases
+    }
+
+    /// The bases that are tried for each layer of `images`.
+    fn tried(images: &[Resolved], bases: &Bases) -> BTreeMap<Digest, Vec<Digest>> {
+        let zstd = Some(crate::layer::Zstd::default());
+        let mut plan = ExportPlan::new(images, &Held::default(), zstd);
+        plan.use_deltas(images, bases, &[]);
+        let bases = |step: &LayerStep| match &step.verdict {
+            Verdict::Delta(delta) => delta.bases.iter().map(|base| base.diff_id).collect(),
+            _ => Vec::new(),
+        };
+        plan.layers.iter().map(|step| (step.diff_id, bases(step))).collect()
+    }
+
+    fn digests(tars: &[&str]) -> Vec<Digest> {
+        tars.iter().map(|tar| Digest::of(tar.as_bytes())).collect()
+    }
+
+    #[test]
+    fn the_same_place_in_the_same_repository_comes_first_then_the_nearest_size() {
+        let held = bases(&[("r/app:1", &[("old base", 700), ("old lib", 90), ("old app", 300)])]);
+        let tried = tried(&[image("r/app:2", &[("new base", 710), ("new app", 290)])], &held);
+        assert_eq!(tried[&Digest::of(b"new base")], digests(&["old base", "old app"]));
+        assert_eq!(tried[&Digest::of(b"new app")], digests(&["old lib", "old app"]));
+    }
+
+    #[test]
+    fn a_layer_of_another_image_is_tried_only_when_it_is_of_like_size() {
+        let held = bases(&[("r/other:1", &[("like", 1050), ("unlike", 1200)])]);
+        let tried = tried(&[image("r/app:2", &[("new", 1000)])], &held);
+        assert_eq!(tried[&Digest::of(b"new")], digests(&["like"]));
+    }
+
+    #[test]
+    fn a_base_that_is_nowhere_at_hand_or_for_another_platform_is_not_tried() {
+        let mut held = bases(&[("r/app:1", &[("old", 1000)])]);
+        held.images[0].platform = "linux/arm64".parse().unwrap();
+        let images = [image("r/app:2", &[("new", 1000)])];
+        assert_eq!(tried(&images, &held)[&Digest::of(b"new")], []);
+        let mut held = bases(&[("r/app:1", &[("old", 1000)])]);
+        held.layers.values_mut().for_each(|base| base.at.clear());
+        assert_eq!(tried(&images, &held)[&Digest::of(b"new")], []);
+    }
+
+    #[test]
+    fn a_delta_on_the_medium_serves_only_targets_that_hold_its_base() {
+        let images = [image("r/app:2", &[("new", 1000)])];
+        let diff_id = Digest::of(b"new");
+        let layer = Layer { diff_id, size: 9, originals: Vec::new(), encodings: Vec::new() };
+        let delta = |base: &str| Delta {
+            diff_id,
+            base: Digest::of(base.as_bytes()),
+            base_size: 9,
+            base_blobs: Vec::new(),
+            digest: Digest::of(b"patch"),
+            size: 1,
+            window: 10,
+        };
+        let held = bases(&[("r/app:1", &[("old", 1000)])]);
+        for (base, serves) in [("old", true), ("older", false)] {
+            let mut plan = ExportPlan::new(&images, &Held::default(), None);
+            plan.use_deltas(&images, &held, &[(layer.clone(), delta(base))]);
+            let there = matches!(&plan.layers[0].verdict, Verdict::DeltaThere(..));
+            assert_eq!(there, serves, "{base}");
+        }
+    }
+}

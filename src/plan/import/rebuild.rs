@@ -1,0 +1,62 @@
+//! Layers that a node makes itself, from one that it holds and a delta.
+
+use std::collections::HashMap;
+
+use super::{ImportPlan, Wanted, WantedLayer};
+use crate::image::{Descriptor, Digest};
+use crate::medium::Delta;
+
+/// A layer to rebuild.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rebuild {
+    /// The delta on the medium.
+    pub delta: Delta,
+    /// Blobs of the node that decode to its base, as labels or the medium say; not proven.
+    pub bases: Vec<Descriptor>,
+}
+
+/// A layer that cannot be rebuilt: the node has none of the bases.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoBase {
+    /// The names of the image.
+    pub image: String,
+    /// The layer.
+    pub diff_id: Digest,
+    /// The layers that it can be rebuilt from.
+    pub bases: Vec<Digest>,
+}
+
+impl WantedLayer {
+    /// Whether the medium has no encoding of it, only deltas.
+    pub fn is_delta(&self) -> bool {
+        self.carried.digest == self.diff_id && !self.deltas.is_empty()
+    }
+
+    /// How to make it from what the node holds; `None` if it lacks every base.
+    pub(super) fn rebuild(&self, held: &HashMap<Digest, Vec<Descriptor>>) -> Option<Rebuild> {
+        self.deltas.iter().find_map(|delta| {
+            let bases = held.get(&delta.base).filter(|bases| !bases.is_empty())?;
+            Some(Rebuild { delta: delta.clone(), bases: bases.clone() })
+        })
+    }
+
+    pub(super) fn no_base(&self, image: &Wanted) -> NoBase {
+        let names: Vec<String> = image.names.iter().map(ToString::to_string).collect();
+        let bases = self.deltas.iter().map(|delta| delta.base).collect();
+        NoBase { image: names.join(" "), diff_id: self.diff_id, bases }
+    }
+}
+
+impl ImportPlan {
+    /// The layers to rebuild, with the bytes of their tars.
+    pub fn rebuilds(&self) -> impl Iterator<Item = (&Rebuild, u64)> {
+        self.sends.iter().filter_map(|send| Some((send.rebuild.as_deref()?, send.blob.size)))
+    }
+
+    /// Bytes of scratch files: one layer is rebuilt at a time, while another that is done is sent.
+    pub fn scratch_bytes(&self) -> u64 {
+        let work = |(rebuild, size): (&Rebuild, u64)| rebuild.delta.base_size + rebuild.delta.size + size;
+        let tar = self.rebuilds().map(|(_, size)| size).max().unwrap_or(0);
+        self.rebuilds().map(work).max().unwrap_or(0) + tar
+    }
+}
