@@ -98,7 +98,11 @@ pub fn prepare(medium: &Medium, node: &Node, options: &Options, run: Run<'_>) ->
             run.report(Event::Warning(&text));
         }
         let base = missing.bases.first().unwrap_or(&missing.diff_id);
-        return Err(node::no_base(base, &missing.diff_id, &format!("{}: is not there", missing.image)));
+        return Err(node::no_base(
+            base,
+            &missing.diff_id,
+            &format!("it is not there, and {} needs it", missing.image),
+        ));
     }
     if let Some(damaged) = plan.sends.iter().find(|send| send.replaces).filter(|_| !options.repair) {
         return Err(Error::Invalid {

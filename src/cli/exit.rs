@@ -47,6 +47,9 @@ fn hint(error: &Error) -> Option<String> {
         Error::DigestMismatch { side: Side::Medium, .. } | Error::SizeMismatch { side: Side::Medium, .. } => {
             "`pannier verify` lists everything that is damaged; delete the damaged file and export again to carry it anew"
         }
+        Error::DigestMismatch { side: Side::Node, .. } | Error::SizeMismatch { side: Side::Node, .. } => {
+            "`pannier images --check` lists everything that is damaged; `pannier import --repair` of the medium that brought it replaces it"
+        }
         Error::Damaged { .. } => "`pannier import MEDIUM --repair` replaces what is on the medium as well",
         Error::NoSpace { side: Side::Node, .. } => {
             "free some space there, or import fewer images; --no-unpack needs less until a container starts"

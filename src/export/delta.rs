@@ -109,7 +109,10 @@ impl Work<'_> {
             }
             // The scratch file's: a source's errors come wrapped, and would come again.
             Err(error) if error.raw_os_error().is_some() || error.kind() == io::ErrorKind::FileTooLarge => {
-                self.note(pick, &format!("no delta: {}: {error}", scratch_directory().display()));
+                self.note(
+                    pick,
+                    &format!("carried whole, no delta: {}: {error}", scratch_directory().display()),
+                );
                 Ok(None)
             }
             Err(error) => Err(self.blame(error, &mut original, pick)),
@@ -169,7 +172,7 @@ impl Work<'_> {
     }
 
     fn note(&self, pick: &Pick, reason: &str) {
-        let text = format!("layer {} of {}: carried whole: {reason}", pick.blob.digest.short(), pick.image);
+        let text = format!("layer {} of {}: {reason}", pick.blob.digest.short(), pick.image);
         self.run.report(Event::Warning(&text));
     }
 }

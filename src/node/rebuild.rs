@@ -3,6 +3,7 @@
 use std::io::{self, Read};
 use std::path::Path;
 
+use super::repair::{Fault, examine};
 use crate::containerd::Client;
 use crate::content::Verified;
 use crate::error::{Error, Result, Side};
@@ -55,8 +56,10 @@ fn base(client: &Client, rebuild: &Rebuild, directory: &Path, run: Run<'_>) -> R
             Err(error) => return Err(error),
         }
     }
-    let reason = failed.map_or_else(|| "is not there".into(), |error| error.to_string());
-    Err(no_base(&rebuild.delta.base, &rebuild.delta.diff_id, &reason))
+    match failed {
+        Some(error) if error.is_damage() => Err(error),
+        _ => Err(no_base(&rebuild.delta.base, &rebuild.delta.diff_id, "it is not there")),
+    }
 }
 
 fn tar(
@@ -66,32 +69,48 @@ fn tar(
     directory: &Path,
     run: Run<'_>,
 ) -> Result<Scratch> {
+    let (base, wanted) = (rebuild.delta.base, rebuild.delta.diff_id);
+    let what = || format!("blob {}, with layer {base} from which layer {wanted} is rebuilt,", blob.digest);
     let reader = Verified::new(client.read_blob(blob, 0)?, blob, Side::Node);
-    let fail = |error: io::Error| match error.kind() {
-        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof | io::ErrorKind::FileTooLarge => {
-            Error::invalid(Side::Node, format!("blob {}", blob.digest), format!("does not decode: {error}"))
+    let (tar, decoded) = match Scratch::tar(directory, Stoppable(reader, run), rebuild.delta.base_size) {
+        Ok(tar) => tar,
+        Err(error) if error.raw_os_error().is_some() => {
+            return Err(Error::io(Side::Node, "write a base to", directory)(error));
         }
-        _ => Error::from_io(Side::Node, "read a base into", directory.into(), error),
+        Err(error) => {
+            let decoding = error.to_string();
+            let own = Error::from_io(Side::Node, "read", blob.digest.to_string().into(), error);
+            if !own.is_damage() && !matches!(own, Error::Io { .. }) {
+                return Err(own);
+            }
+            // The decoder stumbles before the end, where the digest would tell.
+            return Err(match examine(client, blob, run)? {
+                Some(Fault::Damaged(found)) => {
+                    Error::DigestMismatch { side: Side::Node, what: what(), expected: blob.digest, found }
+                }
+                Some(Fault::Size(found)) => {
+                    Error::SizeMismatch { side: Side::Node, what: what(), expected: blob.size, found }
+                }
+                Some(Fault::Absent | Fault::FileGone) => Error::not_found(Side::Node, what()),
+                None => Error::invalid(Side::Node, what(), format!("does not decode: {decoding}")),
+            });
+        }
     };
-    let (tar, decoded) =
-        Scratch::tar(directory, Stoppable(reader, run), rebuild.delta.base_size).map_err(fail)?;
-    if decoded.diff_id == rebuild.delta.base {
-        return Ok(tar);
+    match decoded.diff_id == base {
+        true => Ok(tar),
+        false => Err(Error::DigestMismatch {
+            side: Side::Node,
+            what: format!("the content of {}", what()),
+            expected: base,
+            found: decoded.diff_id,
+        }),
     }
-    Err(Error::DigestMismatch {
-        side: Side::Node,
-        what: format!("the content of layer {}", blob.digest),
-        expected: rebuild.delta.base,
-        found: decoded.diff_id,
-    })
 }
 
 /// The error for a base that cannot be used, with what can be done.
 pub(crate) fn no_base(base: &Digest, diff_id: &Digest, reason: &str) -> Error {
     let what = format!("layer {base}, from which layer {diff_id} is to be rebuilt");
-    let reason = format!(
-        "{reason}; import the medium that brought it (with --repair where it is damaged), or export with --no-delta"
-    );
+    let reason = format!("{reason}; import what brought it, or export again with --no-delta");
     Error::Invalid { side: Side::Node, what, reason }
 }
 

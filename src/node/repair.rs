@@ -48,7 +48,7 @@ impl std::fmt::Display for Fault {
 }
 
 /// Reads a blob to its end; containerd itself never does that again after the commit.
-fn examine(client: &Client, blob: &Descriptor, run: Run<'_>) -> Result<Option<Fault>> {
+pub(super) fn examine(client: &Client, blob: &Descriptor, run: Run<'_>) -> Result<Option<Fault>> {
     let mut reader = match client.read_blob(blob, 0) {
         Ok(reader) => reader,
         Err(Error::NotFound { .. }) => return Ok(Some(Fault::FileGone)),

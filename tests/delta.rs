@@ -1,0 +1,360 @@
+//! Deltas: an update carried as what differs from what the nodes hold, and rebuilt there.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use pannier::image::Digest;
+use pannier::medium::{Medium, Record};
+use support::carry::{Ran, assert_names_only_what_is_there, files, oci, run, text};
+use support::cluster::{assert_starts, import, pause, program, versions};
+use support::image::{half_random, image, tar_of};
+use support::layout::{Layout, layout};
+use support::node::Node;
+
+const APP: &str = "docker.io/library/app:1";
+const TOOL: &str = "docker.io/library/tool:1";
+
+/// A tar of a program and of a large file, most of which stays from one edition to the next.
+fn edition(seed: u64, edition: u8) -> Vec<u8> {
+    let mut large = half_random(seed, 2_000_000);
+    large[1_000_000] ^= edition;
+    let mut tar = program("podmain");
+    tar.truncate(tar.len() - 1024); // the two blocks that end it
+    [tar, tar_of([("data/large".to_owned(), large), ("data/edition".to_owned(), vec![edition])])].concat()
+}
+
+/// Two images on a common layer, in an older or a newer edition.
+fn set(number: u8) -> Layout {
+    let base = edition(1, number);
+    let top = |seed| {
+        tar_of([("data/top".to_owned(), half_random(seed, 500_000)), ("data/n".to_owned(), vec![number])])
+    };
+    layout()
+        .with(pause())
+        .with(image(APP).layer(base.clone()).layer(top(2)))
+        .with(image(TOOL).layer(base).layer(top(3)))
+}
+
+/// Layouts and media of the older and the newer set.
+struct Update {
+    directory: tempfile::TempDir,
+}
+
+impl Update {
+    /// Writes both sets and exports the older one to the medium `old`.
+    fn new() -> Self {
+        let directory = tempfile::Builder::new().prefix("pannier-delta-").tempdir().unwrap();
+        let update = Self { directory };
+        set(0).write_dir(&update.path("old-layout"));
+        set(1).write_dir(&update.path("new-layout"));
+        fs::write(update.path("old.tar"), set(0).oci_archive()).unwrap();
+        update.export(0, "old-layout", "old", &[]);
+        update
+    }
+
+    /// The same, with the newer set on the medium `new`, for nodes that have the older.
+    fn exported() -> Self {
+        let update = Self::new();
+        update.top_up(&[]);
+        update
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn export(&self, status: i32, from: &str, to: &str, more: &[&str]) -> Ran {
+        let (from, to) = (oci(&self.path(from)), self.path(to));
+        let own =
+            ["export", "--json", "--from", &from, "--all", "--platform", "linux/amd64", "--to", text(&to)];
+        run(status, own.into_iter().chain(more.iter().copied()))
+    }
+
+    fn top_up(&self, more: &[&str]) -> Ran {
+        let have = format!("medium:{}", self.path("old").display());
+        self.export(0, "new-layout", "new", &[&["--have", &have], more].concat())
+    }
+
+    fn record(&self, medium: &str) -> Record {
+        Medium::open(&self.path(medium)).unwrap().record().unwrap().clone()
+    }
+
+    /// A node that imported the older set from its medium.
+    fn node(&self, version: &str) -> Node {
+        let node = Node::start(version);
+        import(0, &node, &self.path("old"), &[]);
+        node
+    }
+
+    /// A node that has the older set as a registry had it, unpacked.
+    fn pulled(&self, version: &str) -> Node {
+        let node = Node::start(version);
+        node.ctr(&["images", "import", text(&self.path("old.tar"))]);
+        node
+    }
+}
+
+/// The diff_ids of every image on the node, through the manifest that its name points at: from the
+/// config, and from decoding each layer that the manifest lists.
+fn assert_holds(node: &Node, newer: &Layout) {
+    let client = node.client();
+    for stored in newer.stored() {
+        let [expected] = &stored.manifests[..] else { panic!() };
+        for name in &stored.names {
+            let target = client.image(name).unwrap().unwrap_or_else(|| panic!("{name}")).target;
+            let read = |blob: &pannier::image::Descriptor| {
+                let reader = client.read_blob(blob, 0).unwrap();
+                pannier::content::read_all(reader, blob, pannier::Side::Node, 1 << 26).unwrap()
+            };
+            let manifest: serde_json::Value = serde_json::from_slice(&read(&target)).unwrap();
+            let config = serde_json::from_value(manifest["config"].clone()).unwrap();
+            assert_eq!(config, expected.config, "{name}");
+            read(&config);
+            let layers = manifest["layers"].as_array().unwrap().iter();
+            let decoded: Vec<Digest> = layers
+                .map(|layer| {
+                    let blob = serde_json::from_value(layer.clone()).unwrap();
+                    pannier::layer::check(read(&blob).as_slice()).unwrap().diff_id
+                })
+                .collect();
+            assert_eq!(decoded, expected.diff_ids, "{name}");
+            // The proof of where it came from is there, byte for byte.
+            read(&expected.descriptor);
+            let repository = name.rsplit_once(':').unwrap().0;
+            let by_digest = format!("{repository}@{}", stored.descriptor.digest);
+            assert!(client.image(&by_digest).unwrap().is_some(), "{by_digest}");
+        }
+    }
+}
+
+fn flip(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x10;
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn an_update_is_carried_as_what_differs() {
+    let update = Update::new();
+    let first = update.top_up(&[]).json();
+    assert_eq!(first["deltasWritten"], 3, "{first}");
+    assert!(first["bytesWritten"].as_u64().unwrap() < 320_000, "{first}"); // pause is carried whole
+    let record = update.record("new");
+    assert_eq!(record.deltas.len(), 3);
+    assert_names_only_what_is_there(&update.path("new"));
+    let index = fs::read_to_string(update.path("new/index.json")).unwrap();
+    assert!(index.contains("pause") && !index.contains(APP), "only whole images are for other tools");
+    run(0, ["verify", "--deep", text(&update.path("new"))]);
+    let listed = run(0, ["list", "--json", text(&update.path("new"))]).json();
+    let deltas = |name: &str| {
+        let images = listed["images"].as_array().unwrap();
+        let image = images.iter().find(|image| image["names"][0] == name).unwrap();
+        image["deltas"].as_array().map_or(0, Vec::len)
+    };
+    assert_eq!((deltas(APP), deltas(TOOL), deltas("registry.k8s.io/pause:3.10")), (2, 2, 0));
+
+    let before = files(&update.path("new"));
+    let again = update.top_up(&[]).json();
+    assert_eq!((again["changed"].as_bool(), again["bytesWritten"].as_u64()), (Some(false), Some(0)));
+    assert_eq!(files(&update.path("new")), before);
+
+    // For nodes of which nothing is known, everything is carried whole; other tools see it then.
+    update.export(0, "new-layout", "new", &[]);
+    assert_eq!(update.record("new").deltas, []);
+    assert!(fs::read_to_string(update.path("new/index.json")).unwrap().contains(APP));
+    let report = run(0, ["verify", "--deep", "--json", text(&update.path("new"))]).json();
+    assert!(report.to_string().contains("delta-unused"), "{report}");
+}
+
+#[test]
+fn no_delta_and_no_compression_carry_every_layer_whole() {
+    let update = Update::new();
+    for more in [&["--no-delta"][..], &["--compression", "none"]] {
+        let done = update.top_up(more).json();
+        assert_eq!(done["deltasWritten"], 0);
+        assert_eq!(update.record("new").deltas, []);
+        fs::remove_dir_all(update.path("new")).unwrap();
+    }
+}
+
+#[test]
+fn a_base_that_cannot_be_had_is_noted_and_the_layer_carried_whole() {
+    let update = Update::new();
+    let record = update.record("old");
+    let base = record.images.iter().find(|i| i.names.iter().any(|n| n.to_string() == APP)).unwrap();
+    let base = record.layer(&base.platforms[0].diff_ids[0]).unwrap().encodings[0].digest;
+    flip(&update.path("old/blobs/sha256").join(base.hex()));
+    let done = update.top_up(&[]);
+    assert_eq!(done.json()["deltasWritten"], 2);
+    assert!(done.stdout().contains("no delta against layer"), "{}", done.stdout());
+    run(0, ["verify", "--deep", text(&update.path("new"))]);
+}
+
+#[test]
+fn the_older_image_at_the_source_serves_as_base() {
+    let update = Update::new();
+    // The medium knows what the nodes have, and no longer has it; the source has both editions.
+    for (name, _) in files(&update.path("old/blobs/sha256")) {
+        let path = update.path("old/blobs/sha256").join(name);
+        if fs::metadata(&path).unwrap().len() > 100_000 {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    for (name, bytes) in files(&update.path("old-layout/blobs/sha256")) {
+        fs::write(update.path("new-layout/blobs/sha256").join(name), bytes).unwrap();
+    }
+    assert_eq!(update.top_up(&[]).json()["deltasWritten"], 3);
+}
+
+#[test]
+fn a_delta_that_is_damaged_or_leads_elsewhere_is_found() {
+    let update = Update::exported();
+    let record = update.record("new");
+    let delta = update.path("new/.pannier/deltas").join(record.deltas[0].digest.hex());
+    let good = fs::read(&delta).unwrap();
+    flip(&delta);
+    let found = run(4, ["verify", "--json", text(&update.path("new"))]).stdout();
+    assert!(found.contains("blob-digest") && found.contains(APP), "{found}");
+    fs::remove_file(&delta).unwrap();
+    let found = run(4, ["verify", "--json", text(&update.path("new"))]).stdout();
+    assert!(found.contains("blob-missing"), "{found}");
+    // The next export carries it again.
+    assert_eq!(update.top_up(&[]).json()["deltasWritten"], 1);
+    assert_eq!(fs::read(&delta).unwrap(), good);
+
+    // On one medium with what they start from, deltas are applied.
+    let have = format!("medium:{}", update.path("old").display());
+    update.export(0, "new-layout", "old", &["--have", &have]);
+    let report = run(0, ["verify", "--deep", "--json", text(&update.path("old"))]).json();
+    assert!(!report.to_string().contains("delta-base"), "{report}");
+}
+
+#[test]
+fn nodes_rebuild_the_layers_wherever_their_base_came_from() {
+    let update = Update::exported();
+    let newer = set(1);
+    for version in versions() {
+        for node in [update.node(version), update.pulled(version)] {
+            let done = import(0, &node, &update.path("new"), &[]).json();
+            assert_eq!(done["layersRebuilt"], 3, "{version}");
+            assert_holds(&node, &newer);
+            for name in [APP, TOOL] {
+                assert_starts(&node, name);
+            }
+            let again = import(0, &node, &update.path("new"), &[]).json();
+            assert_eq!((again["bytesSent"].as_u64(), again["layersRebuilt"].as_u64()), (Some(0), Some(0)));
+        }
+    }
+}
+
+#[test]
+fn a_node_without_the_base_is_left_as_it_was() {
+    let Some(version) = versions().pop() else { return };
+    let update = Update::exported();
+    let node = Node::start(version);
+    let ran = import(1, &node, &update.path("new"), &[]);
+    assert!(
+        ran.stderr().contains("is to be rebuilt") && ran.stderr().contains("--no-delta"),
+        "{}",
+        ran.stderr()
+    );
+    assert!(node.client().blobs().unwrap().is_empty(), "found out before the first byte");
+    drop(node);
+
+    // Collected between the inventory and the import.
+    let node = update.node(version);
+    for name in node.client().list_images().unwrap() {
+        node.ctr(&["images", "rm", "--sync", &name.name]);
+    }
+    let ran = import(1, &node, &update.path("new"), &[]);
+    assert!(ran.stderr().contains("is to be rebuilt"), "{}", ran.stderr());
+    assert!(node.client().list_images().unwrap().is_empty());
+}
+
+#[test]
+fn a_damaged_base_is_named_and_nothing_is_half_imported() {
+    for version in versions() {
+        let update = Update::exported();
+        let node = update.node(version);
+        let (old, new) = (update.record("old"), update.record("new"));
+        let delta = new.deltas.iter().max_by_key(|delta| delta.base_size).unwrap();
+        let blob = old.layer(&delta.base).unwrap().encodings[0].digest;
+        flip(&node.blob_file(&blob.hex()));
+        let before = names(&node);
+        let ran = import(4, &node, &update.path("new"), &[]);
+        assert!(ran.stderr().contains(&delta.base.to_string()), "{}", ran.stderr());
+        assert!(
+            ran.stderr().contains(&blob.to_string()) && ran.stderr().contains("damaged"),
+            "{}",
+            ran.stderr()
+        );
+        assert_eq!(names(&node), before, "the older images keep their names");
+        assert!(node.client().blob(delta.diff_id).unwrap().is_none());
+        assert!(node.client().partials("").unwrap().is_empty());
+
+        import(0, &node, &update.path("old"), &["--repair"]);
+        import(0, &node, &update.path("new"), &[]);
+        assert_holds(&node, &set(1));
+    }
+}
+
+#[test]
+fn a_damaged_delta_stops_its_images_and_no_other() {
+    let Some(version) = versions().pop() else { return };
+    let update = Update::exported();
+    let record = update.record("new");
+    let top = |name: &str| {
+        let image = record.images.iter().find(|i| i.names.iter().any(|n| n.to_string() == name)).unwrap();
+        *image.platforms[0].diff_ids.last().unwrap()
+    };
+    let delta = record.deltas_to(top(TOOL)).next().unwrap();
+    flip(&update.path("new/.pannier/deltas").join(delta.digest.hex()));
+    let node = update.node(version);
+    let before = names(&node);
+    let ran = import(4, &node, &update.path("new"), &[]);
+    assert!(ran.stderr().contains(&delta.digest.to_string()), "{}", ran.stderr());
+    let ran = import(4, &node, &update.path("new"), &["--keep-going"]);
+    assert!(ran.stderr().contains(TOOL), "{}", ran.stderr());
+    let after = names(&node);
+    assert_eq!(before[TOOL], after[TOOL]);
+    assert_ne!(before[APP], after[APP]);
+    assert_starts(&node, APP);
+}
+
+fn names(node: &Node) -> BTreeMap<String, Digest> {
+    node.client().list_images().unwrap().into_iter().map(|image| (image.name, image.target.digest)).collect()
+}
+
+#[test]
+fn scratch_files_are_gone_and_their_place_is_asked_for_beforehand() {
+    let Some(version) = versions().pop() else { return };
+    let update = Update::exported();
+    let node = update.node(version);
+    let small = update.path("small");
+    fs::create_dir(&small).unwrap();
+    let mounted = std::process::Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs", text(&small)])
+        .status();
+    assert!(mounted.unwrap().success(), "a small filesystem is mounted");
+    let socket = node.socket();
+    let new = update.path("new");
+    let import = |tmp: &Path| {
+        let mut command =
+            support::carry::pannier(["import", text(&new), "--address", text(&socket), "--json"]);
+        command.env("TMPDIR", tmp).output().unwrap()
+    };
+    let refused = import(&small);
+    let left = fs::read_dir(&small).unwrap().count();
+    assert!(std::process::Command::new("umount").arg(&small).status().unwrap().success());
+    assert_eq!((refused.status.code(), left), (Some(5), 0), "{}", String::from_utf8_lossy(&refused.stderr));
+    assert!(node.client().blob(update.record("new").deltas[0].diff_id).unwrap().is_none());
+    fs::create_dir(update.path("large")).unwrap();
+    assert!(import(&update.path("large")).status.success());
+    assert_eq!(fs::read_dir(update.path("large")).unwrap().count(), 0);
+}
