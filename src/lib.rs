@@ -15,7 +15,7 @@
 //! | [`image`] | the nouns: digest, descriptor, reference, platform, manifest, config; no input or output |
 //! | [`source`] | where images come from, one file for each kind, behind one trait |
 //! | [`lists`] | which images: reference lists, Kubernetes manifests, snaps |
-//! | [`layer`] | a layer's bytes: decoding to its diff_id, recompressing with zstd |
+//! | [`layer`] | a layer's bytes: decoding to its diff_id, recompressing with zstd, deltas against another |
 //! | [`plan`] | decisions, pure: what has to move, and why |
 //! | [`medium`] | the directory that is carried: blobs, commit records, index.json |
 //! | [`containerd`] | the gRPC client; [`node`] uses it to send, unpack, name and repair |

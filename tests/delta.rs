@@ -358,3 +358,83 @@ fn scratch_files_are_gone_and_their_place_is_asked_for_beforehand() {
     assert!(import(&update.path("large")).status.success());
     assert_eq!(fs::read_dir(update.path("large")).unwrap().count(), 0);
 }
+
+/// Changes a record, knowing other layers that the node holds.
+type Lie = fn(&mut Record, &[Digest]);
+
+/// Writes `record` in the place of the newest one of a medium, whole and with its checksum.
+fn replace_record(medium: &Path, record: &Record) {
+    let name = format!(".pannier/commits/{:010}.json", record.sequence);
+    fs::write(medium.join(name), record.to_bytes().unwrap()).unwrap();
+}
+
+#[test]
+fn a_record_that_lies_about_a_delta_changes_nothing_on_the_node() {
+    let Some(version) = versions().pop() else { return };
+    let update = Update::exported();
+    let honest = update.record("new");
+    let node = update.node(version);
+    let before = names(&node);
+    let medium = update.path("new");
+    let others: Vec<Digest> = honest.deltas.iter().map(|delta| delta.base).collect();
+    let lies: [(&str, Lie); 7] = [
+        ("another base", |record, others| {
+            record.deltas[0].base = others[1];
+            record.deltas[0].base_blobs.clear();
+        }),
+        ("another base's blobs", |record, _| {
+            record.deltas[0].base_blobs = record.deltas[1].base_blobs.clone();
+            record.deltas[0].base = Digest::of(b"nowhere");
+        }),
+        ("another patch", |record, _| {
+            let other = record.deltas[1].clone();
+            record.deltas[0].digest = other.digest;
+            record.deltas[0].size = other.size;
+        }),
+        ("a base of one byte", |record, _| record.deltas[0].base_size = 1),
+        ("a base of an exabyte", |record, _| record.deltas[0].base_size = 1 << 60),
+        ("a patch of an exabyte", |record, _| record.deltas[0].size = 1 << 60),
+        ("itself as base", |record, _| record.deltas[0].base = record.deltas[0].diff_id),
+    ];
+    for (what, lie) in lies {
+        let mut record = honest.clone();
+        lie(&mut record, &others);
+        replace_record(&medium, &record);
+        let socket = node.socket();
+        let ran =
+            support::carry::pannier(["import", text(&medium), "--address", text(&socket)]).output().unwrap();
+        let stderr = String::from_utf8_lossy(&ran.stderr);
+        assert!(matches!(ran.status.code(), Some(1 | 4)), "{what}: {:?} {stderr}", ran.status);
+        assert!(!stderr.contains("panicked"), "{what}: {stderr}");
+        assert!(node.client().blob(honest.deltas[0].diff_id).unwrap().is_none(), "{what}");
+        assert_eq!(names(&node), before, "{what}: {stderr}");
+    }
+    replace_record(&medium, &honest);
+    import(0, &node, &medium, &[]);
+    assert_holds(&node, &set(1));
+}
+
+#[test]
+fn killed_while_it_rebuilds_it_completes_when_run_again() {
+    use std::io::{BufRead, BufReader};
+    let versions = versions();
+    let update = Update::exported();
+    for moment in 0..9 {
+        let Some(version) = versions.get(moment % 3) else { continue };
+        let node = update.node(version);
+        let mut child = support::cluster::import_command(&node, &update.path("new"))
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut events = BufReader::new(child.stdout.take().unwrap()).lines();
+        events.by_ref().take(3 + 2 * moment).for_each(drop);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        for name in [APP, TOOL] {
+            assert_starts(&node, name);
+        }
+        import(0, &node, &update.path("new"), &[]);
+        assert_holds(&node, &set(1));
+    }
+}

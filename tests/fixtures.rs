@@ -185,8 +185,8 @@ fn rewrite(medium: &Path, from: &str, to: &str) {
 fn a_medium_of_a_version_to_come_is_left_alone() {
     for (from, to) in [
         ("pannier-commit-v1", "pannier-commit-v2"),
-        ("\"critical\":[]", "\"critical\":[\"deltas\"]"),
-        ("\"critical\":[]", "\"critical\":[\"deltas\"],\"bases\":{}"),
+        ("\"critical\":[]", "\"critical\":[\"unheard-of\"]"),
+        ("\"critical\":[]", "\"critical\":[\"deltas\",\"unheard-of\"],\"bases\":{}"),
     ] {
         let (_room, medium) = medium_v1();
         rewrite(&medium, from, to);

@@ -4,16 +4,22 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::repair::{Fault, examine};
-use crate::containerd::Client;
+use crate::containerd::{Client, Resource};
 use crate::content::Verified;
 use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest};
-use crate::layer::{Scratch, delta};
+use crate::layer::{Scratch, delta, scratch_directory};
 use crate::medium::Medium;
-use crate::plan::import::Rebuild;
+use crate::plan::import::{ImportPlan, Rebuild};
 use crate::progress::Run;
 
-/// Rebuilds the layer `tar` in a file of ours in `directory`.
+/// Holds the blobs that layers are rebuilt from; one that has just gone is missed when it is read.
+pub(super) fn hold_bases(client: &Client, plan: &ImportPlan) -> Result<()> {
+    let bases = plan.rebuilds().flat_map(|(rebuild, _)| &rebuild.bases);
+    bases.map(|base| Resource::blob(base.digest)).try_for_each(|base| client.hold_here(&base))
+}
+
+/// Rebuilds the layer `tar` in a file of ours.
 ///
 /// The base is read from containerd, decoded and compared with its diff_id before it is used, the
 /// patch with its digest, the result with its diff_id. What this takes of the disk is gone with the
@@ -23,10 +29,9 @@ pub(super) fn rebuild(
     medium: &Medium,
     rebuild: &Rebuild,
     tar: &Descriptor,
-    directory: &Path,
     run: Run<'_>,
 ) -> Result<Scratch> {
-    let wanted = &rebuild.delta;
+    let (wanted, directory) = (&rebuild.delta, &scratch_directory());
     let base = base(client, rebuild, directory, run)?;
     let patch = medium.open_blob(&wanted.descriptor())?;
     let what = format!("the delta {} to layer {}", wanted.digest, wanted.diff_id);
@@ -98,12 +103,11 @@ fn tar(
     };
     match decoded.diff_id == base {
         true => Ok(tar),
-        false => Err(Error::DigestMismatch {
-            side: Side::Node,
-            what: format!("the content of {}", what()),
-            expected: base,
-            found: decoded.diff_id,
-        }),
+        false => {
+            // The blob is whole: what said that it is the base is wrong.
+            let reason = format!("is layer {}, which the record or a label has for another", decoded.diff_id);
+            Err(Error::invalid(Side::Node, what(), reason))
+        }
     }
 }
 

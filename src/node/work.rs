@@ -9,7 +9,7 @@ use super::{Node, rebuild, send, unpack};
 use crate::containerd::{Client, Resource, label};
 use crate::error::{Error, Result, Side};
 use crate::image::Digest;
-use crate::layer::{Scratch, scratch_directory};
+use crate::layer::Scratch;
 use crate::medium::Medium;
 use crate::plan::import::{ImagePlan, ImportPlan, LayerVerdict, Rebuild, Send, Unpack};
 use crate::progress::{Event, Phase, Run, UNPACK_ITEM};
@@ -133,10 +133,7 @@ pub fn carry_out(
 fn hold_what_is_there(client: &Client, plan: &ImportPlan) -> Result<()> {
     let sent: HashSet<Digest> = plan.sends.iter().map(|send| send.blob.digest).collect();
     let mut held = HashSet::new();
-    for base in plan.rebuilds().flat_map(|(rebuild, _)| &rebuild.bases) {
-        // One that has just gone is missed when it is read.
-        client.hold_here(&Resource::blob(base.digest))?;
-    }
+    rebuild::hold_bases(client, plan)?;
     for image in plan.images.iter().filter(|image| !is_done(image, plan)) {
         let layers = image.layers.iter().filter(|(_, verdict)| *verdict != LayerVerdict::Discarded);
         let documents = image.documents();
@@ -269,8 +266,7 @@ impl Work<'_> {
     /// Rebuilds a layer; one at a time, which bounds what that takes of the disk.
     fn rebuild(&self, rebuild: &Rebuild, next: &Send) -> Result<Scratch> {
         let _one = self.rebuilding.lock().unwrap_or_else(PoisonError::into_inner);
-        let directory = scratch_directory();
-        rebuild::rebuild(self.client, self.medium, rebuild, &next.blob, &directory, self.run)
+        rebuild::rebuild(self.client, self.medium, rebuild, &next.blob, self.run)
     }
 
     /// Whether something that is not in the plan, or is done, is there; the error if it failed.
