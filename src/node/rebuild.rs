@@ -5,7 +5,6 @@ use std::path::Path;
 
 use super::repair::{Fault, examine};
 use crate::containerd::{Client, Resource};
-use crate::content::Verified;
 use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest};
 use crate::layer::{Scratch, delta, scratch_directory};
@@ -76,39 +75,35 @@ fn tar(
 ) -> Result<Scratch> {
     let (base, wanted) = (rebuild.delta.base, rebuild.delta.diff_id);
     let what = || format!("blob {}, with layer {base} from which layer {wanted} is rebuilt,", blob.digest);
-    let reader = Verified::new(client.read_blob(blob, 0)?, blob, Side::Node);
-    let (tar, decoded) = match Scratch::tar(directory, Stoppable(reader, run), rebuild.delta.base_size) {
-        Ok(tar) => tar,
+    // Its own digest is not looked at: the diff_id proves more, and is needed in any case.
+    let reader = Stoppable(client.read_blob(blob, 0)?, run);
+    let reason = match Scratch::tar(directory, reader, rebuild.delta.base_size) {
+        Ok((tar, decoded)) if decoded.diff_id == base => return Ok(tar),
+        // What said that the blob is the base is wrong, if the blob is whole.
+        Ok((_, decoded)) => {
+            format!("is layer {}, which the record or a label has for another", decoded.diff_id)
+        }
         Err(error) if error.raw_os_error().is_some() => {
             return Err(Error::io(Side::Node, "write a base to", directory)(error));
         }
         Err(error) => {
-            let decoding = error.to_string();
-            let own = Error::from_io(Side::Node, "read", blob.digest.to_string().into(), error);
-            if !own.is_damage() && !matches!(own, Error::Io { .. }) {
-                return Err(own);
+            let reason = format!("does not decode: {error}");
+            match Error::from_io(Side::Node, "read", blob.digest.to_string().into(), error) {
+                Error::Io { .. } => reason,
+                own => return Err(own),
             }
-            // The decoder stumbles before the end, where the digest would tell.
-            return Err(match examine(client, blob, run)? {
-                Some(Fault::Damaged(found)) => {
-                    Error::DigestMismatch { side: Side::Node, what: what(), expected: blob.digest, found }
-                }
-                Some(Fault::Size(found)) => {
-                    Error::SizeMismatch { side: Side::Node, what: what(), expected: blob.size, found }
-                }
-                Some(Fault::Absent | Fault::FileGone) => Error::not_found(Side::Node, what()),
-                None => Error::invalid(Side::Node, what(), format!("does not decode: {decoding}")),
-            });
         }
     };
-    match decoded.diff_id == base {
-        true => Ok(tar),
-        false => {
-            // The blob is whole: what said that it is the base is wrong.
-            let reason = format!("is layer {}, which the record or a label has for another", decoded.diff_id);
-            Err(Error::invalid(Side::Node, what(), reason))
+    Err(match examine(client, blob, run)? {
+        Some(Fault::Damaged(found)) => {
+            Error::DigestMismatch { side: Side::Node, what: what(), expected: blob.digest, found }
         }
-    }
+        Some(Fault::Size(found)) => {
+            Error::SizeMismatch { side: Side::Node, what: what(), expected: blob.size, found }
+        }
+        Some(Fault::Absent | Fault::FileGone) => Error::not_found(Side::Node, what()),
+        None => Error::invalid(Side::Node, what(), reason),
+    })
 }
 
 /// The error for a base that cannot be used, with what can be done.
