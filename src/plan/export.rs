@@ -265,11 +265,14 @@ fn steps(diff_id: Digest, asked: &[Asked], held: &Held, compression: Option<Zstd
         }
     };
     let Some(zstd) = compression else {
-        let one = |listed: &&Descriptor| {
-            let own = offers.iter().find(|(_, offer)| offer.descriptor.digest == listed.digest);
-            Some(step(vec![(*listed).clone()], as_it_is(own.or(offers.first())?)))
+        let one = |digest: Digest| {
+            let own = offers.iter().find(|(_, offer)| offer.descriptor.digest == digest);
+            // Docker and OCI name the type of the same blob differently.
+            let same = listed.iter().filter(|listed| listed.digest == digest).map(|listed| (*listed).clone());
+            Some(step(same.collect(), as_it_is(own.or(offers.first())?)))
         };
-        return listed.iter().filter_map(one).collect();
+        let digests: BTreeSet<Digest> = listed.iter().map(|listed| listed.digest).collect();
+        return digests.into_iter().filter_map(one).collect();
     };
     let Some(best) = offers.first() else { return Vec::new() };
     if best.1.as_it_is || is_zstd(&best.1.descriptor) {
@@ -385,6 +388,18 @@ mod tests {
         assert!(matches!(plan.layers[0].verdict, Verdict::Recompress(_)));
         // Keeping every original blob means keeping both.
         assert_eq!(verdicts(&images, &Held::default(), None).len(), 2);
+    }
+
+    #[test]
+    fn a_blob_that_docker_and_oci_list_under_their_own_types_is_one_blob() {
+        let oci = blob(Compression::Gzip, "1");
+        let docker = Descriptor {
+            media_type: "application/vnd.docker.image.rootfs.diff.tar.gzip".into(),
+            ..oci.clone()
+        };
+        let images = [image("a", &[("t", oci)]), image("b", &[("t", docker)])];
+        let plan = ExportPlan::new(&images, &Held::default(), None);
+        assert_eq!((plan.layers.len(), plan.layers[0].listed.len()), (1, 2));
     }
 
     #[test]
