@@ -153,6 +153,14 @@ pub enum Error {
         /// How many findings mean damage.
         errors: usize,
     },
+    /// `repair` could not get everything back.
+    #[error("medium: {lost} of {} damaged files could not be repaired", repaired + lost)]
+    Unrepaired {
+        /// How many files are whole again.
+        repaired: usize,
+        /// How many are not.
+        lost: usize,
+    },
     /// What containerd holds is damaged.
     #[error("node: {errors} damaged blobs")]
     Damaged {

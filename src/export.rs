@@ -17,14 +17,15 @@ use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest};
 use crate::layer::{self, Zstd};
 use crate::medium::{
-    Blob, Delta, Filesystem, Image, ImagePlatform, IndexWritten, Medium, Record, Referrer, Role,
+    Blob, Delta, Encoded, Filesystem, Image, ImagePlatform, IndexWritten, Medium, Record, Referrer, Role,
 };
-use crate::plan::{ExportPlan, ExportedImage, ExportedLayer, Held, carried_manifest, next_record};
+use crate::plan::{ExportPlan, ExportedImage, ExportedLayer, Held, Verdict, carried_manifest, next_record};
 use crate::progress::{Event, Phase, Run};
 use crate::readback;
 use crate::source::{Platforms, Resolved, ResolvedPlatform, Source, Wanted, resolve};
 
-use carry::{Carried, Watched};
+use carry::Carried;
+pub(crate) use carry::Watched;
 pub use targets::Targets;
 
 /// Images of a remote source that are asked about at a time.
@@ -296,7 +297,8 @@ pub fn carry_out(
 
     let layers = carried.of(&exported);
     let documents: Vec<Blob> = documents.into_values().collect();
-    let record = next_state(medium, &exported, &layers, &documents)?;
+    let mut record = next_state(medium, &exported, &layers, &documents)?;
+    note_settings(&mut record, &plan, &carried, options.compression);
     run.report(Event::Phase { phase: Phase::Syncing, bytes: 0, items: 0 });
     medium.sync()?;
     run.report(Event::PhaseEnded { phase: Phase::Syncing });
@@ -414,7 +416,22 @@ fn next_state(
     Ok(record)
 }
 
-fn now() -> String {
+/// Notes unusual settings of layers that were recompressed: a repair makes the same bytes again.
+fn note_settings(record: &mut Record, plan: &ExportPlan, carried: &Carried, compression: Option<Zstd>) {
+    let Some(zstd) = compression.filter(|zstd| *zstd != Zstd::default()) else { return };
+    let made = plan.layers.iter().filter(|step| !matches!(step.verdict, Verdict::Present(..)));
+    for layer in made.filter_map(|step| carried.step(step)) {
+        let digest = layer.encoding.digest;
+        let as_it_was = layer.originals.iter().any(|original| original.digest == digest);
+        if !as_it_was && record.encoded.iter().all(|known| known.digest != digest) {
+            record.encoded.push(Encoded { digest, level: zstd.level, window: zstd.window });
+        }
+    }
+    record.encoded.sort();
+}
+
+/// The time, for a record.
+pub(crate) fn now() -> String {
     let format = &time::format_description::well_known::Rfc3339;
     let now = time::OffsetDateTime::now_utc();
     now.replace_nanosecond(0).unwrap_or(now).format(format).unwrap_or_default()

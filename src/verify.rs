@@ -1,7 +1,7 @@
 //! Examines a medium and reports everything that is wrong with it.
 
 mod deltas;
-mod graph;
+pub(crate) mod graph;
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;

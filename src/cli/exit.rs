@@ -29,6 +29,8 @@ fn status(error: &Error) -> u8 {
         | Error::NoSpace { .. }
         | Error::FileTooLarge { .. } => STORAGE,
         Error::Unreachable { .. } => UNREACHABLE,
+        Error::Unrepaired { repaired: 0, .. } => VERIFICATION,
+        Error::Unrepaired { .. } => INCOMPLETE,
         Error::Partial { failed, .. } => {
             // A lying source weighs more than an absent image.
             failed.iter().map(|(_, error)| status(error)).find(|s| *s != FAILED).unwrap_or(INCOMPLETE)
@@ -45,7 +47,10 @@ fn hint(error: &Error) -> Option<String> {
             "nothing of that image was committed; --keep-going carries the others"
         }
         Error::DigestMismatch { side: Side::Medium, .. } | Error::SizeMismatch { side: Side::Medium, .. } => {
-            "`pannier verify` lists everything that is damaged; delete the damaged file and export again to carry it anew"
+            "`pannier verify` lists everything that is damaged; `pannier repair --from SOURCE` gets it back"
+        }
+        Error::Unrepaired { .. } => {
+            "give a source that has it with --from; images that need none of it can still be imported with --keep-going"
         }
         Error::DigestMismatch { side: Side::Node, .. } | Error::SizeMismatch { side: Side::Node, .. } => {
             "`pannier images --check` lists everything that is damaged; `pannier import --repair` of the medium that brought it replaces it"
@@ -175,6 +180,8 @@ mod tests {
             (lie(), 4),
             (partial(vec![absent(), lie()]), 4),
             (Error::Findings { errors: 1 }, 4),
+            (Error::Unrepaired { repaired: 0, lost: 1 }, 4),
+            (Error::Unrepaired { repaired: 1, lost: 1 }, 3),
             (io(Side::Medium, io::ErrorKind::StorageFull), 5),
             (io(Side::Source, io::ErrorKind::NotFound), 1),
             (Error::Unreachable { side: Side::Node, address: "x".into(), source: "y".into() }, 6),

@@ -117,9 +117,9 @@ impl std::fmt::Display for Compression {
 
 /// A registry or path prefix and what takes its place.
 #[derive(Clone, Debug)]
-struct Rename {
-    from: String,
-    to: String,
+pub(super) struct Rename {
+    pub(super) from: String,
+    pub(super) to: String,
 }
 
 impl std::str::FromStr for Rename {

@@ -10,6 +10,7 @@ mod node;
 mod output;
 mod progress;
 mod registry;
+mod repair;
 mod signals;
 mod text;
 mod verify;
@@ -58,6 +59,7 @@ enum Command {
     Verify(verify::Args),
     #[command(visible_alias = "ls")]
     List(list::Args),
+    Repair(Box<repair::Args>),
     Images(images::Args),
     Completions(completions::Args),
     #[command(hide = true)]
@@ -83,6 +85,7 @@ fn run(command: &Command, output: &Output) -> Result<()> {
         Command::Import(args) => import::run(args, output),
         Command::Verify(args) => verify::run(args, output),
         Command::List(args) => list::run(args, output),
+        Command::Repair(args) => repair::run(args, output),
         Command::Images(args) => images::run(args, output),
         Command::Completions(args) => completions::run(args, Cli::command(), output),
         Command::Man(args) => completions::man(args, Cli::command()),

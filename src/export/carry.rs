@@ -366,14 +366,14 @@ impl Read for Through<'_, '_> {
 
 /// Reports what is read through it, and ends the reading when someone asks to stop.
 #[derive(Debug)]
-pub(super) struct Watched<'a, R> {
+pub(crate) struct Watched<'a, R> {
     inner: R,
     item: &'a str,
     run: Run<'a>,
 }
 
 impl<'a, R: Read> Watched<'a, R> {
-    pub(super) fn new(inner: R, item: &'a str, run: Run<'a>) -> Self {
+    pub(crate) fn new(inner: R, item: &'a str, run: Run<'a>) -> Self {
         Self { inner, item, run }
     }
 }

@@ -68,6 +68,30 @@ pub(super) fn replace(root: &Root, name: &str, bytes: &[u8]) -> Result<()> {
     sync_directory(root, ".")
 }
 
+/// Brings the finished file `name` and its entry in `directory` to the device.
+pub(super) fn sync_new(root: &Root, directory: &str, name: &str, file: &File) -> Result<()> {
+    sync_all(root, name, file)?;
+    sync_directory(root, directory)
+}
+
+/// Puts the file `staged`, which is on the device, in the place of `target`, which is damaged or absent.
+///
+/// `target` goes aside first, to a name of its own, and is removed last: a rename that a power cut hits
+/// can lose the file it renames, and never are both at stake.
+pub(super) fn exchange(root: &Root, staged: &str, target: &str, aside: &str) -> Result<()> {
+    let directory = target.rsplit_once('/').map_or(".", |(directory, _)| directory);
+    let sync = || {
+        sync_directory(root, directory)?;
+        sync_directory(root, ".pannier/ingest")
+    };
+    if root.find(publish(root, target, aside))?.is_some() {
+        sync()?;
+    }
+    publish(root, staged, target)?;
+    sync()?;
+    remove(root, aside)
+}
+
 /// Removes the file `name` if it is there.
 pub(super) fn remove(root: &Root, name: &str) -> Result<()> {
     match rustix::fs::unlinkat(root.as_fd(), name, AtFlags::empty()) {

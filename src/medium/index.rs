@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::record::{Image, Record};
 use super::{Medium, durable};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::image::{Child, Index, MAX_MANIFEST, OCI_INDEX};
 
 /// On each of our entries: the digest that the source had under the name. Tells them from entries
@@ -49,7 +49,11 @@ impl Medium {
     /// An `index.json` that cannot be read is kept beside it; the answer says so.
     pub fn write_index(&self) -> Result<IndexWritten> {
         let Some(record) = self.record() else { return Ok(IndexWritten::Unchanged) };
-        let current = self.root.read("index.json", MAX_MANIFEST)?;
+        // One that is too long to be read is treated like one that makes no sense.
+        let current = match self.root.read("index.json", MAX_MANIFEST) {
+            Err(Error::Invalid { .. }) => Some(Vec::new()),
+            other => other?,
+        };
         let mut written = IndexWritten::Written;
         let foreign = match current.as_deref().map(entries) {
             None => Vec::new(),
@@ -70,8 +74,11 @@ impl Medium {
 
     /// Compares `index.json` with the newest record.
     pub fn index_state(&self) -> Result<IndexState> {
-        let Some(bytes) = self.root.read("index.json", MAX_MANIFEST)? else {
-            return Ok(IndexState::Missing);
+        let bytes = match self.root.read("index.json", MAX_MANIFEST) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return Ok(IndexState::Missing),
+            Err(Error::Invalid { reason, .. }) => return Ok(IndexState::Damaged(reason)),
+            Err(other) => return Err(other),
         };
         let found = match entries(&bytes).and_then(|entries| Ok((entries, Index::parse(&bytes)?))) {
             Ok((entries, index)) => entries.into_iter().zip(index.manifests),

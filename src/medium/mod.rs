@@ -15,6 +15,7 @@ mod durable;
 mod filesystem;
 mod index;
 mod ingest;
+mod mend;
 mod record;
 mod root;
 
@@ -33,7 +34,8 @@ pub use delta::Delta;
 pub use filesystem::Filesystem;
 pub use index::{ForeignEntry, IndexState, IndexWritten};
 pub use ingest::{Finished, Ingest};
-pub use record::{Blob, Image, ImagePlatform, Layer, Record, Referrer, Role, Unusable};
+pub use mend::Mend;
+pub use record::{Blob, Encoded, Image, ImagePlatform, Layer, Record, Referrer, Role, Unusable};
 pub(crate) use root::Root;
 
 /// The content of `oci-layout` (OCI image-spec, image-layout.md).
@@ -179,8 +181,11 @@ impl Medium {
         struct Layout {
             image_layout_version: String,
         }
-        let Some(bytes) = self.root.read("oci-layout", 4096)? else {
-            return Ok(Some("is missing"));
+        let bytes = match self.root.read("oci-layout", 4096) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return Ok(Some("is missing")),
+            Err(Error::Invalid { .. }) => return Ok(Some("is no small file")),
+            Err(other) => return Err(other),
         };
         match serde_json::from_slice::<Layout>(&bytes) {
             Ok(layout) if layout.image_layout_version == "1.0.0" => Ok(None),

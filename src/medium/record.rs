@@ -48,6 +48,21 @@ pub struct Record {
     /// Layers that are carried as what differs from another one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deltas: Vec<Delta>,
+    /// Layers that were recompressed with other than the usual settings, for whoever makes one again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub encoded: Vec<Encoded>,
+}
+
+/// How a layer on the medium was recompressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Encoded {
+    /// The blob.
+    pub digest: Digest,
+    /// The zstd level.
+    pub level: u32,
+    /// The base-2 logarithm of the window in bytes.
+    pub window: u32,
 }
 
 /// An image: one or several platforms of what a name stood for at its source.
@@ -175,6 +190,7 @@ impl Record {
             layers: Vec::new(),
             blobs: Vec::new(),
             deltas: Vec::new(),
+            encoded: Vec::new(),
         }
     }
 

@@ -5,6 +5,7 @@ mod delta;
 mod export;
 pub mod import;
 mod next;
+pub mod repair;
 
 pub use carried::{carried_index, carried_manifest};
 pub use delta::{At, Base, BaseImage, Bases, DeltaStep};

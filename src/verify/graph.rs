@@ -60,6 +60,11 @@ pub(super) fn check_record(medium: &Medium, record: &Record, report: &mut Report
 
 /// The names of the images that need the blob `digest`.
 pub(super) fn images_with(record: &Record, digest: &Digest) -> Vec<String> {
+    needing(record, digest).into_iter().map(label).collect()
+}
+
+/// The images that need the blob `digest`.
+pub(crate) fn needing<'a>(record: &'a Record, digest: &Digest) -> Vec<&'a Image> {
     let layers: BTreeSet<Digest> = record
         .layers
         .iter()
@@ -81,10 +86,11 @@ pub(super) fn images_with(record: &Record, digest: &Digest) -> Vec<String> {
                     || platform.diff_ids.iter().any(|diff_id| layers.contains(diff_id))
             })
     };
-    record.images.iter().filter(needs).map(label).collect()
+    record.images.iter().filter(needs).collect()
 }
 
-fn label(image: &Image) -> String {
+/// An image's names, in one line.
+pub(crate) fn label(image: &Image) -> String {
     let names: Vec<String> = image.names.iter().map(ToString::to_string).collect();
     names.join(" ")
 }

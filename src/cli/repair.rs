@@ -1,0 +1,210 @@
+//! `pannier repair`.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::export::Rename;
+use super::output::Output;
+use super::registry::RegistryArgs;
+use super::{signals, text};
+use crate::containerd::find_socket;
+use crate::error::{Error, Result, Side};
+use crate::medium::Medium;
+use crate::plan::repair::{Remedy, RepairStep, name_at_source};
+use crate::progress::{Reporter, Run, Stop};
+use crate::repair::{Options, Prepared, Summary, carry_out, prepare};
+use crate::source::registry::Registry;
+use crate::source::{ContainerdSource, MediumSource, Source, SourceSpec, open_local};
+
+/// Get back what is damaged or missing on a medium
+///
+/// Reads everything, as verify does, and makes again exactly what is damaged or missing: layers and
+/// documents from a source, carried manifests and index.json from what is on the medium. Each file is made under a
+/// fresh name and read back before it takes the place of the damaged one. Exit status 3 if some of it
+/// could not be repaired, 4 if nothing could.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  pannier repair /media/stick --from registry
+  pannier repair /media/stick --from medium:/media/other --dry-run
+  pannier repair /media/stick")]
+pub(super) struct Args {
+    /// The medium's directory
+    medium: PathBuf,
+    /// Where the images are: registry, containerd, oci:DIR, oci-archive:FILE, docker-archive:FILE or medium:DIR
+    #[arg(long, value_name = "SOURCE")]
+    from: Option<SourceSpec>,
+    /// The socket of the containerd that is the source [default: where distributions put it]
+    #[arg(long, short, value_name = "SOCKET", env = "CONTAINERD_ADDRESS")]
+    address: Option<PathBuf>,
+    /// The namespace of the containerd that is the source
+    #[arg(long, short, value_name = "NAME", env = "CONTAINERD_NAMESPACE", default_value = "k8s.io")]
+    namespace: String,
+    /// A rename that was given to the export; may be given several times
+    #[arg(long, value_name = "FROM=TO")]
+    rename: Vec<Rename>,
+    /// Say what would be done, and write nothing
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    registry: RegistryArgs,
+}
+
+pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
+    let stop = signals::stop()?;
+    let reporter = output.reporter();
+    let run = Run { reporter: &*reporter, stop: &stop };
+    let renames = args.rename.iter().map(|rename| (rename.from.clone(), rename.to.clone())).collect();
+    let options = Options { renames };
+    let mut medium = Medium::open(&args.medium)?;
+    if medium.record().is_none() && medium.rejected().is_empty() {
+        let reason = "no export has been committed to it; `pannier export --to` does";
+        return Err(Error::invalid(Side::Medium, args.medium.display(), reason));
+    }
+    let lock = if args.dry_run { None } else { Some(medium.lock()?) };
+    if lock.is_some() {
+        medium.settle()?;
+    }
+    let source = open_source(args, &medium, &options, &stop, &reporter)?;
+    let source = source.as_deref();
+    let prepared = prepare(&medium, source, &options, run)?;
+    if args.dry_run {
+        return describe(&prepared, args, output);
+    }
+    if prepared.is_nothing() {
+        return conclude(&Summary::default(), args, output);
+    }
+    announce(&prepared, output);
+    let summary = carry_out(&mut medium, source, prepared, run)?;
+    conclude(&summary, args, output)
+}
+
+fn open_source(
+    args: &Args,
+    medium: &Medium,
+    options: &Options,
+    stop: &Stop,
+    reporter: &Arc<dyn Reporter + Send>,
+) -> Result<Option<Box<dyn Source>>> {
+    let Some(from) = &args.from else { return Ok(None) };
+    Ok(Some(match from {
+        SourceSpec::Registry => {
+            let images = medium.record().into_iter().flat_map(|record| &record.images);
+            let names = images.flat_map(|image| &image.names);
+            let names = names.map(|name| name_at_source(name, &options.renames));
+            let registries: BTreeSet<String> = names.map(|name| name.registry().to_owned()).collect();
+            Box::new(Registry::new(args.registry.options(&registries, stop, reporter)?)?)
+        }
+        SourceSpec::Containerd => {
+            let address = find_socket(args.address.as_deref(), false, Side::Source)?;
+            Box::new(ContainerdSource::connect(&address, &args.namespace)?)
+        }
+        SourceSpec::Medium(path) => Box::new(MediumSource::open(path)?),
+        local => open_local(local, stop)?,
+    }))
+}
+
+/// Says before the first byte what was found.
+fn announce(prepared: &Prepared, output: &Output) {
+    let steps = &prepared.plan.steps;
+    let bytes = steps.iter().map(|step| step.blob.size).sum();
+    if !steps.is_empty() {
+        output.say(format_args!(
+            "{} damaged or missing, {}; {} of them cannot be had.",
+            text::count(steps.len(), "blob"),
+            text::size(bytes),
+            prepared.plan.hopeless().count(),
+        ));
+    }
+}
+
+fn remedy(remedy: &Remedy) -> (&'static str, String) {
+    match remedy {
+        Remedy::Recover => ("recover", "from the recovery data".into()),
+        Remedy::Fetch(pick) => ("fetch", format!("from {}", pick.image)),
+        Remedy::Reencode(_, other, _) => ("encode", format!("from {} on the medium", other.digest)),
+        Remedy::Encode(_, pick, _) => ("encode", format!("from {} of {}", pick.blob.digest, pick.image)),
+        Remedy::Derive => ("derive", "from the original".into()),
+    }
+}
+
+/// Prints the plan of a dry run.
+fn describe(prepared: &Prepared, args: &Args, output: &Output) -> Result<()> {
+    let first = |step: &RepairStep| step.remedies.first().map_or(("lost", String::new()), remedy);
+    if output.json() {
+        let blobs: Vec<_> = prepared
+            .plan
+            .steps
+            .iter()
+            .map(|step| {
+                let (verdict, how) = first(step);
+                let fault = prepared.damaged.get(&step.blob.digest).map(ToString::to_string);
+                json!({ "digest": step.blob.digest, "size": step.blob.size, "role": step.role,
+                    "verdict": verdict, "how": how, "fault": fault })
+            })
+            .collect();
+        let records: Vec<_> = prepared.records.iter().map(|rejected| &rejected.name).collect();
+        return output.document(&json!({ "blobs": blobs, "index": prepared.index,
+            "layout": prepared.layout, "records": records }));
+    }
+    let mut lines = String::new();
+    for step in &prepared.plan.steps {
+        let (verdict, how) = first(step);
+        lines.push_str(&format!("{verdict:8} {} {how}\n", step.blob.digest));
+    }
+    if let Some(fault) = &prepared.index {
+        lines.push_str(&format!("derive   index.json ({})\n", fault.escape_debug()));
+    }
+    if prepared.layout.is_some() {
+        lines.push_str("write    oci-layout\n");
+    }
+    for rejected in &prepared.records {
+        let superseded = prepared.sequence.is_some_and(|newest| newest > rejected.sequence);
+        lines.push_str(&format!("{:8} {}\n", if superseded { "remove" } else { "lost" }, rejected.name));
+    }
+    output.data(&lines)?;
+    if prepared.is_nothing() {
+        output.say(format_args!("{} is whole.", args.medium.display()));
+    }
+    output.say("Nothing was written.");
+    Ok(())
+}
+
+/// Says what was done, and what is true of the medium now.
+fn conclude(summary: &Summary, args: &Args, output: &Output) -> Result<()> {
+    if output.json() {
+        output.document(&json!({ "event": "summary", "repaired": summary.repaired, "lost": summary.lost,
+            "commit": summary.commit }))?;
+    } else {
+        for repaired in &summary.repaired {
+            output.say(format_args!("{}: {}", repaired.subject, repaired.how));
+        }
+        let mut lines = String::new();
+        for lost in &summary.lost {
+            lines.push_str(&format!("lost {}: {}\n", lost.subject, lost.reason.escape_debug()));
+            for image in &lost.images {
+                lines.push_str(&format!("    needed by {image}\n"));
+            }
+        }
+        output.data(&lines)?;
+    }
+    let (repaired, lost) = (summary.repaired.len(), summary.lost.len());
+    if lost > 0 {
+        return Err(Error::Unrepaired { repaired, lost });
+    }
+    let medium = args.medium.display();
+    match (repaired, summary.commit) {
+        (0, _) => output.say(format_args!("{medium} is whole: nothing to repair.")),
+        (n, None) => {
+            output.say(format_args!("{medium} is whole again: {} repaired.", text::count(n, "file")))
+        }
+        (n, Some(commit)) => output.say(format_args!(
+            "{medium} is whole again, as commit {commit}: {} repaired, some with other bytes than before.",
+            text::count(n, "file")
+        )),
+    }
+    Ok(())
+}

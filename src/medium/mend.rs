@@ -1,0 +1,184 @@
+//! Repairing files of a medium: what is made again takes the place of what is damaged.
+//!
+//! `.pannier/ingest/<name>.new` is the repaired file until it was brought to the device, read back and
+//! hashed. Then the damaged one goes aside as `.pannier/ingest/<name>.old`, the repaired one takes its
+//! name, and the damaged one is removed: three steps with a sync of the directories after each, since a
+//! rename that a power cut hits may lose the file it renames. Whichever step is hit, one of the two is
+//! there; [`Medium::settle`] goes back to the damaged one, parts of which may be good.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+
+use super::{Medium, OCI_LAYOUT, blob_name, durable};
+use crate::error::{Error, Result, Side};
+use crate::image::{Descriptor, Digest, Hasher};
+
+const INGEST: &str = ".pannier/ingest";
+/// After so many bytes they are brought to the device.
+const SYNC_EVERY: u64 = 256 << 20;
+/// Bytes that are read back at a time.
+const CHUNK: usize = 1 << 20;
+
+/// A file that is made again.
+#[derive(Debug)]
+pub struct Mend<'m> {
+    medium: &'m Medium,
+    target: String,
+    staged: String,
+    file: File,
+    hasher: Hasher,
+    unsynced: u64,
+}
+
+impl Medium {
+    /// Starts the repaired file of the blob `digest`.
+    pub fn mend_blob(&self, digest: &Digest) -> Result<Mend<'_>> {
+        self.mend(blob_name(digest))
+    }
+
+    /// Starts the repaired file `target`, a path beneath the root.
+    pub(crate) fn mend(&self, target: String) -> Result<Mend<'_>> {
+        let staged = format!("{INGEST}/{}.new", last(&target));
+        // A name that an earlier repair left is made fresh: nothing of that file is believed.
+        durable::remove(&self.root, &staged)?;
+        let file = durable::create(&self.root, &staged)?;
+        Ok(Mend { medium: self, target, staged, file, hasher: Hasher::default(), unsynced: 0 })
+    }
+
+    /// Makes the directories of a medium that are missing.
+    pub fn make_directories(&self) -> Result<()> {
+        super::DIRECTORIES.iter().try_for_each(|directory| durable::make_directory(&self.root, directory))
+    }
+
+    /// Undoes what an interrupted repair left half done, so that everything is where it was.
+    pub fn settle(&self) -> Result<()> {
+        for name in self.root.list(INGEST)? {
+            let path = format!("{INGEST}/{name}");
+            if let Some(target) = name.strip_suffix(".old").and_then(place) {
+                match self.root.size(&target) {
+                    Ok(None) => durable::publish(&self.root, &path, &target)?,
+                    _ => durable::remove(&self.root, &path)?,
+                }
+            } else if name.ends_with(".new") {
+                durable::remove(&self.root, &path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes `oci-layout` anew.
+    pub fn mend_layout(&self) -> Result<()> {
+        let mut mend = self.mend("oci-layout".into())?;
+        mend.write_bytes(OCI_LAYOUT)?;
+        mend.commit(&Descriptor::of("", OCI_LAYOUT))
+    }
+
+    /// Removes a commit record that cannot be used, beside a newer one that can.
+    pub fn remove_record(&self, rejected: &super::Rejected) -> Result<()> {
+        match self.record() {
+            Some(record) if record.sequence > rejected.sequence => {
+                durable::remove(&self.root, &rejected.name)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Mend<'_> {
+    /// The digest and size of what was written so far.
+    pub fn written(&self) -> (Digest, u64) {
+        (self.hasher.clone().finish(), self.hasher.count())
+    }
+
+    /// Writes all of `bytes`.
+    pub(crate) fn write_bytes(&mut self, bytes: &[u8]) -> Result<()> {
+        let path = self.medium.root.join(&self.staged);
+        self.write_all(bytes).map_err(|source| Error::from_io(Side::Medium, "write", path, source))
+    }
+
+    /// Gives the repaired file its place, after it was read back as `expected`.
+    ///
+    /// Other bytes are thrown away and the damaged file stays: `side` of the error is the source's,
+    /// which they came from.
+    pub fn commit(self, expected: &Descriptor) -> Result<()> {
+        let (digest, size) = self.written();
+        if (digest, size) != (expected.digest, expected.size) {
+            let (what, expected) = (last(&self.target).to_owned(), expected.digest);
+            self.discard()?;
+            return Err(Error::DigestMismatch { side: Side::Source, what, expected, found: digest });
+        }
+        self.prove(digest)?;
+        let aside = format!("{INGEST}/{}.old", last(&self.target));
+        durable::exchange(&self.medium.root, &self.staged, &self.target, &aside)
+    }
+
+    /// Makes what was written a blob of its own, under its own digest.
+    pub fn commit_as_other(self) -> Result<(Digest, u64)> {
+        let (digest, size) = self.written();
+        self.prove(digest)?;
+        durable::publish(&self.medium.root, &self.staged, &blob_name(&digest))?;
+        Ok((digest, size))
+    }
+
+    /// Brings the file to the device and reads it back.
+    fn prove(&self, expected: Digest) -> Result<()> {
+        let root = &self.medium.root;
+        durable::sync_new(root, INGEST, &self.staged, &self.file)?;
+        let mut file = root.open_file(&self.staged)?;
+        durable::forget_cached(&file);
+        let mut hasher = Hasher::default();
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            match file.read(&mut buffer).map_err(|source| root.error("read", &self.staged, source))? {
+                0 => break,
+                n => hasher.update(&buffer[..n]),
+            }
+        }
+        match hasher.finish() {
+            found if found == expected => Ok(()),
+            found => {
+                let what = self.staged.clone();
+                Err(Error::DigestMismatch { side: Side::Medium, what, expected, found })
+            }
+        }
+    }
+
+    /// Gives it up; what it was to repair stays as it is.
+    pub fn discard(self) -> Result<()> {
+        durable::remove(&self.medium.root, &self.staged)
+    }
+}
+
+impl Write for Mend<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let root = &self.medium.root;
+        let n = self.file.write(bytes).map_err(|source| root.error("write", &self.staged, source))?;
+        self.hasher.update(&bytes[..n]);
+        self.unsynced += n as u64;
+        if self.unsynced >= SYNC_EVERY {
+            durable::sync_data(root, &self.staged, &self.file)?;
+            self.unsynced = 0;
+        }
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn last(path: &str) -> &str {
+    path.rsplit_once('/').map_or(path, |(_, name)| name)
+}
+
+/// Where a file of this name belongs.
+fn place(name: &str) -> Option<String> {
+    if Digest::from_hex(name).is_ok() {
+        return Some(format!("blobs/sha256/{name}"));
+    }
+    match name.rsplit_once('.') {
+        Some((_, "json")) if name.len() == 15 => Some(format!(".pannier/commits/{name}")),
+        _ if name == "oci-layout" => Some(name.to_owned()),
+        _ => None,
+    }
+}

@@ -1,0 +1,295 @@
+//! Gets back what is damaged or missing on a medium, and nothing else.
+//!
+//! [`prepare`] reads everything, as `verify` does, asks the source what it has of the damaged blobs,
+//! and makes the plan; nothing is written by it. [`carry_out`] makes each damaged file again under a
+//! fresh name, brings it to the device, reads it back, and only then lets it take the place of the
+//! damaged one: at no moment is the medium worse than before.
+
+mod blobs;
+mod survey;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use crate::error::{Error, Result, Side};
+use crate::image::{Descriptor, Digest};
+use crate::medium::{Filesystem, IndexState, Medium, Record, Rejected};
+use crate::plan::repair::{RepairPlan, described, reencoded};
+use crate::progress::{Event, Run};
+use crate::readback;
+use crate::source::Source;
+use crate::verify::graph;
+
+/// How a repair is done.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The renames that were given to the export, so that images are found under their old names.
+    pub renames: Vec<(String, String)>,
+}
+
+/// A repair, ready to be carried out.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The damaged and missing blobs, and what is wrong with each.
+    pub damaged: BTreeMap<Digest, Error>,
+    /// What will be done about them.
+    pub plan: RepairPlan,
+    /// What is wrong with `index.json`.
+    pub index: Option<String>,
+    /// What is wrong with `oci-layout`.
+    pub layout: Option<&'static str>,
+    /// Commit records that cannot be used.
+    pub records: Vec<Rejected>,
+    /// Bytes of blobs that were read.
+    pub bytes: u64,
+    /// The sequence of the newest record that can be used.
+    pub sequence: Option<u64>,
+}
+
+/// Something that was repaired.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Repaired {
+    /// The blob or file.
+    pub subject: String,
+    /// How, in a few words.
+    pub how: String,
+}
+
+/// Something that could not be repaired.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Lost {
+    /// The blob or file.
+    pub subject: String,
+    /// Why: a sentence.
+    pub reason: String,
+    /// The images that it concerns.
+    pub images: Vec<String>,
+}
+
+/// What a repair did.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Summary {
+    /// What is whole again.
+    pub repaired: Vec<Repaired>,
+    /// What is still damaged or missing.
+    pub lost: Vec<Lost>,
+    /// The sequence of the commit that the repair had to make; `None` where the old one stands.
+    pub commit: Option<u64>,
+}
+
+impl Prepared {
+    /// Whether there is nothing to repair.
+    pub fn is_nothing(&self) -> bool {
+        self.damaged.is_empty() && self.index.is_none() && self.layout.is_none() && self.records.is_empty()
+    }
+
+    /// The damaged record that is newer than every one that can be used.
+    pub fn newer(&self) -> Option<&Rejected> {
+        self.records.iter().find(|rejected| Some(rejected.sequence) > self.sequence)
+    }
+}
+
+impl Summary {
+    fn repaired(&mut self, subject: impl ToString, how: impl ToString) {
+        self.repaired.push(Repaired { subject: subject.to_string(), how: how.to_string() });
+    }
+
+    fn lost(&mut self, subject: impl ToString, reason: impl ToString, images: Vec<String>) {
+        let (subject, reason) = (subject.to_string(), reason.to_string());
+        self.lost.push(Lost { subject, reason, images });
+    }
+}
+
+/// Examines the medium and plans its repair from `source`, if there is one. Nothing is written.
+///
+/// Errors: the source cannot be reached; an interruption.
+pub fn prepare(
+    medium: &Medium,
+    source: Option<&dyn Source>,
+    options: &Options,
+    run: Run<'_>,
+) -> Result<Prepared> {
+    let empty;
+    let record = match medium.record() {
+        Some(record) => record,
+        None => {
+            empty = Record::empty(String::new());
+            &empty
+        }
+    };
+    let records = medium.rejected().to_vec();
+    let newer = records.iter().any(|rejected| rejected.sequence > record.sequence);
+    let blobs: Vec<Descriptor> = record.blobs.iter().map(|blob| described(record, blob)).collect();
+    let damaged = damaged(medium, &blobs, run)?;
+    let digests: BTreeSet<Digest> = damaged.keys().copied().collect();
+    let offered = match source {
+        Some(source) => survey::survey(source, record, &digests, options, run)?,
+        None => Default::default(),
+    };
+    Ok(Prepared {
+        plan: RepairPlan::new(record, &digests, &offered),
+        damaged,
+        index: index_fault(medium, newer)?,
+        layout: medium.layout_fault()?,
+        records,
+        bytes: blobs.iter().map(|blob| blob.size).sum(),
+        sequence: medium.record().map(|record| record.sequence),
+    })
+}
+
+fn damaged(medium: &Medium, blobs: &[Descriptor], run: Run<'_>) -> Result<BTreeMap<Digest, Error>> {
+    let damaged = std::sync::Mutex::new(BTreeMap::new());
+    readback::each_damaged(medium, blobs, run, |blob, error| {
+        damaged.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(blob.digest, error);
+    })?;
+    Ok(damaged.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
+}
+
+/// What is wrong with `index.json`. While a newer record is damaged, entries that the older one does
+/// not have may be that one's: they are left alone.
+fn index_fault(medium: &Medium, newer: bool) -> Result<Option<String>> {
+    if medium.record().is_none() {
+        return Ok(None);
+    }
+    Ok(match medium.index_state()? {
+        IndexState::Missing => Some("is missing".into()),
+        IndexState::Damaged(reason) => Some(reason),
+        IndexState::Present { missing, unexpected, .. } if !newer => {
+            let faults = missing.len() + unexpected.len();
+            (faults > 0).then(|| format!("{faults} entries are not as the commit record has them"))
+        }
+        IndexState::Present { .. } => None,
+    })
+}
+
+/// Carries out a repair. What cannot be repaired stays as it is and is listed in the summary.
+///
+/// Errors: the medium cannot be written or has too little space, an interruption. What was repaired by
+/// then stays repaired.
+pub fn carry_out(
+    medium: &mut Medium,
+    source: Option<&dyn Source>,
+    prepared: Prepared,
+    run: Run<'_>,
+) -> Result<Summary> {
+    require_space(medium, &prepared)?;
+    medium.make_directories()?;
+    let mut summary = Summary::default();
+    if prepared.layout.is_some() {
+        medium.mend_layout()?;
+        summary.repaired("oci-layout", "written anew");
+    }
+    let made = blobs::repair(medium, source, &prepared, &mut summary, run)?;
+    if !made.replaced.is_empty() {
+        commit_reencoded(medium, &prepared, &made, &mut summary, run)?;
+    }
+    records(medium, &prepared, &mut summary)?;
+    if prepared.index.is_some() || summary.commit.is_some() {
+        medium.write_index()?;
+        summary.repaired("index.json", "derived from the commit record");
+    }
+    medium.sync()?;
+    Ok(summary)
+}
+
+/// The largest repaired file lies beside the damaged one for a while; what is missing comes on top.
+fn require_space(medium: &Medium, prepared: &Prepared) -> Result<()> {
+    let filesystem = Filesystem::of(medium.path())?;
+    let steps = prepared.plan.steps.iter().filter(|step| !step.remedies.is_empty());
+    let (mut missing, mut largest) = (0, 0);
+    for step in steps {
+        let there = medium.blob_size(&step.blob.digest).ok().flatten().unwrap_or(0);
+        missing += filesystem.occupied(step.blob.size).saturating_sub(filesystem.occupied(there));
+        largest = largest.max(filesystem.occupied(step.blob.size));
+    }
+    let needed = missing + largest;
+    if needed > filesystem.free {
+        let (path, free) = (medium.path().to_owned(), filesystem.free);
+        return Err(Error::NoSpace { side: Side::Medium, path, needed, free });
+    }
+    Ok(())
+}
+
+/// Commits the state in which layers whose bytes are lost for good are carried in other encodings.
+fn commit_reencoded(
+    medium: &mut Medium,
+    prepared: &Prepared,
+    made: &blobs::Made,
+    summary: &mut Summary,
+    run: Run<'_>,
+) -> Result<()> {
+    let Some(record) = medium.record() else { return Ok(()) };
+    let read = |blob: &Descriptor| medium.read_blob(blob, crate::image::MAX_MANIFEST).ok();
+    let (mut next, documents) = match reencoded(record, &made.replaced, read) {
+        Ok(next) => next,
+        Err(reason) => {
+            for digest in made.replaced.keys() {
+                let reason = format!("made again with other bytes, but {reason}");
+                summary.lost(digest, reason, images(record, digest));
+            }
+            return Ok(());
+        }
+    };
+    for bytes in &documents {
+        medium.write_blob(bytes)?;
+    }
+    // What is lost stays listed: the new record must not say less than the old one did.
+    let lost: BTreeSet<String> = summary.lost.iter().map(|lost| lost.subject.clone()).collect();
+    let whole = next.blobs.iter().filter(|blob| !lost.contains(&blob.digest.to_string()));
+    let whole: Vec<Descriptor> = whole.map(|blob| described(&next, blob)).collect();
+    medium.sync()?;
+    readback::require(medium, &whole, run)?;
+    next.sequence = medium.next_sequence()?;
+    next.previous = medium.head();
+    next.created = crate::export::now();
+    next.tool = Record::empty(String::new()).tool;
+    summary.commit = Some(next.sequence);
+    for (old, new) in &made.replaced {
+        let how = format!("encoded anew as {}, since its bytes could not be made again", new.digest);
+        summary.repaired(old, how);
+        // A manifest that listed it is not needed any more either.
+    }
+    let listed: BTreeSet<Digest> = next.blobs.iter().map(|blob| blob.digest).collect();
+    summary.lost.retain(|lost| {
+        let digest = lost.subject.parse::<Digest>();
+        digest.map_or(true, |digest| listed.contains(&digest) || !prepared.damaged.contains_key(&digest))
+    });
+    medium.commit(next)
+}
+
+/// Removes damaged records that a newer one has superseded; says what is true of the others.
+fn records(medium: &Medium, prepared: &Prepared, summary: &mut Summary) -> Result<()> {
+    for rejected in &prepared.records {
+        match prepared.sequence {
+            Some(newest) if newest > rejected.sequence => {
+                medium.remove_record(rejected)?;
+                let how = format!("removed: commit {newest} is newer and whole");
+                summary.repaired(&rejected.name, how);
+            }
+            Some(newest) => {
+                let reason = format!(
+                    "{}; commit {newest} is the newest that is whole, and what came after it is not known. \
+                     If an export was cut off, nothing is lost; otherwise export again what is missing in `pannier list`",
+                    rejected.reason
+                );
+                summary.lost(&rejected.name, reason, Vec::new());
+            }
+            None => {
+                let reason = format!("{}; no other commit record is whole: export again", rejected.reason);
+                summary.lost(&rejected.name, reason, Vec::new());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The names of the images that need a blob.
+fn images(record: &Record, digest: &Digest) -> Vec<String> {
+    graph::needing(record, digest).into_iter().map(graph::label).collect()
+}
+
+/// Tells of one step.
+fn started(run: Run<'_>, item: &str, blob: &Descriptor) {
+    run.report(Event::Started { item, bytes: blob.size });
+}
