@@ -22,6 +22,7 @@ use crate::medium::{
 use crate::plan::{ExportPlan, ExportedImage, ExportedLayer, Held, Verdict, carried_manifest, next_record};
 use crate::progress::{Event, Phase, Run};
 use crate::readback;
+use crate::recovery;
 use crate::source::{Platforms, Resolved, ResolvedPlatform, Source, Wanted, resolve};
 
 use carry::Carried;
@@ -46,6 +47,8 @@ pub struct Options {
     pub referrers: bool,
     /// What the nodes hold that the medium is for: layers are carried as deltas against it.
     pub targets: Option<Arc<Targets>>,
+    /// How much parity is made of the blobs, in percent; `None` for as much as there was before.
+    pub recovery: Option<u32>,
 }
 
 /// An export, ready to be carried out.
@@ -80,6 +83,8 @@ pub struct Summary {
     pub reused: (usize, u64),
     /// Bytes that were read back and hashed before the commit; `None` when that was not asked for.
     pub verified: Option<u64>,
+    /// Bytes of recovery data that were written.
+    pub recovery: u64,
     /// Names of images that were not carried, and why.
     pub failed: Vec<(String, Arc<Error>)>,
 }
@@ -118,6 +123,7 @@ pub fn prepare(
         plan.use_deltas(&images, &targets.bases(&held), &held.deltas);
     }
     let filesystem = Filesystem::of(path)?;
+    plan.protect(medium.and_then(Medium::record), options.recovery, &filesystem);
     plan.require_space(&filesystem, path)?;
     if source.is_remote() {
         plan.keep_parts(&filesystem, carry::MAX_AT_ONCE);
@@ -267,6 +273,7 @@ pub fn carry_out(
         read: 0,
         reused: (0, 0),
         verified: None,
+        recovery: 0,
         failed: Vec::new(),
     };
     if plan.is_nothing() {
@@ -299,6 +306,7 @@ pub fn carry_out(
     let documents: Vec<Blob> = documents.into_values().collect();
     let mut record = next_state(medium, &exported, &layers, &documents)?;
     note_settings(&mut record, &plan, &carried, options.compression);
+    summary.recovery = recovery::protect(medium, &mut record, options.recovery, run)?;
     run.report(Event::Phase { phase: Phase::Syncing, bytes: 0, items: 0 });
     medium.sync()?;
     run.report(Event::PhaseEnded { phase: Phase::Syncing });
@@ -322,6 +330,7 @@ fn finish_earlier_run(medium: &Medium, run: Run<'_>) -> Result<()> {
         let text = format!("index.json could not be read and was made anew; the old one is kept as {kept}");
         run.report(Event::Warning(&text));
     }
+    recovery::finish(medium)?;
     medium.clear_ingest().map(drop)
 }
 

@@ -20,7 +20,7 @@
 //! | [`medium`] | the directory that is carried: blobs, commit records, index.json |
 //! | [`containerd`] | the gRPC client; [`node`] uses it to send, unpack, name and repair |
 //! | [`verify`], [`readback`], [`list`], [`images`] | looking at a medium, and at a node |
-//! | [`repair`] | getting back what is damaged on a medium |
+//! | [`repair`], [`recovery`] | getting back what is damaged on a medium, also from parity on it |
 //! | [`cli`] | the command line: everything that is printed or drawn |
 //!
 //! # Invariants
@@ -58,6 +58,7 @@ pub mod node;
 pub mod plan;
 pub mod progress;
 pub mod readback;
+pub mod recovery;
 pub mod repair;
 pub mod source;
 pub mod verify;

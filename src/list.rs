@@ -80,6 +80,21 @@ pub struct Listing {
     pub alone: u64,
     /// Bytes of blobs that no image needs any more.
     pub unused: u64,
+    /// The recovery data, if there are any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<ListedRecovery>,
+}
+
+/// Recovery data on a medium.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListedRecovery {
+    /// How much was asked for, in percent of the blobs.
+    pub percent: u32,
+    /// Bytes that they take.
+    pub size: u64,
+    /// Whether they were made of the blobs that the newest commit names.
+    pub current: bool,
 }
 
 /// Lists what a record names.
@@ -129,6 +144,11 @@ pub fn list(record: &Record) -> Listing {
         unused: sizes.values().sum::<u64>() - size,
         images,
         size,
+        recovery: record.recovery.as_ref().map(|recovery| ListedRecovery {
+            percent: recovery.percent,
+            size: recovery.files.iter().map(|file| file.size).sum(),
+            current: crate::recovery::is_current(record),
+        }),
     }
 }
 

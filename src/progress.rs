@@ -16,6 +16,10 @@ pub enum Phase {
     Syncing,
     /// Blobs are read back and hashed.
     Verifying,
+    /// Parity is made of the blobs.
+    Protecting,
+    /// Damaged blobs are made again from parity.
+    Recovering,
     /// Layers are decoded, to be compared with their diff_ids.
     Decoding,
     /// Blobs go into containerd.

@@ -4,6 +4,9 @@
 //! and makes the plan; nothing is written by it. [`carry_out`] makes each damaged file again under a
 //! fresh name, brings it to the device, reads it back, and only then lets it take the place of the
 //! damaged one: at no moment is the medium worse than before.
+//!
+//! What the recovery data on the medium give back is not asked of a source; what the source gives back
+//! may let the recovery data give back the rest.
 
 mod blobs;
 mod survey;
@@ -15,9 +18,10 @@ use serde::Serialize;
 use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest};
 use crate::medium::{Filesystem, IndexState, Medium, Record, Rejected};
-use crate::plan::repair::{RepairPlan, described, reencoded};
+use crate::plan::repair::{Offered, RepairPlan, described, reencoded};
 use crate::progress::{Event, Run};
 use crate::readback;
+use crate::recovery::{self, Assessment, Copy};
 use crate::source::Source;
 use crate::verify::graph;
 
@@ -45,6 +49,10 @@ pub struct Prepared {
     pub bytes: u64,
     /// The sequence of the newest record that can be used.
     pub sequence: Option<u64>,
+    /// What the recovery data on the medium can do, and what is wrong with them.
+    recovery: Assessment,
+    /// The records of which the recovery data lack a whole copy.
+    uncopied: Vec<u64>,
 }
 
 /// Something that was repaired.
@@ -81,7 +89,13 @@ pub struct Summary {
 impl Prepared {
     /// Whether there is nothing to repair.
     pub fn is_nothing(&self) -> bool {
-        self.damaged.is_empty() && self.index.is_none() && self.layout.is_none() && self.records.is_empty()
+        let files = self.index.is_none() && self.layout.is_none() && self.records.is_empty();
+        self.damaged.is_empty() && files && self.recovery.files.is_empty() && self.uncopied.is_empty()
+    }
+
+    /// The files of recovery data that are damaged or missing.
+    pub fn recovery_files(&self) -> impl Iterator<Item = &str> {
+        self.recovery.files.keys().map(String::as_str)
     }
 
     /// The damaged record that is newer than every one that can be used.
@@ -99,6 +113,37 @@ impl Summary {
         let (subject, reason) = (subject.to_string(), reason.to_string());
         self.lost.push(Lost { subject, reason, images });
     }
+}
+
+/// Puts back commit records that are damaged or gone and of which the recovery data hold a copy.
+///
+/// To be done before anything else, since the newest record says what should be on the medium.
+pub fn restore_records(medium: &mut Medium) -> Result<Vec<Repaired>> {
+    let mut restored = Vec::new();
+    for copy in restorable(medium)? {
+        medium.restore_record(copy.sequence, &copy.record_bytes)?;
+        let subject = record_name(copy.sequence);
+        restored.push(Repaired { subject, how: "made again from the recovery data".into() });
+    }
+    Ok(restored)
+}
+
+/// The commit records that [`restore_records`] would put back.
+pub fn restorable_records(medium: &Medium) -> Result<Vec<String>> {
+    Ok(restorable(medium)?.into_iter().map(|copy| record_name(copy.sequence)).collect())
+}
+
+fn record_name(sequence: u64) -> String {
+    format!(".pannier/commits/{sequence:010}.json")
+}
+
+/// A copy is made only after its commit, so one without a record tells of a record that is gone.
+fn restorable(medium: &Medium) -> Result<Vec<Copy>> {
+    let newest = medium.record().map_or(0, |record| record.sequence);
+    let rejected = |sequence| medium.rejected().iter().any(|rejected| rejected.sequence == sequence);
+    let ours = |copy: &Copy| medium.record().is_none_or(|record| record.medium == copy.record.medium);
+    let copies = recovery::copies(medium)?.into_iter();
+    Ok(copies.filter(|copy| ours(copy) && (rejected(copy.sequence) || copy.sequence > newest)).collect())
 }
 
 /// Examines the medium and plans its repair from `source`, if there is one. Nothing is written.
@@ -123,10 +168,13 @@ pub fn prepare(
     let blobs: Vec<Descriptor> = record.blobs.iter().map(|blob| described(record, blob)).collect();
     let damaged = damaged(medium, &blobs, run)?;
     let digests: BTreeSet<Digest> = damaged.keys().copied().collect();
-    let offered = match source {
-        Some(source) => survey::survey(source, record, &digests, options, run)?,
-        None => Default::default(),
+    let recovery = recovery::assess(medium, record, &digests, run)?;
+    let rest: BTreeSet<Digest> = digests.difference(&recovery.recoverable).copied().collect();
+    let mut offered = match source {
+        Some(source) if !rest.is_empty() => survey::survey(source, record, &rest, options, run)?,
+        _ => Offered::default(),
     };
+    offered.recoverable = recovery.recoverable.clone();
     Ok(Prepared {
         plan: RepairPlan::new(record, &digests, &offered),
         damaged,
@@ -135,6 +183,8 @@ pub fn prepare(
         records,
         bytes: blobs.iter().map(|blob| blob.size).sum(),
         sequence: medium.record().map(|record| record.sequence),
+        uncopied: recovery::uncopied(medium)?,
+        recovery,
     })
 }
 
@@ -180,17 +230,121 @@ pub fn carry_out(
         medium.mend_layout()?;
         summary.repaired("oci-layout", "written anew");
     }
-    let made = blobs::repair(medium, source, &prepared, &mut summary, run)?;
+    let failed = recover(medium, &prepared, &mut summary, run)?;
+    let mut made = blobs::repair(medium, source, &prepared, &failed, &mut summary, run)?;
+    recover_more(medium, &prepared, &mut made, &mut summary, run)?;
     if !made.replaced.is_empty() {
         commit_reencoded(medium, &prepared, &made, &mut summary, run)?;
     }
     records(medium, &prepared, &mut summary)?;
     if prepared.index.is_some() || summary.commit.is_some() {
-        medium.write_index()?;
-        summary.repaired("index.json", "derived from the commit record");
+        index(medium, &mut summary)?;
     }
+    renew_recovery(medium, &prepared, &mut summary, run)?;
     medium.sync()?;
     Ok(summary)
+}
+
+const RECOVERED: &str = "made again from the recovery data";
+
+/// Makes again what the recovery data give back; returns what failed all the same, and why.
+fn recover(
+    medium: &Medium,
+    prepared: &Prepared,
+    summary: &mut Summary,
+    run: Run<'_>,
+) -> Result<BTreeMap<Digest, Error>> {
+    let wanted = &prepared.recovery.recoverable;
+    let Some(record) = medium.record().filter(|_| !wanted.is_empty()) else { return Ok(BTreeMap::new()) };
+    let failed = recovery::recover(medium, record, &prepared.recovery, wanted, run)?;
+    for digest in wanted.iter().filter(|digest| !failed.contains_key(digest)) {
+        summary.repaired(digest, RECOVERED);
+    }
+    Ok(failed)
+}
+
+/// Once more for what is still lost: the blocks that the source gave back may be those that lacked.
+fn recover_more(
+    medium: &Medium,
+    prepared: &Prepared,
+    made: &mut blobs::Made,
+    summary: &mut Summary,
+    run: Run<'_>,
+) -> Result<()> {
+    let Some(record) = medium.record() else { return Ok(()) };
+    let digests = summary.lost.iter().filter_map(|lost| lost.subject.parse::<Digest>().ok());
+    let left: BTreeSet<Digest> = digests.chain(made.replaced.keys().copied()).collect();
+    if left.is_empty() || (summary.repaired.is_empty() && made.replaced.is_empty()) {
+        return Ok(());
+    }
+    let assessment = recovery::assess(medium, record, &left, run)?;
+    let wanted = assessment.recoverable.clone();
+    if wanted.is_empty() || wanted == prepared.recovery.recoverable {
+        return Ok(());
+    }
+    let failed = recovery::recover(medium, record, &assessment, &wanted, run)?;
+    for digest in wanted.iter().filter(|digest| !failed.contains_key(digest)) {
+        summary.lost.retain(|lost| lost.subject != digest.to_string());
+        summary.repaired(digest, RECOVERED);
+        if let Some(other) = made.replaced.remove(digest)
+            && record.blobs.iter().all(|blob| blob.digest != other.digest)
+        {
+            medium.remove_blob(&other.digest)?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes `index.json` again: as it was written after the commit, where a copy is there and fits the
+/// record, and otherwise as the record says.
+fn index(medium: &Medium, summary: &mut Summary) -> Result<()> {
+    let before = medium.index_state()?;
+    medium.write_index()?;
+    let mut how = "derived from the commit record";
+    let lost = matches!(before, IndexState::Missing | IndexState::Damaged(_));
+    let sequence = medium.record().map(|record| record.sequence);
+    let copy = recovery::copies(medium)?.into_iter().rfind(|copy| Some(copy.sequence) == sequence);
+    if let Some(copy) = copy.filter(|copy| lost && Some(&copy.index_bytes) != medium.index_bytes().as_ref()) {
+        medium.restore_index(&copy.index_bytes)?;
+        how = RECOVERED;
+        if !matches!(medium.index_state()?, IndexState::Present { missing, unexpected, .. }
+            if missing.is_empty() && unexpected.is_empty())
+        {
+            medium.write_index()?;
+        }
+    }
+    summary.repaired("index.json", how);
+    Ok(())
+}
+
+/// Makes again what is damaged of the recovery data themselves.
+fn renew_recovery(medium: &Medium, prepared: &Prepared, summary: &mut Summary, run: Run<'_>) -> Result<()> {
+    let Some(record) = medium.record() else { return Ok(()) };
+    let damaged: BTreeSet<String> = prepared.recovery.files.keys().cloned().collect();
+    let name = |file: &str| format!(".pannier/recovery/{file}");
+    // After a new commit they are new.
+    if !damaged.is_empty() && summary.commit.is_none() {
+        let blobs = summary.lost.iter().filter(|lost| lost.subject.parse::<Digest>().is_ok()).count();
+        if blobs > 0 {
+            for (file, fault) in &prepared.recovery.files {
+                let reason = format!("{fault}; it can be made again when every blob is whole");
+                summary.lost(name(file), reason, Vec::new());
+            }
+        } else {
+            recovery::renew(medium, record, &damaged, run)?;
+            for file in &damaged {
+                summary.repaired(name(file), "made again from the blobs");
+            }
+        }
+    }
+    if !prepared.uncopied.is_empty() || summary.commit.is_some() {
+        recovery::finish(medium)?;
+        for sequence in &prepared.uncopied {
+            let file = format!("{sequence:010}.record");
+            summary.repaired(name(&file), "copied from the commit record");
+        }
+    }
+    Ok(())
 }
 
 /// The largest repaired file lies beside the damaged one for a while; what is missing comes on top.
@@ -203,7 +357,13 @@ fn require_space(medium: &Medium, prepared: &Prepared) -> Result<()> {
         missing += filesystem.occupied(step.blob.size).saturating_sub(filesystem.occupied(there));
         largest = largest.max(filesystem.occupied(step.blob.size));
     }
-    let needed = missing + largest;
+    let blocks = prepared.recovery.bad.0 * 4096;
+    let recovery = medium.record().and_then(|record| record.recovery.as_ref());
+    let recovery = recovery
+        .filter(|_| !prepared.recovery.files.is_empty())
+        .map_or(0, |recovery| recovery.files.iter().map(|file| filesystem.occupied(file.size)).sum());
+    // One after the other: the bad blocks and the blob they belong in, then the recovery data.
+    let needed = missing + (largest + blocks).max(recovery);
     if needed > filesystem.free {
         let (path, free) = (medium.path().to_owned(), filesystem.free);
         return Err(Error::NoSpace { side: Side::Medium, path, needed, free });
@@ -244,6 +404,7 @@ fn commit_reencoded(
     next.previous = medium.head();
     next.created = crate::export::now();
     next.tool = Record::empty(String::new()).tool;
+    recovery::protect(medium, &mut next, None, run)?;
     summary.commit = Some(next.sequence);
     for (old, new) in &made.replaced {
         let how = format!("encoded anew as {}, since its bytes could not be made again", new.digest);

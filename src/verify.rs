@@ -14,6 +14,7 @@ use crate::layer;
 use crate::medium::{Delta, IndexState, Medium, Record};
 use crate::progress::{Event, Phase, Run};
 use crate::readback;
+use crate::recovery;
 
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -114,6 +115,7 @@ pub fn verify(medium: &Medium, deep: bool, run: Run<'_>) -> Result<Report> {
         decode_layers(medium, record, &whole, &mut report, run)?;
         deltas::apply(medium, record, &whole, &mut report, run)?;
     }
+    recovery_findings(medium, &mut report, run)?;
     strays(medium, &known, &mut report)?;
     deltas::strays(medium, &known, &mut report)?;
     if let Some(record) = medium.record() {
@@ -146,6 +148,28 @@ fn index_findings(medium: &Medium, report: &mut Report) -> Result<Vec<crate::med
             Ok(foreign)
         }
     }
+}
+
+/// The recovery data: damage to them hurts no image, but they may be needed tomorrow.
+fn recovery_findings(medium: &Medium, report: &mut Report, run: Run<'_>) -> Result<()> {
+    let Some(record) = medium.record() else { return Ok(()) };
+    let Some(recovery) = &record.recovery else { return Ok(()) };
+    if !recovery::is_current(record) {
+        let detail = "made of other blobs than the newest commit names; the next export renews them";
+        report.add("recovery-stale", Severity::Warning, ".pannier/recovery", detail);
+        return Ok(());
+    }
+    for (name, fault) in recovery::damaged_files(medium, recovery, run)? {
+        let id = if fault == "is missing" { "recovery-missing" } else { "recovery-damaged" };
+        let detail = format!("{fault}; `pannier repair` makes it again while the blobs are whole");
+        report.add(id, Severity::Warning, format!(".pannier/recovery/{name}"), detail);
+    }
+    for sequence in recovery::uncopied(medium)? {
+        let subject = format!(".pannier/recovery/{sequence:010}.record");
+        let detail = "the copy of the commit record is damaged or missing; `pannier repair` makes it again";
+        report.add("recovery-copy", Severity::Warning, subject, detail);
+    }
+    Ok(())
 }
 
 /// Reads every blob; returns the digests of those that are whole.

@@ -18,6 +18,7 @@ use crate::layer::Zstd;
 use crate::medium::Medium;
 use crate::plan::{NameVerdict, Verdict};
 use crate::progress::{Reporter, Run, Stop};
+use crate::recovery::Percent;
 use crate::source::registry::Registry;
 use crate::source::{
     self, ContainerdSource, MediumSource, Platforms, Source, SourceSpec, Wanted, open_local,
@@ -75,6 +76,9 @@ pub(super) struct Args {
     /// Leave signatures, attestations and SBOMs that refer to the images
     #[arg(long)]
     no_referrers: bool,
+    /// Make recovery data of everything on the medium, such as 10%, so that `pannier repair` needs no source; none removes them [default: as before]
+    #[arg(long, value_name = "PERCENT")]
+    recovery: Option<Percent>,
     /// Carry the other images when one fails
     #[arg(long)]
     keep_going: bool,
@@ -150,6 +154,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
         keep_going: args.keep_going,
         referrers: !args.no_referrers,
         targets: targets(args)?,
+        recovery: args.recovery.map(|percent| percent.0),
     };
     let named: Vec<Reference> = named.into_iter().map(|named| named.image).collect();
     let source = open_source(args, &named, &stop, &reporter)?;
@@ -385,6 +390,7 @@ fn conclude(summary: &Summary, args: &Args, output: &Output) -> Result<()> {
             "layersReused": summary.reused.0,
             "bytesReused": summary.reused.1,
             "bytesVerified": summary.verified,
+            "bytesRecovery": summary.recovery,
         }));
     }
     if !summary.changed {
@@ -404,6 +410,9 @@ fn conclude(summary: &Summary, args: &Args, output: &Output) -> Result<()> {
         text::count(summary.reused.0, "layer"),
         text::size(summary.reused.1),
     ));
+    if summary.recovery > 0 {
+        output.say(format_args!("Recovery data of all of it: {}.", text::size(summary.recovery)));
+    }
     match summary.verified {
         Some(bytes) => output.say(format_args!(
             "Commit {} on {medium}: {} read back and verified. Unmount it before you pull it out.",

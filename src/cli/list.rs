@@ -78,6 +78,14 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
         listing.commit,
         listing.created,
     ));
+    if let Some(recovery) = listing.recovery {
+        let state = if recovery.current { "" } else { ", out of date" };
+        let size = text::size(recovery.size);
+        output.say(format_args!(
+            "Recovery data of {} %, {size}{state}: `pannier repair` needs no source.",
+            recovery.percent
+        ));
+    }
     if listing.unused > 0 {
         output.say(format_args!("{} belong to no image any more.", text::size(listing.unused)));
     }

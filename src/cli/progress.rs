@@ -26,6 +26,8 @@ fn name(phase: Phase) -> &'static str {
         Phase::Carrying => "carrying",
         Phase::Syncing => "syncing",
         Phase::Verifying => "verifying",
+        Phase::Protecting => "making recovery data",
+        Phase::Recovering => "recovering",
         Phase::Decoding => "decoding",
         Phase::Sending => "sending",
         Phase::Unpacking => "unpacking",

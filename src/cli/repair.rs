@@ -15,15 +15,15 @@ use crate::error::{Error, Result, Side};
 use crate::medium::Medium;
 use crate::plan::repair::{Remedy, RepairStep, name_at_source};
 use crate::progress::{Reporter, Run, Stop};
-use crate::repair::{Options, Prepared, Summary, carry_out, prepare};
+use crate::repair::{Options, Prepared, Summary, carry_out, prepare, restorable_records, restore_records};
 use crate::source::registry::Registry;
 use crate::source::{ContainerdSource, MediumSource, Source, SourceSpec, open_local};
 
 /// Get back what is damaged or missing on a medium
 ///
 /// Reads everything, as verify does, and makes again exactly what is damaged or missing: layers and
-/// documents from a source, carried manifests and index.json from what is on the medium. Each file is made under a
-/// fresh name and read back before it takes the place of the damaged one. Exit status 3 if some of it
+/// documents from recovery data on the medium (`export --recovery`) or a source, carried manifests and
+/// index.json from what is on the medium. Each file is made under a fresh name and read back before it takes the place of the damaged one. Exit status 3 if some of it
 /// could not be repaired, 4 if nothing could.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -60,25 +60,29 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
     let renames = args.rename.iter().map(|rename| (rename.from.clone(), rename.to.clone())).collect();
     let options = Options { renames };
     let mut medium = Medium::open(&args.medium)?;
+    let mut restored = Vec::new();
+    let _lock = if args.dry_run { None } else { Some(medium.lock()?) };
+    if !args.dry_run {
+        medium.settle()?;
+        medium = Medium::open(&args.medium)?;
+        restored = restore_records(&mut medium)?;
+    }
     if medium.record().is_none() && medium.rejected().is_empty() {
         let reason = "no export has been committed to it; `pannier export --to` does";
         return Err(Error::invalid(Side::Medium, args.medium.display(), reason));
-    }
-    let lock = if args.dry_run { None } else { Some(medium.lock()?) };
-    if lock.is_some() {
-        medium.settle()?;
     }
     let source = open_source(args, &medium, &options, &stop, &reporter)?;
     let source = source.as_deref();
     let prepared = prepare(&medium, source, &options, run)?;
     if args.dry_run {
-        return describe(&prepared, args, output);
+        return describe(&prepared, &restorable_records(&medium)?, args, output);
     }
-    if prepared.is_nothing() {
-        return conclude(&Summary::default(), args, output);
+    let mut summary = Summary::default();
+    if !prepared.is_nothing() {
+        announce(&prepared, output);
+        summary = carry_out(&mut medium, source, prepared, run)?;
     }
-    announce(&prepared, output);
-    let summary = carry_out(&mut medium, source, prepared, run)?;
+    summary.repaired.splice(0..0, restored);
     conclude(&summary, args, output)
 }
 
@@ -132,7 +136,7 @@ fn remedy(remedy: &Remedy) -> (&'static str, String) {
 }
 
 /// Prints the plan of a dry run.
-fn describe(prepared: &Prepared, args: &Args, output: &Output) -> Result<()> {
+fn describe(prepared: &Prepared, restorable: &[String], args: &Args, output: &Output) -> Result<()> {
     let first = |step: &RepairStep| step.remedies.first().map_or(("lost", String::new()), remedy);
     if output.json() {
         let blobs: Vec<_> = prepared
@@ -148,7 +152,8 @@ fn describe(prepared: &Prepared, args: &Args, output: &Output) -> Result<()> {
             .collect();
         let records: Vec<_> = prepared.records.iter().map(|rejected| &rejected.name).collect();
         return output.document(&json!({ "blobs": blobs, "index": prepared.index,
-            "layout": prepared.layout, "records": records }));
+            "layout": prepared.layout, "records": records, "restorable": restorable,
+            "recovery": prepared.recovery_files().collect::<Vec<_>>() }));
     }
     let mut lines = String::new();
     for step in &prepared.plan.steps {
@@ -161,12 +166,20 @@ fn describe(prepared: &Prepared, args: &Args, output: &Output) -> Result<()> {
     if prepared.layout.is_some() {
         lines.push_str("write    oci-layout\n");
     }
-    for rejected in &prepared.records {
+    for name in restorable {
+        lines.push_str(&format!("recover  {name}\n"));
+    }
+    for name in prepared.recovery_files() {
+        lines.push_str(&format!("make     .pannier/recovery/{name}\n"));
+    }
+    for rejected in prepared.records.iter().filter(|rejected| !restorable.contains(&rejected.name)) {
         let superseded = prepared.sequence.is_some_and(|newest| newest > rejected.sequence);
         lines.push_str(&format!("{:8} {}\n", if superseded { "remove" } else { "lost" }, rejected.name));
     }
     output.data(&lines)?;
-    if prepared.is_nothing() {
+    if !restorable.is_empty() {
+        output.say("What the recovered commit names is looked at when it is there.");
+    } else if prepared.is_nothing() {
         output.say(format_args!("{} is whole.", args.medium.display()));
     }
     output.say("Nothing was written.");

@@ -32,6 +32,11 @@ impl Digest {
         hex::encode(self.0)
     }
 
+    /// The 32 bytes.
+    pub(crate) fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// The first twelve hex digits: enough for a person to tell blobs apart.
     pub fn short(&self) -> String {
         hex::encode(&self.0[..6])

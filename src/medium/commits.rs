@@ -66,7 +66,7 @@ fn load(root: &Root, sequence: u64) -> Result<Result<Head, Unusable>> {
 }
 
 /// The sequences that have a file, in rising order.
-fn sequences(root: &Root) -> Result<Vec<u64>> {
+pub(super) fn sequences(root: &Root) -> Result<Vec<u64>> {
     let mut sequences: Vec<u64> = root
         .list(DIRECTORY)?
         .iter()
@@ -82,7 +82,7 @@ fn file_name(sequence: u64) -> String {
     format!("{sequence:010}.json")
 }
 
-fn path(sequence: u64) -> String {
+pub(super) fn path(sequence: u64) -> String {
     format!("{DIRECTORY}/{}", file_name(sequence))
 }
 

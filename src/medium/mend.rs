@@ -112,6 +112,13 @@ impl Mend<'_> {
         durable::exchange(&self.medium.root, &self.staged, &self.target, &aside)
     }
 
+    /// The same, whatever the bytes are that were written.
+    pub fn commit_as_it_is(self) -> Result<(Digest, u64)> {
+        let (digest, size) = self.written();
+        self.commit(&Descriptor { media_type: String::new(), digest, size })?;
+        Ok((digest, size))
+    }
+
     /// Makes what was written a blob of its own, under its own digest.
     pub fn commit_as_other(self) -> Result<(Digest, u64)> {
         let (digest, size) = self.written();
@@ -179,6 +186,7 @@ fn place(name: &str) -> Option<String> {
     match name.rsplit_once('.') {
         Some((_, "json")) if name.len() == 15 => Some(format!(".pannier/commits/{name}")),
         _ if name == "oci-layout" => Some(name.to_owned()),
+        _ if super::recovery::is_name(name) => Some(super::recovery::path(name)),
         _ => None,
     }
 }

@@ -7,6 +7,7 @@
 //!   .pannier/commits/*.json     the state after each export, under a fresh name each; the only commit point
 //!   .pannier/deltas/<64 hex>    layers as what differs from another one; made with the first of them
 //!   .pannier/ingest/            unfinished blobs, and which layer a finished one encodes
+//!   .pannier/recovery/          parity and copies of the newest records, where asked for
 //! ```
 
 mod commits;
@@ -17,6 +18,7 @@ mod index;
 mod ingest;
 mod mend;
 mod record;
+mod recovery;
 mod root;
 
 use std::fs::File;
@@ -35,7 +37,9 @@ pub use filesystem::Filesystem;
 pub use index::{ForeignEntry, IndexState, IndexWritten};
 pub use ingest::{Finished, Ingest};
 pub use mend::Mend;
-pub use record::{Blob, Encoded, Image, ImagePlatform, Layer, Record, Referrer, Role, Unusable};
+pub use record::{
+    Blob, Encoded, Image, ImagePlatform, Layer, Record, Recovery, RecoveryFile, Referrer, Role, Unusable,
+};
 pub(crate) use root::Root;
 
 /// The content of `oci-layout` (OCI image-spec, image-layout.md).

@@ -51,6 +51,40 @@ pub struct Record {
     /// Layers that were recompressed with other than the usual settings, for whoever makes one again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub encoded: Vec<Encoded>,
+    /// The parity that was made of the blobs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<Recovery>,
+}
+
+/// Recovery data: see [`crate::recovery`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Recovery {
+    /// How much was asked for, in percent of the blobs.
+    pub percent: u32,
+    /// The digest of the list of blobs that it was made of. Where the record's own list has another,
+    /// the recovery data are out of date.
+    pub covers: Digest,
+    /// Bytes of a block.
+    pub block: u32,
+    /// How many groups the blocks are dealt out to.
+    pub groups: u64,
+    /// Parity blocks of each group.
+    pub parity: u64,
+    /// The files below `.pannier/recovery`.
+    pub files: Vec<RecoveryFile>,
+}
+
+/// A file of recovery data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RecoveryFile {
+    /// Its name below `.pannier/recovery`.
+    pub name: String,
+    /// The digest of its bytes.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
 }
 
 /// How a layer on the medium was recompressed.
@@ -191,6 +225,7 @@ impl Record {
             blobs: Vec::new(),
             deltas: Vec::new(),
             encoded: Vec::new(),
+            recovery: None,
         }
     }
 

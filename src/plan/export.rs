@@ -6,7 +6,8 @@ use super::delta::DeltaStep;
 use crate::error::{Error, Result, Side};
 use crate::image::{Compression, Descriptor, Digest, LayerType, MediaKind, Reference, kind};
 use crate::layer::Zstd;
-use crate::medium::{Delta, Filesystem, Finished, Image, Layer, Referrer};
+use crate::medium::{Delta, Filesystem, Finished, Image, Layer, Record, Referrer};
+use crate::recovery::{Geometry, is_current};
 use crate::source::{Attached, Offer, Resolved};
 
 /// What a medium holds, as far as a plan depends on it.
@@ -97,12 +98,20 @@ pub struct ExportPlan {
     /// Originals of at least so many bytes are kept on the medium until their layer is recompressed,
     /// so that a run which is cut off need not fetch them again; `None` where none is.
     pub keep_parts_from: Option<u64>,
+    /// Bytes of recovery data that will be made, at most.
+    pub recovery: u64,
+    /// Whether recovery data are wanted that the medium does not have so, or no longer wanted.
+    pub renews_recovery: bool,
 }
 
 /// A smaller blob is fetched again sooner than it is written twice.
 const MIN_PART: u64 = 16 << 20;
 /// Room for the commit record, index.json and directory entries.
 const SLACK: u64 = 4 << 20;
+/// Documents of an image, as a rule at most; each takes a whole block of recovery data.
+const DOCUMENTS: usize = 8;
+/// A commit record and `index.json` of which recovery data hold a copy, as a rule at most.
+const MOST_COPIED: u64 = 1 << 20;
 
 impl ExportPlan {
     /// Plans the export of `images` to a medium that holds `held`.
@@ -126,7 +135,15 @@ impl ExportPlan {
         layers.sort_by_key(|step| (std::cmp::Reverse(step.bytes()), step.diff_id));
         let documents = images.iter().map(documents).sum();
         let names = images.iter().map(|image| name_verdict(image, held)).collect();
-        Self { layers, attached: attached(images, held), names, documents, keep_parts_from: None }
+        Self {
+            layers,
+            attached: attached(images, held),
+            names,
+            documents,
+            keep_parts_from: None,
+            recovery: 0,
+            renews_recovery: false,
+        }
     }
 
     /// Has originals kept while they are recompressed, as far as they fit on `filesystem` as well;
@@ -145,6 +162,22 @@ impl ExportPlan {
         self.keep_parts_from = fits.then_some(MIN_PART);
     }
 
+    /// Plans recovery data of `percent`, or of what `record`, the newest, says; they are made of all blobs.
+    pub fn protect(&mut self, record: Option<&Record>, percent: Option<u32>, filesystem: &Filesystem) {
+        let before =
+            record.and_then(|record| record.recovery.as_ref()).map_or(0, |recovery| recovery.percent);
+        let percent = percent.unwrap_or(before);
+        let stale = percent > 0 && !record.is_some_and(is_current);
+        self.renews_recovery = percent != before || stale;
+        if percent > 0 && !self.is_nothing() {
+            let there = record.into_iter().flat_map(|record| &record.blobs);
+            let (count, bytes) = there.fold((0, 0), |(count, bytes), blob| (count + 1, bytes + blob.size));
+            let new = self.layers.len() + self.attached.len() + DOCUMENTS * self.names.len();
+            let bytes = bytes + self.bytes_to_write(filesystem);
+            self.recovery = Geometry::bytes(count + new as u64, bytes, percent, MOST_COPIED, filesystem);
+        }
+    }
+
     /// Whether the medium has all of it already.
     pub fn is_nothing(&self) -> bool {
         self.names.iter().all(|name| *name == NameVerdict::Unchanged)
@@ -153,6 +186,7 @@ impl ExportPlan {
                 .iter()
                 .all(|step| matches!(step.verdict, Verdict::Present(..) | Verdict::DeltaThere(..)))
             && self.attached.iter().all(|step| step.present)
+            && !self.renews_recovery
     }
 
     /// Bytes of layers, and of what refers to images, that are read from the source.
@@ -175,7 +209,7 @@ impl ExportPlan {
     pub fn bytes_to_write(&self, filesystem: &Filesystem) -> u64 {
         let layers: u64 = self.layers.iter().map(|step| filesystem.occupied(step.bytes())).sum();
         let attached: u64 = self.attached.iter().map(|step| filesystem.occupied(step.bytes())).sum();
-        layers + attached + self.documents + SLACK
+        layers + attached + self.documents + self.recovery + SLACK
     }
 
     /// An error unless everything will fit on `filesystem`, which `path` is on.

@@ -31,17 +31,22 @@ enum Attempt {
     Other(Descriptor),
 }
 
-/// Repairs the blobs of the plan.
+/// Repairs the blobs of the plan but those that recovery data gave back; `failed` are those with which
+/// that did not go well.
 ///
 /// An error of the medium or an interruption ends it; all else is noted in `summary`, blob by blob.
 pub(super) fn repair(
     medium: &Medium,
     source: Option<&dyn Source>,
     prepared: &Prepared,
+    failed: &BTreeMap<Digest, Error>,
     summary: &mut Summary,
     run: Run<'_>,
 ) -> Result<Made> {
-    let steps = &prepared.plan.steps;
+    let recovered = |step: &&RepairStep| {
+        prepared.recovery.recoverable.contains(&step.blob.digest) && !failed.contains_key(&step.blob.digest)
+    };
+    let steps: Vec<&RepairStep> = prepared.plan.steps.iter().filter(|step| !recovered(step)).collect();
     let bytes = steps.iter().map(|step| step.blob.size).sum();
     run.report(Event::Phase { phase: Phase::Carrying, bytes, items: steps.len() });
     let mut made = Made::default();
@@ -50,10 +55,11 @@ pub(super) fn repair(
         run.check()?;
         let item = step.blob.digest.short();
         started(run, &item, &step.blob);
-        let mut reasons = BTreeSet::new();
+        let mut reasons: BTreeSet<String> =
+            failed.get(&step.blob.digest).map(with_cause).into_iter().collect();
         let mut other = None;
         let mut repaired = None;
-        for remedy in &step.remedies {
+        for remedy in step.remedies.iter().filter(|remedy| **remedy != Remedy::Recover) {
             match work.attempt(step, remedy, &item) {
                 Ok(Attempt::Repaired(how)) => {
                     repaired = Some(how);

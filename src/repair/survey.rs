@@ -32,10 +32,9 @@ pub(super) fn survey(
         run.check()?;
         let names = survey.names(record, &blob.digest);
         // A registry that is asked for a blob says only at its download that it lacks it.
-        if !source.is_remote() || is_original(record, blob) {
-            if let Some(pick) = survey.held(&names, &described(record, blob))? {
-                offered.blobs.insert(blob.digest, pick);
-            }
+        let may_hold = !source.is_remote() || is_original(record, blob);
+        if may_hold && let Some(pick) = survey.held(&names, &described(record, blob))? {
+            offered.blobs.insert(blob.digest, pick);
         }
         if blob.role != Role::Layer {
             continue;
