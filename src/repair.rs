@@ -9,6 +9,7 @@
 //! may let the recovery data give back the rest.
 
 mod blobs;
+mod files;
 mod survey;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,9 +22,11 @@ use crate::medium::{Filesystem, IndexState, Medium, Record, Rejected};
 use crate::plan::repair::{Offered, RepairPlan, described, reencoded};
 use crate::progress::{Event, Run};
 use crate::readback;
-use crate::recovery::{self, Assessment, Copy};
+use crate::recovery::{self, Assessment};
 use crate::source::Source;
 use crate::verify::graph;
+
+pub use files::{restorable_records, restore_records};
 
 /// How a repair is done.
 #[derive(Clone, Debug, Default)]
@@ -113,37 +116,6 @@ impl Summary {
         let (subject, reason) = (subject.to_string(), reason.to_string());
         self.lost.push(Lost { subject, reason, images });
     }
-}
-
-/// Puts back commit records that are damaged or gone and of which the recovery data hold a copy.
-///
-/// To be done before anything else, since the newest record says what should be on the medium.
-pub fn restore_records(medium: &mut Medium) -> Result<Vec<Repaired>> {
-    let mut restored = Vec::new();
-    for copy in restorable(medium)? {
-        medium.restore_record(copy.sequence, &copy.record_bytes)?;
-        let subject = record_name(copy.sequence);
-        restored.push(Repaired { subject, how: "made again from the recovery data".into() });
-    }
-    Ok(restored)
-}
-
-/// The commit records that [`restore_records`] would put back.
-pub fn restorable_records(medium: &Medium) -> Result<Vec<String>> {
-    Ok(restorable(medium)?.into_iter().map(|copy| record_name(copy.sequence)).collect())
-}
-
-fn record_name(sequence: u64) -> String {
-    format!(".pannier/commits/{sequence:010}.json")
-}
-
-/// A copy is made only after its commit, so one without a record tells of a record that is gone.
-fn restorable(medium: &Medium) -> Result<Vec<Copy>> {
-    let newest = medium.record().map_or(0, |record| record.sequence);
-    let rejected = |sequence| medium.rejected().iter().any(|rejected| rejected.sequence == sequence);
-    let ours = |copy: &Copy| medium.record().is_none_or(|record| record.medium == copy.record.medium);
-    let copies = recovery::copies(medium)?.into_iter();
-    Ok(copies.filter(|copy| ours(copy) && (rejected(copy.sequence) || copy.sequence > newest)).collect())
 }
 
 /// Examines the medium and plans its repair from `source`, if there is one. Nothing is written.
@@ -236,11 +208,11 @@ pub fn carry_out(
     if !made.replaced.is_empty() {
         commit_reencoded(medium, &prepared, &made, &mut summary, run)?;
     }
-    records(medium, &prepared, &mut summary)?;
+    files::records(medium, &prepared, &mut summary)?;
     if prepared.index.is_some() || summary.commit.is_some() {
-        index(medium, &mut summary)?;
+        files::index(medium, &mut summary)?;
     }
-    renew_recovery(medium, &prepared, &mut summary, run)?;
+    files::renew_recovery(medium, &prepared, &mut summary, run)?;
     medium.sync()?;
     Ok(summary)
 }
@@ -290,58 +262,6 @@ fn recover_more(
             && record.blobs.iter().all(|blob| blob.digest != other.digest)
         {
             medium.remove_blob(&other.digest)?;
-        }
-    }
-    Ok(())
-}
-
-/// Makes `index.json` again: as it was written after the commit, where a copy is there and fits the
-/// record, and otherwise as the record says.
-fn index(medium: &Medium, summary: &mut Summary) -> Result<()> {
-    let before = medium.index_state()?;
-    medium.write_index()?;
-    let mut how = "derived from the commit record";
-    let lost = matches!(before, IndexState::Missing | IndexState::Damaged(_));
-    let sequence = medium.record().map(|record| record.sequence);
-    let copy = recovery::copies(medium)?.into_iter().rfind(|copy| Some(copy.sequence) == sequence);
-    if let Some(copy) = copy.filter(|copy| lost && Some(&copy.index_bytes) != medium.index_bytes().as_ref()) {
-        medium.restore_index(&copy.index_bytes)?;
-        how = RECOVERED;
-        if !matches!(medium.index_state()?, IndexState::Present { missing, unexpected, .. }
-            if missing.is_empty() && unexpected.is_empty())
-        {
-            medium.write_index()?;
-        }
-    }
-    summary.repaired("index.json", how);
-    Ok(())
-}
-
-/// Makes again what is damaged of the recovery data themselves.
-fn renew_recovery(medium: &Medium, prepared: &Prepared, summary: &mut Summary, run: Run<'_>) -> Result<()> {
-    let Some(record) = medium.record() else { return Ok(()) };
-    let damaged: BTreeSet<String> = prepared.recovery.files.keys().cloned().collect();
-    let name = |file: &str| format!(".pannier/recovery/{file}");
-    // After a new commit they are new.
-    if !damaged.is_empty() && summary.commit.is_none() {
-        let blobs = summary.lost.iter().filter(|lost| lost.subject.parse::<Digest>().is_ok()).count();
-        if blobs > 0 {
-            for (file, fault) in &prepared.recovery.files {
-                let reason = format!("{fault}; it can be made again when every blob is whole");
-                summary.lost(name(file), reason, Vec::new());
-            }
-        } else {
-            recovery::renew(medium, record, &damaged, run)?;
-            for file in &damaged {
-                summary.repaired(name(file), "made again from the blobs");
-            }
-        }
-    }
-    if !prepared.uncopied.is_empty() || summary.commit.is_some() {
-        recovery::finish(medium)?;
-        for sequence in &prepared.uncopied {
-            let file = format!("{sequence:010}.record");
-            summary.repaired(name(&file), "copied from the commit record");
         }
     }
     Ok(())
@@ -417,32 +337,6 @@ fn commit_reencoded(
         digest.map_or(true, |digest| listed.contains(&digest) || !prepared.damaged.contains_key(&digest))
     });
     medium.commit(next)
-}
-
-/// Removes damaged records that a newer one has superseded; says what is true of the others.
-fn records(medium: &Medium, prepared: &Prepared, summary: &mut Summary) -> Result<()> {
-    for rejected in &prepared.records {
-        match prepared.sequence {
-            Some(newest) if newest > rejected.sequence => {
-                medium.remove_record(rejected)?;
-                let how = format!("removed: commit {newest} is newer and whole");
-                summary.repaired(&rejected.name, how);
-            }
-            Some(newest) => {
-                let reason = format!(
-                    "{}; commit {newest} is the newest that is whole, and what came after it is not known. \
-                     If an export was cut off, nothing is lost; otherwise export again what is missing in `pannier list`",
-                    rejected.reason
-                );
-                summary.lost(&rejected.name, reason, Vec::new());
-            }
-            None => {
-                let reason = format!("{}; no other commit record is whole: export again", rejected.reason);
-                summary.lost(&rejected.name, reason, Vec::new());
-            }
-        }
-    }
-    Ok(())
 }
 
 /// The names of the images that need a blob.

@@ -7,6 +7,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use pannier::medium::Medium;
 use serde_json::Value;
@@ -291,4 +292,91 @@ fn recovery_data_that_are_out_of_date_are_known_as_such_and_renewed() {
     assert_eq!((status, found), (0, vec!["recovery-stale".to_owned()]));
     bench.medium(&set(), &[]);
     assert_eq!(verify(&medium), (0, vec![]));
+}
+
+/// Runs pannier under strace, which kills it at the `number`th call of one of `calls`; whether it was.
+fn killed(arguments: &[&str], calls: &str, number: usize) -> bool {
+    let inject = format!("inject={calls}:signal=KILL:when={number}");
+    let status = Command::new("strace")
+        .args(["-f", "-qq", "-o", "/dev/null", "-e", &inject, env!("CARGO_BIN_EXE_pannier")])
+        .args(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    !status.success()
+}
+
+fn small() -> Layout {
+    let base = noise("base", 1, 400_000);
+    layout()
+        .with(image("docker.io/library/app:1").layer(base.clone()).layer(noise("app", 2, 100_000)))
+        .with(image("docker.io/library/other:1").layer(base))
+}
+
+#[test]
+fn killed_at_any_call_a_repair_from_parity_goes_on_with_what_is_there() {
+    if Command::new("strace").arg("-V").output().is_err() {
+        support::skipped("strace is missing; run tests/setup/install.sh faults");
+        return;
+    }
+    let bench = Bench::new();
+    let medium = bench.medium(&small(), &["--recovery", "10%"]);
+    let whole = files(&medium);
+    let all = blocks(&whole);
+    let mut kills = 0;
+    for calls in ["renameat", "fsync,fdatasync,syncfs", "unlinkat", "pwrite64,write"] {
+        for number in (1..400).step_by(if calls.starts_with('p') { 7 } else { 1 }) {
+            // As much as there is parity for: were it any worse afterwards, it could not be repaired.
+            let mut chosen = choose(number as u64, all.len() / 20, &all);
+            chosen.push((PathBuf::from(".pannier/commits/0000000001.json"), 0));
+            zero(&medium, &whole, &chosen);
+            let killed = killed(&["repair", text(&medium)], calls, number);
+            repair(0, &medium, &[]);
+            assert!(files_of(&medium) == whole, "{calls} {number}");
+            if !killed {
+                break;
+            }
+            kills += 1;
+        }
+    }
+    assert!(kills > 30, "{kills}");
+}
+
+#[test]
+fn killed_at_any_call_an_export_with_recovery_data_goes_on() {
+    if Command::new("strace").arg("-V").output().is_err() {
+        support::skipped("strace is missing; run tests/setup/install.sh faults");
+        return;
+    }
+    let bench = Bench::new();
+    let (before, _) = bench.export("before", &small(), &["--recovery", "10%"]);
+    let more = layout().with(image("docker.io/library/more:1").layer(noise("more", 9, 50_000)));
+    let from = bench.directory.path().join("more");
+    more.write_dir(&from);
+    let (from, to) = (oci(&from), bench.directory.path().join("to"));
+    let arguments = ["export", "--from", &from, "--all", "--platform", "linux/amd64", "--to", text(&to)];
+    for calls in ["renameat", "fsync,fdatasync,syncfs", "unlinkat"] {
+        for number in 1..200 {
+            let _ = fs::remove_dir_all(&to);
+            for (path, bytes) in files(&before) {
+                fs::create_dir_all(to.join(&path).parent().unwrap()).unwrap();
+                fs::write(to.join(path), bytes).unwrap();
+            }
+            fs::create_dir_all(to.join(".pannier/ingest")).unwrap();
+            let killed = killed(&arguments, calls, number);
+            // Whatever state it is in, parity and record belong together, and can be used.
+            let (status, found) = verify(&to);
+            assert_eq!(status & !4, 0, "{calls} {number}: {found:?}");
+            assert!(
+                !found.iter().any(|id| id.starts_with("recovery-") && id != "recovery-copy"),
+                "{found:?}"
+            );
+            run(0, arguments);
+            assert_eq!(verify(&to), (0, vec![]), "{calls} {number}");
+            if !killed {
+                break;
+            }
+        }
+    }
 }
