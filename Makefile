@@ -25,6 +25,7 @@ demo: ## carry a small set of images to a medium, and into containerd
 test: ## everything: unit and integration tests against the real thing, doc tests, lint
 	tests/setup/install.sh build node peers faults lint
 	fixtures/corpus/build.sh target/corpus/full
+	fixtures/corpus/build.sh target/corpus/updated --suites "bookworm bookworm-security"
 	$(CARGO) $(RUN_TESTS) --locked
 	$(CARGO) test --locked --doc
 	$(MAKE) --no-print-directory lint
