@@ -118,6 +118,17 @@ pub(super) fn forget_cached(file: &File) {
     let _ = rustix::fs::fadvise(file.as_fd(), 0, None, rustix::fs::Advice::DontNeed);
 }
 
+/// Asks the system to start writing out the bytes of `file` from `start` to `end`; waits for nothing.
+///
+/// The advice that these bytes are not needed makes Linux do so (`mm/fadvise.c`: writing starts, and
+/// only pages that are clean are dropped).
+pub(super) fn start_write_out(file: &File, start: u64, end: u64) {
+    // Where it is not heeded, the next sync has more to do.
+    if let Some(length) = end.checked_sub(start).and_then(std::num::NonZeroU64::new) {
+        let _ = rustix::fs::fadvise(file.as_fd(), start, Some(length), rustix::fs::Advice::DontNeed);
+    }
+}
+
 fn sync_directory(root: &Root, name: &str) -> Result<()> {
     let fail = |source| root.error("sync", name, source);
     let directory: File = root.open_at(name, OFlags::RDONLY | OFlags::DIRECTORY).map_err(fail)?.into();

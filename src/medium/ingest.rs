@@ -15,9 +15,12 @@ use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest, Hasher};
 
 const DIRECTORY: &str = ".pannier/ingest";
-/// After so many bytes they are brought to the device, so that a medium that went away is noticed
-/// soon and not at the end.
-const SYNC_EVERY: u64 = 256 << 20;
+/// After so many bytes of a blob they are brought to the device, so that a medium that went away is
+/// noticed soon and not at the end, and no more than this waits in memory for a slow one.
+const SYNC_EVERY: u64 = 64 << 20;
+/// After so many bytes the system is asked to start writing them out, so that the medium works while
+/// layers are compressed: left alone, Linux waits for 30 s or a tenth of the memory.
+const WRITE_OUT_EVERY: u64 = 4 << 20;
 
 /// A note that an earlier run finished a layer: which layer, how, and the blob it became.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,6 +43,8 @@ pub struct Ingest<'m> {
     file: File,
     hasher: Hasher,
     unsynced: u64,
+    /// Up to where it was asked for that the bytes are written out.
+    written_out: u64,
 }
 
 impl Medium {
@@ -47,7 +52,7 @@ impl Medium {
     pub fn ingest_layer(&self, diff_id: &Digest) -> Result<Ingest<'_>> {
         let name = format!("{DIRECTORY}/{}.0", diff_id.hex());
         let file = durable::create(&self.root, &name)?;
-        Ok(Ingest { medium: self, name, file, hasher: Hasher::default(), unsynced: 0 })
+        Ok(Ingest { medium: self, name, file, hasher: Hasher::default(), unsynced: 0, written_out: 0 })
     }
 
     /// Starts or goes on with the blob `blob`. What is there already has to be read first, with
@@ -55,7 +60,8 @@ impl Medium {
     pub fn ingest_blob(&self, blob: &Descriptor) -> Result<Ingest<'_>> {
         let name = format!("{DIRECTORY}/{}", blob.digest.hex());
         let file = durable::reopen(&self.root, &name)?;
-        let mut ingest = Ingest { medium: self, name, file, hasher: Hasher::default(), unsynced: 0 };
+        let mut ingest =
+            Ingest { medium: self, name, file, hasher: Hasher::default(), unsynced: 0, written_out: 0 };
         if ingest.left_over()? > blob.size {
             ingest.restart()?;
         }
@@ -126,6 +132,7 @@ impl Ingest<'_> {
         let n =
             self.file.read(buffer).map_err(|source| self.medium.root.error("read", &self.name, source))?;
         self.hasher.update(&buffer[..n]);
+        self.written_out = self.hasher.count();
         Ok(n)
     }
 
@@ -137,6 +144,7 @@ impl Ingest<'_> {
     /// Throws away what is there.
     pub fn restart(&mut self) -> Result<()> {
         self.hasher = Hasher::default();
+        self.written_out = 0;
         self.file
             .set_len(0)
             .and_then(|()| self.file.seek(SeekFrom::Start(0)))
@@ -168,9 +176,15 @@ impl Ingest<'_> {
         if let Some((diff_id, level, window)) = note {
             self.medium.note(&Finished { diff_id, digest, level, window })?;
         }
+        self.write_out(size);
         drop(self.file);
         durable::publish(&self.medium.root, &self.name, &blob_name(&digest))?;
         Ok((digest, size))
+    }
+
+    fn write_out(&mut self, end: u64) {
+        durable::start_write_out(&self.file, self.written_out, end);
+        self.written_out = end;
     }
 
     /// Gives the blob up and removes it.
@@ -188,6 +202,9 @@ impl Write for Ingest<'_> {
         if self.unsynced >= SYNC_EVERY {
             durable::sync_data(&self.medium.root, &self.name, &self.file)?;
             self.unsynced = 0;
+            self.written_out = self.hasher.count();
+        } else if self.hasher.count() - self.written_out >= WRITE_OUT_EVERY {
+            self.write_out(self.hasher.count());
         }
         Ok(n)
     }
