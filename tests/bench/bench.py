@@ -11,6 +11,7 @@ import os
 import pathlib
 import platform
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -49,7 +50,8 @@ def run_case(make, count):
     finally:
         case.close()
     return {"what": case.what, "bars": case.bars, "slower": case.slower, "contenders": [
-        {"name": name, "median": entry.median(), "seconds": entry.seconds, "peak": max(entry.peak), **entry.notes}
+        {"name": name, "median": entry.median(), "seconds": entry.seconds, "peak": max(entry.peak),
+         "cpu": statistics.median(entry.cpu), **entry.notes}
         for name, entry in taken.items()]}
 
 

@@ -74,6 +74,7 @@ class Import:
                 self.node.start()
                 if self.prepared:
                     self.prepared(self.node)
+            self.node.computed = self.node.cpu()
             return command()
 
         def after():

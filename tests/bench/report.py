@@ -5,12 +5,12 @@ import pathlib
 
 def table(results):
     """Markdown: one line for each contender."""
-    lines = ["| case | contender | median s | Pannier's ratio to it | bar | peak MiB |", "|---|---|---|---|---|---|"]
+    lines = ["| case | contender | median s | Pannier's ratio to it | bar | peak MiB | CPU s |", "|---|---|---|---|---|---|---|"]
     for case in results["cases"].values():
         ours, *others = case["contenders"]
-        lines.append(row(case["what"], ours["name"], ours["median"], memory=memory(ours)))
+        lines.append(row(case["what"], ours["name"], ours["median"], memory=memory(ours), cpu=cpu(ours)))
         for other in others:
-            lines.append(row("", other["name"], other["median"], ours["median"], case["bars"].get(other["name"]), memory(other)))
+            lines.append(row("", other["name"], other["median"], ours["median"], case["bars"].get(other["name"]), memory(other), cpu(other)))
         if case.get("slower"):
             names, bar = case["slower"]
             slowest = max(other["median"] for other in others if other["name"] in names)
@@ -18,16 +18,24 @@ def table(results):
     return "\n".join(lines) + "\n"
 
 
-def row(what, name, median, ours=None, bar=None, memory=""):
+def row(what, name, median, ours=None, bar=None, memory="", cpu=""):
     ratio = ours / median if ours else None
     verdict = f"{bar} {'holds' if ratio <= bar else 'MISSED'}" if bar else ""
-    cells = [what, name, f"{median:.2f}", f"{ratio:.3f}" if ratio else "", verdict, memory]
+    cells = [what, name, f"{median:.2f}", f"{ratio:.3f}" if ratio else "", verdict, memory, cpu]
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def memory(contender):
     grown = f", containerd +{contender['containerd'] >> 20}" if "containerd" in contender else ""
     return f"{contender['peak'] >> 20}{grown}"
+
+
+def cpu(contender):
+    """Of the command; with containerd's where there is one. Two cores have two seconds each second."""
+    if "cpu" not in contender:
+        return ""
+    node = f", containerd {contender['containerd_cpu']:.1f}" if "containerd_cpu" in contender else ""
+    return f"{contender['cpu']:.1f}{node}"
 
 
 def scale_table(points):

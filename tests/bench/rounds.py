@@ -26,6 +26,7 @@ class Contender:
 class Taken:
     seconds: list
     peak: list  # of the command's memory, in bytes
+    cpu: list  # seconds that the command and its children computed
     notes: dict  # whatever `after` returned, the largest of each
 
     def median(self):
@@ -33,7 +34,7 @@ class Taken:
 
 
 def timed(command, group=None):
-    """Runs a command; its seconds and the peak of its memory. What it prints is shown when it fails.
+    """Runs a command; its seconds, the peak of its memory and its processor's seconds. What it prints is shown when it fails.
 
     Started by time(1), which is small: a process counts what its parent held when it was made as memory of its own.
     """
@@ -42,7 +43,7 @@ def timed(command, group=None):
         (group() / "cgroup.procs").write_text(str(os.getpid()))
 
     with tempfile.NamedTemporaryFile("r") as report:
-        command = ["/usr/bin/time", "-q", "-f", "%M", "-o", report.name, *map(str, command)]
+        command = ["/usr/bin/time", "-q", "-f", "%M %U %S", "-o", report.name, *map(str, command)]
         begun = time.monotonic()
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
                               errors="replace", check=False, preexec_fn=enter if group and group() else None)
@@ -50,7 +51,8 @@ def timed(command, group=None):
         if done.returncode != 0:
             sys.stderr.write(done.stderr)
             raise RuntimeError(f"exit status {done.returncode}: {command}")
-        return seconds, int(report.read()) * 1024
+        peak, user, system = report.read().split()
+        return seconds, int(peak) * 1024, float(user) + float(system)
 
 
 def forget(path="/proc/sys/vm/drop_caches"):
@@ -61,7 +63,7 @@ def forget(path="/proc/sys/vm/drop_caches"):
 
 def compare(contenders, rounds, cold=False):
     """Runs the contenders in turn, `rounds` times; what each took, by name."""
-    taken = {contender.name: Taken([], [], {}) for contender in contenders}
+    taken = {contender.name: Taken([], [], [], {}) for contender in contenders}
     for number in range(rounds):
         for contender in contenders:
             command = contender.before()
@@ -70,12 +72,13 @@ def compare(contenders, rounds, cold=False):
             else:
                 os.sync()
             try:
-                seconds, peak = timed(command, contender.group)
+                seconds, peak, cpu = timed(command, contender.group)
             finally:
                 notes = contender.after() or {}
             entry = taken[contender.name]
             entry.seconds.append(seconds)
             entry.peak.append(peak)
+            entry.cpu.append(cpu)
             for key, value in notes.items():
                 entry.notes[key] = max(value, entry.notes.get(key, 0))
             print(f"    round {number + 1}  {contender.name:<28} {seconds:8.2f} s  {peak >> 20:6} MiB", file=sys.stderr, flush=True)
