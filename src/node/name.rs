@@ -24,14 +24,22 @@ pub struct Naming {
     pub unpacked: bool,
 }
 
-/// Names an image, all of which is there: labels bottom up, then the names, then CRI is asked.
-pub(super) fn finish(
+/// What is left to do for an image that has its names.
+#[derive(Debug)]
+pub(super) struct Named {
+    labels: HashMap<String, String>,
+    /// Images of which a name was taken.
+    replaced: HashSet<Digest>,
+}
+
+/// Names an image, all of which is there: labels bottom up, then the names.
+pub(super) fn name(
     node: &Node,
     client: &Client,
     image: &ImagePlan,
     naming: &Naming,
     run: Run<'_>,
-) -> Result<()> {
+) -> Result<Named> {
     label_content(node, client, image, naming)?;
     let config = image.wanted.config.digest;
     let mut labels = HashMap::from([
@@ -60,16 +68,29 @@ pub(super) fn finish(
         }
         client.set_image(name, &image.target, &labels)?;
     }
+    Ok(Named { labels, replaced })
+}
+
+/// Has CRI's word that the names of an image work, and does what needs CRI to know them.
+pub(super) fn confirm(
+    node: &Node,
+    client: &Client,
+    image: &ImagePlan,
+    named: Named,
+    naming: &Naming,
+    run: Run<'_>,
+) -> Result<()> {
+    let config = image.wanted.config.digest;
     if node.cri {
         for (name, _) in &image.names {
-            await_cri(client, image, name, config, &labels, run)?;
+            await_cri(client, image, name, config, &named.labels, run)?;
         }
         if naming.pin {
             // CRI's own record of the image; the pin counts for the image when all records have it.
             client.label_image(&config.to_string(), [(known::PINNED, known::PINNED_VALUE)])?;
         }
     }
-    for old in replaced {
+    for old in named.replaced {
         unpin_replaced(client, old)?;
     }
     Ok(())

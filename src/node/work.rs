@@ -1,9 +1,9 @@
 //! Carries out a plan: sends, unpacks and names, each as soon as what it needs is there.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::name::{Naming, finish};
+use super::name::{Named, Naming, confirm, name};
 use super::repair::replace_blob;
 use super::{Node, rebuild, send, unpack};
 use crate::containerd::{Client, Resource, label};
@@ -52,6 +52,8 @@ struct State {
     /// What ends everything, whatever was said about keeping going.
     end: Option<Error>,
     done: Done,
+    /// Images that have their names, of which CRI was not asked yet.
+    named: VecDeque<(usize, Named)>,
     over: bool,
 }
 
@@ -116,7 +118,9 @@ pub fn carry_out(
         for _ in 0..UNPACKERS.min(plan.unpacks.len()) {
             scope.spawn(|| work.unpack_all());
         }
-        work.finish_all();
+        // CRI takes a moment to see a name: meanwhile the next image gets its own.
+        scope.spawn(|| work.confirm_all());
+        work.name_all();
     });
     run.report(Event::PhaseEnded { phase: Phase::Sending });
     if !plan.unpacks.is_empty() {
@@ -338,7 +342,7 @@ impl Work<'_> {
     }
 
     /// Names each image once all of it is there.
-    fn finish_all(&self) {
+    fn name_all(&self) {
         let mut left: Vec<usize> = (0..self.plan.images.len()).collect();
         let mut state = self.lock();
         while !left.is_empty() && !state.over {
@@ -362,15 +366,16 @@ impl Work<'_> {
                 continue;
             };
             drop(state);
-            let result = self.finish(&self.plan.images[index]);
+            let image = &self.plan.images[index];
+            let named =
+                self.run.check().and_then(|()| name(self.node, self.client, image, self.naming, self.run));
             state = self.lock();
-            match result {
-                Ok(()) => state.done.images.push(index),
-                Err(error) => {
-                    if let Progress::Failed(error) = self.fail(&mut state, error) {
-                        state.done.failed.push((index, error));
-                    }
+            match named {
+                Ok(named) => {
+                    state.named.push_back((index, named));
+                    self.changed.notify_all();
                 }
+                Err(error) => self.fail_image(&mut state, index, error),
             }
         }
         state.over = true;
@@ -393,8 +398,32 @@ impl Work<'_> {
         Ok(ready)
     }
 
-    fn finish(&self, image: &ImagePlan) -> Result<()> {
-        self.run.check()?;
-        finish(self.node, self.client, image, self.naming, self.run)
+    /// Asks CRI for each image that was named.
+    fn confirm_all(&self) {
+        let mut state = self.lock();
+        while state.end.is_none() {
+            let Some((index, named)) = state.named.pop_front() else {
+                if state.over {
+                    return;
+                }
+                state = self.wait(state);
+                continue;
+            };
+            drop(state);
+            let image = &self.plan.images[index];
+            let confirmed = confirm(self.node, self.client, image, named, self.naming, self.run);
+            state = self.lock();
+            match confirmed {
+                Ok(()) => state.done.images.push(index),
+                Err(error) => self.fail_image(&mut state, index, error),
+            }
+        }
+    }
+
+    fn fail_image(&self, state: &mut State, index: usize, error: Error) {
+        if let Progress::Failed(error) = self.fail(state, error) {
+            state.done.failed.push((index, error));
+        }
+        self.changed.notify_all();
     }
 }
