@@ -161,6 +161,16 @@ pub enum Error {
         /// How many are not.
         lost: usize,
     },
+    /// The medium was made for nodes that hold more than this one does.
+    #[error("node: lacks layer {layer} of {image}{}, which the medium was made without", and_more(*more))]
+    Lacking {
+        /// The names of the image.
+        image: String,
+        /// The layer, by its diff_id.
+        layer: Digest,
+        /// How many layers it lacks besides.
+        more: usize,
+    },
     /// What containerd holds is damaged.
     #[error("node: {errors} damaged blobs")]
     Damaged {
@@ -215,6 +225,14 @@ impl Error {
     /// Something that is not there.
     pub fn not_found(side: Side, what: impl fmt::Display) -> Self {
         Self::NotFound { side, what: what.to_string() }
+    }
+}
+
+fn and_more(more: usize) -> String {
+    match more {
+        0 => String::new(),
+        1 => " and one more".into(),
+        more => format!(" and {more} more"),
     }
 }
 

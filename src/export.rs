@@ -45,8 +45,10 @@ pub struct Options {
     pub keep_going: bool,
     /// Whether signatures, attestations and SBOMs come along.
     pub referrers: bool,
-    /// What the nodes hold that the medium is for: layers are carried as deltas against it.
+    /// What the nodes hold that the medium is for: it is left out.
     pub targets: Option<Arc<Targets>>,
+    /// Whether layers are carried as deltas against what the targets hold.
+    pub deltas: bool,
     /// How much parity is made of the blobs, in percent; `None` for as much as there was before.
     pub recovery: Option<u32>,
 }
@@ -118,9 +120,13 @@ pub fn prepare(
         None => Held::default(),
     };
     let mut plan = ExportPlan::new(&images, &held, options.compression);
-    // Who wants every original blob wants no delta in its place.
-    if let Some(targets) = options.targets.as_ref().filter(|_| options.compression.is_some()) {
-        plan.use_deltas(&images, &targets.bases(&held), &held.deltas);
+    if let Some(targets) = &options.targets {
+        let bases = targets.bases(&held);
+        plan.leave_out(&bases);
+        // Who wants every original blob wants no delta in its place.
+        if options.deltas && options.compression.is_some() {
+            plan.use_deltas(&images, &bases, &held.deltas);
+        }
     }
     let filesystem = Filesystem::of(path)?;
     plan.protect(medium.and_then(Medium::record), options.recovery, &filesystem);

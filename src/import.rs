@@ -92,6 +92,11 @@ pub fn prepare(medium: &Medium, node: &Node, options: &Options, run: Run<'_>) ->
     run.report(Event::PhaseEnded { phase: Phase::Resolving });
     let choices = Choices { unpack: options.unpack, pin: options.pin };
     let plan = ImportPlan::new(wanted, &held, choices)?;
+    let lacking: Vec<_> = plan.no_bases.iter().filter(|missing| missing.bases.is_empty()).collect();
+    if let Some(first) = lacking.first() {
+        let more = lacking.len() - 1;
+        return Err(Error::Lacking { image: first.image.clone(), layer: first.diff_id, more });
+    }
     if let Some(missing) = plan.no_bases.first() {
         for further in &plan.no_bases[1..] {
             let text = format!("{}: no base for layer {}", further.image, further.diff_id);
@@ -170,7 +175,10 @@ fn record_of(medium: &Medium) -> Result<&Record> {
 fn reused(plan: &ImportPlan) -> u64 {
     let layers = plan.images.iter().flat_map(|image| image.layers.iter().zip(&image.wanted.layers));
     let there = layers.filter(|((_, verdict), _)| {
-        !matches!(verdict, LayerVerdict::Send | LayerVerdict::Replace | LayerVerdict::Rebuild)
+        !matches!(
+            verdict,
+            LayerVerdict::Send | LayerVerdict::Replace | LayerVerdict::Rebuild | LayerVerdict::Missing
+        )
     });
     let sizes: std::collections::BTreeMap<_, _> =
         there.map(|(_, wanted)| (wanted.diff_id, wanted.carried.size)).collect();

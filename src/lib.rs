@@ -19,6 +19,7 @@
 //! | [`plan`] | decisions, pure: what has to move, and why |
 //! | [`medium`] | the directory that is carried: blobs, commit records, index.json |
 //! | [`containerd`] | the gRPC client; [`node`] uses it to send, unpack, name and repair |
+//! | [`holdings`] | what a node holds, as a file: an export leaves it out |
 //! | [`verify`], [`readback`], [`list`], [`images`] | looking at a medium, and at a node |
 //! | [`repair`], [`recovery`] | getting back what is damaged on a medium, also from parity on it |
 //! | [`cli`] | the command line: everything that is printed or drawn |
@@ -47,6 +48,7 @@ pub mod containerd;
 pub mod content;
 pub mod error;
 pub mod export;
+pub mod holdings;
 pub mod image;
 pub mod images;
 pub mod import;

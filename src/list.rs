@@ -30,6 +30,9 @@ pub struct ListedImage {
     /// The layers that are carried as deltas.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub deltas: Vec<ListedDelta>,
+    /// How many layers are not here, since the nodes that it was exported for hold them.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub left_out: usize,
     /// Signatures, attestations and SBOMs that came along.
     pub referrers: Vec<ListedReferrer>,
 }
@@ -131,6 +134,7 @@ pub fn list(record: &Record) -> Listing {
                 carried: image.carried.digest,
                 commit: image.sequence,
                 deltas: deltas(record, image),
+                left_out: record.left_out(image),
                 referrers: image.referrers.iter().map(listed).collect(),
             }
         })
@@ -150,6 +154,10 @@ pub fn list(record: &Record) -> Listing {
             current: crate::recovery::is_current(record),
         }),
     }
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 fn deltas(record: &Record, image: &Image) -> Vec<ListedDelta> {

@@ -30,7 +30,7 @@ fn status(error: &Error) -> u8 {
         | Error::FileTooLarge { .. } => STORAGE,
         Error::Unreachable { .. } => UNREACHABLE,
         Error::Unrepaired { repaired: 0, .. } => VERIFICATION,
-        Error::Unrepaired { .. } => INCOMPLETE,
+        Error::Unrepaired { .. } | Error::Lacking { .. } => INCOMPLETE,
         Error::Partial { failed, .. } => {
             // A lying source weighs more than an absent image.
             failed.iter().map(|(_, error)| status(error)).find(|s| *s != FAILED).unwrap_or(INCOMPLETE)
@@ -54,6 +54,9 @@ fn hint(error: &Error) -> Option<String> {
         }
         Error::DigestMismatch { side: Side::Node, .. } | Error::SizeMismatch { side: Side::Node, .. } => {
             "`pannier images --check` lists everything that is damaged; `pannier import --repair` of the medium that brought it replaces it"
+        }
+        Error::Lacking { .. } => {
+            "nothing was imported. Import the medium that it rests on first; or export again with `--have` of this node's `pannier inventory`, or without --have"
         }
         Error::Damaged { .. } => "`pannier import MEDIUM --repair` replaces what is on the medium as well",
         Error::NoSpace { side: Side::Node, .. } => {

@@ -66,11 +66,12 @@ pub(super) struct Args {
     /// Carry images under another registry or path; may be given several times
     #[arg(long, value_name = "FROM=TO")]
     rename: Vec<Rename>,
-    /// What the nodes have that the medium is for: medium:DIR, which all of them have imported; layers close to
-    /// theirs are carried as what differs. May be given several times
+    /// What the nodes have that the medium is for: a file of `pannier inventory`, or medium:DIR, which all of them
+    /// have imported. It is left out, and layers close to it are carried as what differs. May be given several times:
+    /// what every inventory has counts
     #[arg(long, value_name = "WHAT")]
     have: Vec<String>,
-    /// Carry every layer whole
+    /// Carry every layer whole that the nodes lack
     #[arg(long)]
     no_delta: bool,
     /// Leave signatures, attestations and SBOMs that refer to the images
@@ -147,13 +148,15 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
     let stop = signals::stop()?;
     let reporter = output.reporter();
     let run = Run { reporter: &*reporter, stop: &stop };
+    let platforms = platforms(args, output)?;
     let options = Options {
-        platforms: platforms(args, output)?,
+        targets: targets(args, &platforms)?,
+        deltas: !args.no_delta,
+        platforms,
         compression: args.compression.0,
         verify: !args.no_verify,
         keep_going: args.keep_going,
         referrers: !args.no_referrers,
-        targets: targets(args)?,
         recovery: args.recovery.map(|percent| percent.0),
     };
     let named: Vec<Reference> = named.into_iter().map(|named| named.image).collect();
@@ -201,15 +204,15 @@ fn platforms(args: &Args, output: &Output) -> Result<Platforms> {
     platforms.collect::<Result<_, _>>().map(Platforms::Only).map_err(|error| Error::Usage(error.to_string()))
 }
 
-fn targets(args: &Args) -> Result<Option<Arc<Targets>>> {
-    if args.have.is_empty() || args.no_delta {
+fn targets(args: &Args, platforms: &Platforms) -> Result<Option<Arc<Targets>>> {
+    if args.have.is_empty() {
         return Ok(None);
     }
     let mut targets = Targets::default();
     for have in &args.have {
         match have.strip_prefix("medium:") {
             Some(path) => targets.add_medium(Path::new(path))?,
-            None => return Err(Error::Usage(format!("--have {have}: say medium:DIR"))),
+            None => targets.add_inventory(Path::new(have), platforms)?,
         }
     }
     Ok(Some(Arc::new(targets)))
@@ -370,6 +373,7 @@ fn layer(verdict: &Verdict) -> (&'static str, (crate::image::Digest, u64)) {
         Verdict::Recompress(pick) => ("compress", &pick.blob),
         Verdict::Delta(delta) => ("delta", &delta.pick.blob),
         Verdict::DeltaThere(_, delta) => return ("present", (delta.digest, delta.size)),
+        Verdict::LeftOut(base) => return ("left-out", (base.diff_id, 0)),
     };
     (verdict, (blob.digest, blob.size))
 }

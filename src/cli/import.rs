@@ -195,6 +195,7 @@ fn layer_verdict(verdict: LayerVerdict) -> &'static str {
         LayerVerdict::Send => "send",
         LayerVerdict::Replace => "replace",
         LayerVerdict::Rebuild => "rebuild",
+        LayerVerdict::Missing => "missing",
     }
 }
 

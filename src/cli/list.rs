@@ -60,6 +60,10 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
                 "    {layers} as deltas, {bytes}: for nodes that hold what they start from\n"
             ));
         }
+        if image.left_out > 0 {
+            let layers = text::count(image.left_out, "layer");
+            table.push_str(&format!("    {layers} left out: for nodes that hold them\n"));
+        }
         for referrer in image.referrers.iter().filter(|_| args.referrers) {
             let (kind, size) =
                 (referrer.artifact_type.as_deref().unwrap_or("unknown"), text::size(referrer.size));

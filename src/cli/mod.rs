@@ -5,6 +5,7 @@ mod exit;
 mod export;
 mod images;
 mod import;
+mod inventory;
 mod list;
 mod node;
 mod output;
@@ -61,6 +62,7 @@ enum Command {
     List(list::Args),
     Repair(Box<repair::Args>),
     Images(images::Args),
+    Inventory(inventory::Args),
     Completions(completions::Args),
     #[command(hide = true)]
     Man(completions::ManArgs),
@@ -87,6 +89,7 @@ fn run(command: &Command, output: &Output) -> Result<()> {
         Command::List(args) => list::run(args, output),
         Command::Repair(args) => repair::run(args, output),
         Command::Images(args) => images::run(args, output),
+        Command::Inventory(args) => inventory::run(args, output),
         Command::Completions(args) => completions::run(args, Cli::command(), output),
         Command::Man(args) => completions::man(args, Cli::command()),
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use super::Options;
 use crate::content::Verified;
 use crate::error::{Error, Result, Side};
-use crate::image::{Compression, Descriptor, Digest};
+use crate::image::{Compression, Descriptor, Digest, LayerType, MediaKind, kind};
 use crate::layer::{self, Decoded, Zstd};
 use crate::medium::{Ingest, Medium};
 use crate::plan::{ExportPlan, ExportedImage, ExportedLayer, LayerStep, Pick, Verdict};
@@ -130,6 +130,16 @@ impl Carried {
     }
 }
 
+/// A layer that stays at its source, as an OCI manifest lists it.
+fn as_oci(listed: Option<&Descriptor>) -> Result<Descriptor> {
+    let none = || Error::not_found(Side::Source, "a blob of a layer that is to be left out");
+    let mut listed = listed.ok_or_else(none)?.clone();
+    if let MediaKind::Layer(LayerType::Tar(compression)) = kind(&listed.media_type) {
+        listed.media_type = compression.oci_layer_type().to_owned();
+    }
+    Ok(listed)
+}
+
 pub(super) struct Work<'a> {
     pub(super) source: &'a dyn Source,
     pub(super) medium: &'a Medium,
@@ -142,7 +152,7 @@ pub(super) struct Work<'a> {
 impl Work<'_> {
     fn carry(&self, step: &LayerStep) -> Result<ExportedLayer> {
         self.run.check()?;
-        let mut delta = None;
+        let (mut delta, mut elsewhere) = (None, Vec::new());
         let (encoding, size, read_from) = match &step.verdict {
             Verdict::Present(layer, encoding) => (encoding.clone(), layer.size, None),
             Verdict::Finished(encoding, size) => (encoding.clone(), *size, None),
@@ -165,10 +175,14 @@ impl Work<'_> {
                 delta = Some(there.clone());
                 (there.result(layer.size), layer.size, None)
             }
+            Verdict::LeftOut(base) => {
+                elsewhere = base.blobs.clone();
+                (as_oci(step.listed.first())?, base.size.unwrap_or(0), None)
+            }
         };
         let mut originals: Vec<Descriptor> = step.listed.clone();
         originals.sort_by_key(|listed| Some(listed) != read_from);
-        Ok(ExportedLayer { diff_id: step.diff_id, size, originals, encoding, delta })
+        Ok(ExportedLayer { diff_id: step.diff_id, size, originals, encoding, delta, elsewhere })
     }
 
     fn reported<T>(&self, pick: &Pick, work: impl FnOnce(&str) -> Result<T>) -> Result<T> {

@@ -59,6 +59,8 @@ impl Work<'_> {
                     return Ok((delta.result(tar.len()), tar.len(), Some(delta)));
                 }
                 Ok(None) => {}
+                // That the source might have the older image still was no more than a guess.
+                Err(_) if base.at.iter().all(|at| matches!(at, At::Source(_))) => {}
                 Err(reason) => self.note(pick, &format!("no delta against layer {}: {reason}", base.diff_id)),
             }
         }

@@ -3,9 +3,12 @@
 use std::path::Path;
 
 use crate::error::{Error, Result, Side};
-use crate::image::Digest;
+use crate::holdings::Holdings;
+use crate::image::{Descriptor, Digest};
 use crate::medium::{Medium, Record};
+use crate::plan::import::runs_on;
 use crate::plan::{At, Base, BaseImage, Bases, Held, Pick};
+use crate::source::Platforms;
 
 /// What every target holds, and the media it may be read from.
 #[derive(Debug, Default)]
@@ -14,6 +17,8 @@ pub struct Targets {
     pub bases: Bases,
     /// Media that were named, by the number that [`At::Other`] gives.
     pub media: Vec<Medium>,
+    /// Inventories that were given: where there are any, what all of them list is held, and nothing else.
+    pub inventories: Vec<Holdings>,
 }
 
 impl Targets {
@@ -43,9 +48,73 @@ impl Targets {
         Ok(())
     }
 
+    /// Adds what a node holds, as the inventory at `path` lists it.
+    ///
+    /// Errors: the file is none, or its node runs nothing of what is exported.
+    pub fn add_inventory(&mut self, path: &Path, platforms: &Platforms) -> Result<()> {
+        let held = Holdings::read(path)?;
+        if let Platforms::Only(platforms) = platforms {
+            let runs = runs_on(&held.platform);
+            if !platforms.iter().any(|platform| runs.contains(platform)) {
+                let exported: Vec<String> = platforms.iter().map(ToString::to_string).collect();
+                let reason = format!(
+                    "is of a node that runs {}, and the export is for {}; --platform names others",
+                    held.platform,
+                    exported.join(", ")
+                );
+                return Err(Error::invalid(Side::Source, format!("inventory {}", path.display()), reason));
+            }
+        }
+        self.inventories.push(held);
+        Ok(())
+    }
+
+    /// What every target holds, and where its bytes can be had.
+    fn common(&self) -> Bases {
+        let Some((first, others)) = self.inventories.split_first() else { return self.bases.clone() };
+        let mut bases = Bases { images: self.bases.images.clone(), ..Bases::default() };
+        for (diff_id, blobs) in &first.layers {
+            if !others.iter().all(|other| other.layers.contains_key(diff_id)) {
+                continue;
+            }
+            let mut base = self.bases.layers.get(diff_id).cloned().unwrap_or_else(|| Base {
+                diff_id: *diff_id,
+                size: None,
+                blobs: Vec::new(),
+                at: Vec::new(),
+            });
+            let elsewhere = others.iter().filter_map(|other| other.layers.get(diff_id)).flatten();
+            for blob in blobs.iter().chain(elsewhere) {
+                if !base.blobs.contains(blob) {
+                    base.blobs.push(blob.clone());
+                }
+            }
+            bases.layers.insert(*diff_id, base);
+        }
+        for held in &self.inventories {
+            for image in &held.images {
+                bases.images.push(BaseImage {
+                    names: image.names.clone(),
+                    platform: held.platform.clone(),
+                    layers: image.layers.clone(),
+                });
+                // The source may have the older image still, under the blobs that it was pulled as.
+                let Some(name) = image.names.iter().next() else { continue };
+                for diff_id in &image.layers {
+                    let Some(base) = bases.layers.get_mut(diff_id) else { continue };
+                    let at = |blob: &Descriptor| At::Source(Pick { image: name.clone(), blob: blob.clone() });
+                    let picks: Vec<At> =
+                        base.blobs.iter().map(at).filter(|at| !base.at.contains(at)).collect();
+                    base.at.extend(picks);
+                }
+            }
+        }
+        bases
+    }
+
     /// What they hold, with what of it is on the medium that is written to.
     pub(super) fn bases(&self, held: &Held) -> Bases {
-        let mut bases = self.bases.clone();
+        let mut bases = self.common();
         for (diff_id, base) in &mut bases.layers {
             if let Some(blob) = held.layers.get(diff_id).and_then(|layer| layer.encodings.first()) {
                 base.at.insert(0, At::Medium(blob.clone()));

@@ -91,7 +91,9 @@ pub(super) fn read(medium: &Medium, record: &Record, image: &Image, node: &Platf
         let mut deltas: Vec<Delta> = record.deltas_to(*diff_id).cloned().collect();
         let layer = record.layer(diff_id).filter(|layer| {
             let by_delta = !deltas.is_empty() && child.descriptor == deltas[0].result(layer.size);
-            by_delta || layer.encodings.iter().any(|encoding| encoding.digest == child.descriptor.digest)
+            by_delta
+                || layer.encodings.iter().any(|encoding| encoding.digest == child.descriptor.digest)
+                || layer.was_left_out(&child.descriptor.digest)
         });
         let Some(layer) = layer else {
             let reason =
@@ -104,7 +106,9 @@ pub(super) fn read(medium: &Medium, record: &Record, image: &Image, node: &Platf
         if let Some(reason) = deltas.iter().find_map(|delta| delta.refused(layer.size)) {
             return Err(proof.broken(&child.descriptor, &format!("is refused: {reason}")));
         }
-        let mut others: Vec<Descriptor> = layer.originals.iter().chain(&layer.encodings).cloned().collect();
+        let left_out = layer.was_left_out(&child.descriptor.digest);
+        let blobs = layer.originals.iter().chain(&layer.encodings).chain(&layer.elsewhere);
+        let mut others: Vec<Descriptor> = blobs.cloned().collect();
         others.retain(|other| other.digest != child.descriptor.digest);
         layers.push(WantedLayer {
             diff_id: *diff_id,
@@ -112,6 +116,7 @@ pub(super) fn read(medium: &Medium, record: &Record, image: &Image, node: &Platf
             carried: child.descriptor.clone(),
             others,
             deltas,
+            left_out,
         });
     }
     Ok(Wanted {

@@ -13,8 +13,10 @@ pub(super) const MAX_RECORD: u64 = 16 << 20;
 const FORMAT: &str = "pannier-commit-v1";
 /// On a record with deltas: a reader that does not know them would miss layers.
 const DELTAS: &str = "deltas";
+/// Layers are left out that nodes hold already.
+const TOP_UP: &str = "top-up";
 /// The critical features that this version knows.
-const KNOWN: [&str; 1] = [DELTAS];
+const KNOWN: [&str; 2] = [DELTAS, TOP_UP];
 /// How the file begins; 64 hex digits of the checksum follow.
 const CHECKSUM_PREFIX: &[u8] = b"{\"checksum\":\"sha256:";
 
@@ -158,12 +160,24 @@ pub struct ImagePlatform {
 pub struct Layer {
     /// The digest of the tar.
     pub diff_id: Digest,
-    /// The tar's size in bytes.
+    /// The tar's size in bytes; 0 where the layer was left out and nobody knew.
     pub size: u64,
     /// The blobs that manifests at the sources list for it. The first is the one it was read from.
     pub originals: Vec<Descriptor>,
     /// The blobs on the medium that decode to it.
     pub encodings: Vec<Descriptor>,
+    /// Blobs that decode to it on the nodes for whose sake it was left out. A manifest that was carried
+    /// without it lists one of the originals.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub elsewhere: Vec<Descriptor>,
+}
+
+impl Layer {
+    /// Whether a carried manifest that lists `blob` for it was carried without it.
+    pub fn was_left_out(&self, blob: &Digest) -> bool {
+        let is = |known: &Descriptor| known.digest == *blob;
+        !self.elsewhere.is_empty() && !self.encodings.iter().any(is) && self.originals.iter().any(is)
+    }
 }
 
 /// A blob on the medium.
@@ -231,9 +245,12 @@ impl Record {
 
     /// Lists as critical what a reader has to know to make use of this record.
     pub fn name_features(&mut self) {
-        self.critical.retain(|feature| feature != DELTAS);
+        self.critical.retain(|feature| feature != DELTAS && feature != TOP_UP);
         if !self.deltas.is_empty() {
             self.critical.push(DELTAS.into());
+        }
+        if self.layers.iter().any(|layer| !layer.elsewhere.is_empty()) {
+            self.critical.push(TOP_UP.into());
         }
     }
 
@@ -244,6 +261,17 @@ impl Record {
                 && self.deltas_to(*diff_id).next().is_none()
         };
         image.platforms.iter().flat_map(|platform| &platform.diff_ids).all(here)
+    }
+
+    /// How many layers of an image are on the medium in no way.
+    pub fn left_out(&self, image: &Image) -> usize {
+        let layers: BTreeSet<&Digest> = image.platforms.iter().flat_map(|p| &p.diff_ids).collect();
+        let absent = |layer: &Layer| {
+            layer.encodings.is_empty()
+                && !layer.elsewhere.is_empty()
+                && self.deltas_to(layer.diff_id).next().is_none()
+        };
+        layers.into_iter().filter_map(|diff_id| self.layer(diff_id)).filter(|layer| absent(layer)).count()
     }
 
     /// The layer with this diff_id.
@@ -329,6 +357,7 @@ mod tests {
             size: 3,
             originals: vec![descriptor.clone()],
             encodings: vec![descriptor.clone()],
+            elsewhere: Vec::new(),
         });
         record.blobs.push(Blob { digest: descriptor.digest, size: 2, role: Role::Manifest });
         record

@@ -1,5 +1,6 @@
 //! The node: the containerd that images are put into, and what is done to it, piece by piece.
 
+mod holdings;
 mod inventory;
 mod lease;
 mod name;
@@ -11,6 +12,7 @@ mod survey;
 mod unpack;
 mod work;
 
+pub use holdings::holdings;
 pub use inventory::{Depth, inventory};
 pub use lease::HeldLease;
 pub(crate) use lease::drop_orphans;

@@ -74,6 +74,17 @@ pub struct DeltaStep {
 }
 
 impl ExportPlan {
+    /// Leaves out the layers that every target holds, of those that would have to be moved.
+    pub fn leave_out(&mut self, held: &Bases) {
+        for step in &mut self.layers {
+            let moved = matches!(step.verdict, Verdict::Recompress(_) | Verdict::Copy(_));
+            let base = held.layers.get(&step.diff_id).filter(|base| moved && !base.blobs.is_empty());
+            if let Some(base) = base {
+                step.verdict = Verdict::LeftOut(base.clone());
+            }
+        }
+    }
+
     /// Carries layers as deltas where a base may serve; `there` are the deltas that the medium has, with
     /// their layers.
     pub fn use_deltas(&mut self, images: &[Resolved], bases: &Bases, there: &[(Layer, Delta)]) {
@@ -273,7 +284,8 @@ mod tests {
     fn a_delta_on_the_medium_serves_only_targets_that_hold_its_base() {
         let images = [image("r/app:2", &[("new", 1000)])];
         let diff_id = Digest::of(b"new");
-        let layer = Layer { diff_id, size: 9, originals: Vec::new(), encodings: Vec::new() };
+        let layer =
+            Layer { diff_id, size: 9, originals: Vec::new(), encodings: Vec::new(), elsewhere: Vec::new() };
         let delta = |base: &str| Delta {
             diff_id,
             base: Digest::of(base.as_bytes()),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::delta::DeltaStep;
+use super::delta::{Base, DeltaStep};
 use crate::error::{Error, Result, Side};
 use crate::image::{Compression, Descriptor, Digest, LayerType, MediaKind, Reference, kind};
 use crate::layer::Zstd;
@@ -49,6 +49,8 @@ pub enum Verdict {
     Delta(DeltaStep),
     /// Nothing: the medium has a delta that leads to it.
     DeltaThere(Layer, Delta),
+    /// Nothing: every target holds it.
+    LeftOut(Base),
 }
 
 /// A layer in the plan.
@@ -181,10 +183,9 @@ impl ExportPlan {
     /// Whether the medium has all of it already.
     pub fn is_nothing(&self) -> bool {
         self.names.iter().all(|name| *name == NameVerdict::Unchanged)
-            && self
-                .layers
-                .iter()
-                .all(|step| matches!(step.verdict, Verdict::Present(..) | Verdict::DeltaThere(..)))
+            && self.layers.iter().all(|step| {
+                matches!(step.verdict, Verdict::Present(..) | Verdict::DeltaThere(..) | Verdict::LeftOut(_))
+            })
             && self.attached.iter().all(|step| step.present)
             && !self.renews_recovery
     }
@@ -247,7 +248,7 @@ impl LayerStep {
         match &self.verdict {
             Verdict::Copy(pick) | Verdict::Recompress(pick) => pick.blob.size,
             Verdict::Delta(delta) => delta.pick.blob.size,
-            Verdict::Present(..) | Verdict::Finished(..) | Verdict::DeltaThere(..) => 0,
+            Verdict::Present(..) | Verdict::Finished(..) | Verdict::DeltaThere(..) | Verdict::LeftOut(_) => 0,
         }
     }
 }
@@ -456,8 +457,13 @@ mod tests {
         let gzip = blob(Compression::Gzip, "1");
         let images = [image("a", &[("t", gzip.clone())])];
         let diff_id = Digest::of(b"t");
-        let layer =
-            Layer { diff_id, size: 1, originals: vec![], encodings: vec![blob(Compression::Gzip, "x")] };
+        let layer = Layer {
+            diff_id,
+            size: 1,
+            originals: vec![],
+            encodings: vec![blob(Compression::Gzip, "x")],
+            elsewhere: vec![],
+        };
         let held = Held { layers: [(diff_id, layer)].into(), ..Held::default() };
         assert!(matches!(&verdicts(&images, &held, ZSTD)[..], [Verdict::Present(..)]));
     }

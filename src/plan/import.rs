@@ -82,6 +82,8 @@ pub enum LayerVerdict {
     Replace,
     /// The node makes it from a layer that it holds and a delta.
     Rebuild,
+    /// The medium was made for nodes that hold it, and this one does not.
+    Missing,
 }
 
 /// What is done about a name, and why.
@@ -144,6 +146,9 @@ impl ImportPlan {
         for image in wanted {
             let image = ImagePlan::new(image, held, choices)?;
             for ((layer, verdict), wanted) in image.layers.iter().zip(&image.wanted.layers) {
+                if *verdict == LayerVerdict::Missing {
+                    plan.no_bases.push(wanted.no_base(&image.wanted));
+                }
                 let sends =
                     matches!(verdict, LayerVerdict::Send | LayerVerdict::Replace | LayerVerdict::Rebuild);
                 if !sends || !sent.insert(layer.digest) {
@@ -303,6 +308,9 @@ fn choose_encoding(layer: &WantedLayer, held: &Held) -> (Descriptor, LayerVerdic
     if layer.is_delta() {
         return (layer.carried.clone(), LayerVerdict::Rebuild);
     }
+    if layer.left_out {
+        return (layer.carried.clone(), LayerVerdict::Missing);
+    }
     let damaged = held.damaged.contains(&layer.carried.digest);
     (layer.carried.clone(), if damaged { LayerVerdict::Replace } else { LayerVerdict::Send })
 }
@@ -402,6 +410,7 @@ mod tests {
             size: 100,
             carried: zstd(tar),
             others: vec![gzip(tar)],
+            left_out: false,
         };
         Wanted {
             names: ["app:1".parse().unwrap()].into(),

@@ -32,12 +32,23 @@ pub struct ExportedLayer {
     pub encoding: Descriptor,
     /// The delta, where that is what is carried.
     pub delta: Option<Delta>,
+    /// Blobs by which the targets hold it, where it is left out for that; else empty.
+    pub elsewhere: Vec<Descriptor>,
 }
 
 impl ExportedLayer {
     /// Bytes that it takes on the medium.
     pub fn bytes(&self) -> u64 {
-        self.delta.as_ref().map_or(self.encoding.size, |delta| delta.size)
+        match &self.delta {
+            Some(delta) => delta.size,
+            None if self.is_whole() => self.encoding.size,
+            None => 0,
+        }
+    }
+
+    /// Whether a blob of it is on the medium.
+    pub fn is_whole(&self) -> bool {
+        self.delta.is_none() && self.elsewhere.is_empty()
     }
 }
 
@@ -77,7 +88,7 @@ pub fn next_record(
     next.images.sort_by(|a, b| a.names.cmp(&b.names));
     merge_layers(&mut next.layers, layers);
     merge_deltas(&mut next, layers, images);
-    let encodings = layers.iter().filter(|layer| layer.delta.is_none()).map(|layer| Blob {
+    let encodings = layers.iter().filter(|layer| layer.is_whole()).map(|layer| Blob {
         digest: layer.encoding.digest,
         size: layer.encoding.size,
         role: Role::Layer,
@@ -138,13 +149,22 @@ fn merge_layers(there: &mut Vec<Layer>, exported: &[ExportedLayer]) {
             size: layer.size,
             originals: Vec::new(),
             encodings: Vec::new(),
+            elsewhere: Vec::new(),
         });
+        if known.size == 0 {
+            known.size = layer.size;
+        }
+        for blob in &layer.elsewhere {
+            if !known.elsewhere.contains(blob) {
+                known.elsewhere.push(blob.clone());
+            }
+        }
         for original in &layer.originals {
             if !known.originals.contains(original) {
                 known.originals.push(original.clone());
             }
         }
-        if layer.delta.is_none() && !known.encodings.contains(&layer.encoding) {
+        if layer.is_whole() && !known.encodings.contains(&layer.encoding) {
             known.encodings.push(layer.encoding.clone());
         }
     }
@@ -152,14 +172,15 @@ fn merge_layers(there: &mut Vec<Layer>, exported: &[ExportedLayer]) {
 }
 
 /// Adds the new deltas, and drops those to layers that are whole now, unless an image that was not
-/// exported again is carried by them.
+/// exported again is carried by them. Such layers no longer count as left out either.
 fn merge_deltas(next: &mut Record, layers: &[ExportedLayer], images: &[ExportedImage]) {
     let exported = |image: &Image| images.iter().any(|new| new.original.digest == image.original.digest);
     let others = next.images.iter().filter(|image| !exported(image)).flat_map(|image| &image.platforms);
     let needed: BTreeSet<Digest> = others.flat_map(|platform| platform.diff_ids.iter().copied()).collect();
-    let whole =
-        |diff_id: &Digest| layers.iter().any(|layer| layer.diff_id == *diff_id && layer.delta.is_none());
+    let whole = |diff_id: &Digest| layers.iter().any(|layer| layer.diff_id == *diff_id && layer.is_whole());
     next.deltas.retain(|delta| needed.contains(&delta.diff_id) || !whole(&delta.diff_id));
+    let left_out = next.layers.iter_mut().filter(|layer| whole(&layer.diff_id));
+    left_out.filter(|layer| !needed.contains(&layer.diff_id)).for_each(|layer| layer.elsewhere.clear());
     for delta in layers.iter().filter_map(|layer| layer.delta.as_ref()) {
         if !next.deltas.contains(delta) {
             next.deltas.push(delta.clone());

@@ -9,7 +9,7 @@ use crate::image::{
     Descriptor, Digest, Document, ImageConfig, Index, MAX_CONFIG, MAX_INDEX_DEPTH, MAX_MANIFEST, Manifest,
     MediaKind, kind,
 };
-use crate::medium::{Delta, ForeignEntry, Image, ImagePlatform, Medium, Record};
+use crate::medium::{Delta, ForeignEntry, Image, ImagePlatform, Layer, Medium, Record};
 
 /// Checks everything that the record says about its images, without reading layers.
 pub(super) fn check_record(medium: &Medium, record: &Record, report: &mut Report) {
@@ -46,6 +46,11 @@ pub(super) fn check_record(medium: &Medium, record: &Record, report: &mut Report
         }
         if let Err(detail) = checker.carried_root(image) {
             fault("image-carried", detail);
+        }
+        let left_out = record.left_out(image);
+        if left_out > 0 {
+            let detail = format!("{left_out} of its layers were left out, for nodes that hold them");
+            report.add("left-out", Severity::Note, &label, detail);
         }
     }
     for layer in &record.layers {
@@ -161,7 +166,11 @@ impl Checker<'_> {
                 known.encodings.iter().any(|encoding| encoding.digest == layer.descriptor.digest)
             });
             let rebuilt = |delta: &Delta| layer.descriptor.digest == delta.diff_id;
-            if !known && self.record.deltas_to(*diff_id).any(rebuilt) {
+            let left_out = |known: &Layer| known.was_left_out(&layer.descriptor.digest);
+            if !known
+                && (self.record.deltas_to(*diff_id).any(rebuilt)
+                    || self.record.layer(diff_id).is_some_and(left_out))
+            {
                 continue;
             }
             if !known {

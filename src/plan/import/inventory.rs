@@ -42,6 +42,8 @@ pub struct WantedLayer {
     pub others: Vec<Descriptor>,
     /// Deltas on the medium that lead to it.
     pub deltas: Vec<Delta>,
+    /// It is not on the medium, since the nodes that it was made for hold it.
+    pub left_out: bool,
 }
 
 /// What the node holds, as far as an import asks.

@@ -15,14 +15,15 @@ pub struct Rebuild {
     pub bases: Vec<Descriptor>,
 }
 
-/// A layer that cannot be rebuilt: the node has none of the bases.
+/// A layer that the node lacks and the medium does not have: it was left out, or the node has none of the
+/// bases from which it could be rebuilt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoBase {
     /// The names of the image.
     pub image: String,
     /// The layer.
     pub diff_id: Digest,
-    /// The layers that it can be rebuilt from.
+    /// The layers that it can be rebuilt from; none where it was left out.
     pub bases: Vec<Digest>,
 }
 

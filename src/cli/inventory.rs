@@ -1,0 +1,53 @@
+//! `pannier inventory`.
+
+use std::path::PathBuf;
+
+use super::node::NodeArgs;
+use super::output::Output;
+use super::{signals, text};
+use crate::error::{Error, Result, Side};
+use crate::export::now;
+use crate::node::holdings;
+use crate::progress::Run;
+
+/// Write down what this node holds, so that the next medium need not carry it
+///
+/// Take the file to where the medium is filled: `pannier export --have FILE` leaves out what the node
+/// has. Layers are not read; `pannier images --check` does that.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  pannier inventory -o node1.json
+  pannier export ... --have node1.json --have node2.json")]
+pub(super) struct Args {
+    /// Where to write it [default: standard output]
+    #[arg(long, short = 'o', value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// What the node runs, such as linux/arm64 [default: asked from it]
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<String>,
+    #[command(flatten)]
+    node: NodeArgs,
+}
+
+pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
+    let stop = signals::stop()?;
+    let reporter = output.reporter();
+    let node = args.node.survey(args.platform.as_deref(), output)?;
+    let held = holdings(&node, now(), Run { reporter: &*reporter, stop: &stop })?;
+    let bytes =
+        held.to_bytes().map_err(|error| Error::invalid(Side::Node, "its inventory", error.to_string()))?;
+    match &args.output {
+        Some(path) => std::fs::write(path, &bytes).map_err(Error::io(Side::Node, "write", path))?,
+        None => output.data(&String::from_utf8_lossy(&bytes))?,
+    }
+    output.say(format_args!(
+        "{}, {} of {} ({}), {}.",
+        text::count(held.images.len(), "image"),
+        text::count(held.layers.len(), "layer"),
+        held.platform,
+        held.containerd,
+        text::size(bytes.len() as u64),
+    ));
+    Ok(())
+}
