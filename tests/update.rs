@@ -61,7 +61,15 @@ fn a_security_update_is_carried_in_little_and_rebuilt_on_every_node() {
 
     // Quicker; deltas start from the tars, however the nodes came by them.
     export(&old_corpus, &old, &["--compression", "zstd:3"]);
-    let done = export(&new_corpus, &new, &["--have", &format!("medium:{}", old.display())]);
+    let Some(newest) = versions().pop() else { return };
+    let inventory = directory.path().join("node.json");
+    {
+        let node = Node::start(newest);
+        import(0, &node, &old, &[]);
+        run(0, ["inventory", "--address", text(&node.socket()), "-o", text(&inventory)]);
+    }
+    let of_old = format!("medium:{}", old.display());
+    let done = export(&new_corpus, &new, &["--have", text(&inventory), "--have", &of_old]);
     let gzip: u64 = new_layers.values().map(|layer| layer.size).sum();
     let carried = done["bytesWritten"].as_u64().unwrap();
     eprintln!(
