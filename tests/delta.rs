@@ -6,15 +6,16 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use pannier::image::Digest;
-use pannier::medium::{Medium, Record};
-use support::carry::{Ran, assert_names_only_what_is_there, files, oci, run, text};
+use pannier::medium::Record;
+use support::carry::{Ran, assert_names_only_what_is_there, files, run, text};
 use support::cluster::{assert_starts, import, pause, program, versions};
 use support::image::{half_random, image, tar_of};
 use support::layout::{Layout, layout};
 use support::node::Node;
+use support::update::Update;
 
 const APP: &str = "docker.io/library/app:1";
 const TOOL: &str = "docker.io/library/tool:1";
@@ -40,63 +41,21 @@ fn set(number: u8) -> Layout {
         .with(image(TOOL).layer(base).layer(top(3)))
 }
 
-/// Layouts and media of the older and the newer set.
-struct Update {
-    directory: tempfile::TempDir,
+/// Both sets, the older one on the medium `old`.
+fn update() -> Update {
+    Update::new(&set(0), &set(1))
 }
 
-impl Update {
-    /// Writes both sets and exports the older one to the medium `old`.
-    fn new() -> Self {
-        let directory = tempfile::Builder::new().prefix("pannier-delta-").tempdir().unwrap();
-        let update = Self { directory };
-        set(0).write_dir(&update.path("old-layout"));
-        set(1).write_dir(&update.path("new-layout"));
-        fs::write(update.path("old.tar"), set(0).oci_archive()).unwrap();
-        update.export(0, "old-layout", "old", &[]);
-        update
-    }
+/// The same, with the newer set on the medium `new`, for nodes that have the older.
+fn exported() -> Update {
+    let update = update();
+    top_up(&update, &[]);
+    update
+}
 
-    /// The same, with the newer set on the medium `new`, for nodes that have the older.
-    fn exported() -> Self {
-        let update = Self::new();
-        update.top_up(&[]);
-        update
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    fn export(&self, status: i32, from: &str, to: &str, more: &[&str]) -> Ran {
-        let (from, to) = (oci(&self.path(from)), self.path(to));
-        let own =
-            ["export", "--json", "--from", &from, "--all", "--platform", "linux/amd64", "--to", text(&to)];
-        run(status, own.into_iter().chain(more.iter().copied()))
-    }
-
-    fn top_up(&self, more: &[&str]) -> Ran {
-        let have = format!("medium:{}", self.path("old").display());
-        self.export(0, "new-layout", "new", &[&["--have", &have], more].concat())
-    }
-
-    fn record(&self, medium: &str) -> Record {
-        Medium::open(&self.path(medium)).unwrap().record().unwrap().clone()
-    }
-
-    /// A node that imported the older set from its medium.
-    fn node(&self, version: &str) -> Node {
-        let node = Node::start(version);
-        import(0, &node, &self.path("old"), &[]);
-        node
-    }
-
-    /// A node that has the older set as a registry had it, unpacked.
-    fn pulled(&self, version: &str) -> Node {
-        let node = Node::start(version);
-        node.ctr(&["images", "import", text(&self.path("old.tar"))]);
-        node
-    }
+fn top_up(update: &Update, more: &[&str]) -> Ran {
+    let have = format!("medium:{}", update.path("old").display());
+    update.export(0, "new-layout", "new", &[&["--have", &have], more].concat())
 }
 
 /// The diff_ids of every image on the node, through the manifest that its name points at: from the
@@ -141,8 +100,8 @@ fn flip(path: &Path) {
 
 #[test]
 fn an_update_is_carried_as_what_differs() {
-    let update = Update::new();
-    let first = update.top_up(&[]).json();
+    let update = update();
+    let first = top_up(&update, &[]).json();
     assert_eq!(first["deltasWritten"], 3, "{first}");
     assert!(first["bytesWritten"].as_u64().unwrap() < 20_000, "{first}"); // pause is left out
     let record = update.record("new");
@@ -160,7 +119,7 @@ fn an_update_is_carried_as_what_differs() {
     assert_eq!((deltas(APP), deltas(TOOL), deltas("registry.k8s.io/pause:3.10")), (2, 2, 0));
 
     let before = files(&update.path("new"));
-    let again = update.top_up(&[]).json();
+    let again = top_up(&update, &[]).json();
     assert_eq!((again["changed"].as_bool(), again["bytesWritten"].as_u64()), (Some(false), Some(0)));
     assert_eq!(files(&update.path("new")), before);
 
@@ -174,9 +133,9 @@ fn an_update_is_carried_as_what_differs() {
 
 #[test]
 fn no_delta_and_no_compression_carry_every_layer_whole() {
-    let update = Update::new();
+    let update = update();
     for more in [&["--no-delta"][..], &["--compression", "none"]] {
-        let done = update.top_up(more).json();
+        let done = top_up(&update, more).json();
         assert_eq!(done["deltasWritten"], 0);
         assert_eq!(update.record("new").deltas, []);
         fs::remove_dir_all(update.path("new")).unwrap();
@@ -185,12 +144,12 @@ fn no_delta_and_no_compression_carry_every_layer_whole() {
 
 #[test]
 fn a_base_that_cannot_be_had_is_noted_and_the_layer_carried_whole() {
-    let update = Update::new();
+    let update = update();
     let record = update.record("old");
     let base = record.images.iter().find(|i| i.names.iter().any(|n| n.to_string() == APP)).unwrap();
     let base = record.layer(&base.platforms[0].diff_ids[0]).unwrap().encodings[0].digest;
     flip(&update.path("old/blobs/sha256").join(base.hex()));
-    let done = update.top_up(&[]);
+    let done = top_up(&update, &[]);
     assert_eq!(done.json()["deltasWritten"], 2);
     assert!(done.stdout().contains("no delta against layer"), "{}", done.stdout());
     run(0, ["verify", "--deep", text(&update.path("new"))]);
@@ -198,7 +157,7 @@ fn a_base_that_cannot_be_had_is_noted_and_the_layer_carried_whole() {
 
 #[test]
 fn the_older_image_at_the_source_serves_as_base() {
-    let update = Update::new();
+    let update = update();
     // The medium knows what the nodes have, and no longer has it; the source has both editions.
     for (name, _) in files(&update.path("old/blobs/sha256")) {
         let path = update.path("old/blobs/sha256").join(name);
@@ -209,12 +168,12 @@ fn the_older_image_at_the_source_serves_as_base() {
     for (name, bytes) in files(&update.path("old-layout/blobs/sha256")) {
         fs::write(update.path("new-layout/blobs/sha256").join(name), bytes).unwrap();
     }
-    assert_eq!(update.top_up(&[]).json()["deltasWritten"], 3);
+    assert_eq!(top_up(&update, &[]).json()["deltasWritten"], 3);
 }
 
 #[test]
 fn a_delta_that_is_damaged_or_leads_elsewhere_is_found() {
-    let update = Update::exported();
+    let update = exported();
     let record = update.record("new");
     let delta = update.path("new/.pannier/deltas").join(record.deltas[0].digest.hex());
     let good = fs::read(&delta).unwrap();
@@ -225,7 +184,7 @@ fn a_delta_that_is_damaged_or_leads_elsewhere_is_found() {
     let found = run(4, ["verify", "--json", text(&update.path("new"))]).stdout();
     assert!(found.contains("blob-missing"), "{found}");
     // The next export carries it again.
-    assert_eq!(update.top_up(&[]).json()["deltasWritten"], 1);
+    assert_eq!(top_up(&update, &[]).json()["deltasWritten"], 1);
     assert_eq!(fs::read(&delta).unwrap(), good);
 
     // On one medium with what they start from, deltas are applied.
@@ -237,10 +196,10 @@ fn a_delta_that_is_damaged_or_leads_elsewhere_is_found() {
 
 #[test]
 fn nodes_rebuild_the_layers_wherever_their_base_came_from() {
-    let update = Update::exported();
+    let update = exported();
     let newer = set(1);
     for version in versions() {
-        for node in [update.node(version), update.pulled(version)] {
+        for node in [update.imported(version), update.pulled(version)] {
             let done = import(0, &node, &update.path("new"), &[]).json();
             assert_eq!(done["layersRebuilt"], 3, "{version}");
             assert_holds(&node, &newer);
@@ -256,7 +215,7 @@ fn nodes_rebuild_the_layers_wherever_their_base_came_from() {
 #[test]
 fn a_node_without_the_base_is_left_as_it_was() {
     let Some(version) = versions().pop() else { return };
-    let update = Update::exported();
+    let update = exported();
     let node = Node::start(version);
     let ran = import(3, &node, &update.path("new"), &[]);
     assert!(ran.stderr().contains("lacks layer"), "{}", ran.stderr());
@@ -270,7 +229,7 @@ fn a_node_without_the_base_is_left_as_it_was() {
     drop(node);
 
     // Collected between the inventory and the import.
-    let node = update.node(version);
+    let node = update.imported(version);
     for name in node.client().list_images().unwrap() {
         node.ctr(&["images", "rm", "--sync", &name.name]);
     }
@@ -282,8 +241,8 @@ fn a_node_without_the_base_is_left_as_it_was() {
 #[test]
 fn a_damaged_base_is_named_and_nothing_is_half_imported() {
     for version in versions() {
-        let update = Update::exported();
-        let node = update.node(version);
+        let update = exported();
+        let node = update.imported(version);
         let (old, new) = (update.record("old"), update.record("new"));
         let delta = new.deltas.iter().max_by_key(|delta| delta.base_size).unwrap();
         let blob = old.layer(&delta.base).unwrap().encodings[0].digest;
@@ -309,7 +268,7 @@ fn a_damaged_base_is_named_and_nothing_is_half_imported() {
 #[test]
 fn a_damaged_delta_stops_its_images_and_no_other() {
     let Some(version) = versions().pop() else { return };
-    let update = Update::exported();
+    let update = exported();
     let record = update.record("new");
     let top = |name: &str| {
         let image = record.images.iter().find(|i| i.names.iter().any(|n| n.to_string() == name)).unwrap();
@@ -317,7 +276,7 @@ fn a_damaged_delta_stops_its_images_and_no_other() {
     };
     let delta = record.deltas_to(top(TOOL)).next().unwrap();
     flip(&update.path("new/.pannier/deltas").join(delta.digest.hex()));
-    let node = update.node(version);
+    let node = update.imported(version);
     let before = names(&node);
     let ran = import(4, &node, &update.path("new"), &[]);
     assert!(ran.stderr().contains(&delta.digest.to_string()), "{}", ran.stderr());
@@ -336,8 +295,8 @@ fn names(node: &Node) -> BTreeMap<String, Digest> {
 #[test]
 fn scratch_files_are_gone_and_their_place_is_asked_for_beforehand() {
     let Some(version) = versions().pop() else { return };
-    let update = Update::exported();
-    let node = update.node(version);
+    let update = exported();
+    let node = update.imported(version);
     let small = update.path("small");
     fs::create_dir(&small).unwrap();
     let mounted = std::process::Command::new("mount")
@@ -373,9 +332,9 @@ fn replace_record(medium: &Path, record: &Record) {
 #[test]
 fn a_record_that_lies_about_a_delta_changes_nothing_on_the_node() {
     let Some(version) = versions().pop() else { return };
-    let update = Update::exported();
+    let update = exported();
     let honest = update.record("new");
-    let node = update.node(version);
+    let node = update.imported(version);
     let before = names(&node);
     let medium = update.path("new");
     let others: Vec<Digest> = honest.deltas.iter().map(|delta| delta.base).collect();
@@ -420,10 +379,10 @@ fn a_record_that_lies_about_a_delta_changes_nothing_on_the_node() {
 fn killed_while_it_rebuilds_it_completes_when_run_again() {
     use std::io::{BufRead, BufReader};
     let versions = versions();
-    let update = Update::exported();
+    let update = exported();
     for moment in 0..9 {
         let Some(version) = versions.get(moment % 3) else { continue };
-        let node = update.node(version);
+        let node = update.imported(version);
         let mut child = support::cluster::import_command(&node, &update.path("new"))
             .stdout(std::process::Stdio::piped())
             .stderr(std::process::Stdio::null())

@@ -7,10 +7,11 @@ mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use support::carry::{assert_names_only_what_is_there, blobs, oci, pannier, run, text};
 use support::layout::{Layout, image, layout, noise};
+use support::strace::{self, killed};
 
 fn set() -> Layout {
     (0..4).fold(layout(), |layout, number| {
@@ -52,26 +53,12 @@ impl Sweep {
     }
 }
 
-/// Runs the export under strace, which kills it at the `number`th call of one of `calls`.
-fn killed(arguments: &[&str], calls: &str, number: usize) -> bool {
-    let inject = format!("inject={calls}:signal=KILL:when={number}");
-    let status = Command::new("strace")
-        .args(["-f", "-qq", "-o", "/dev/null", "-e", &inject, env!("CARGO_BIN_EXE_pannier")])
-        .args(arguments)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .unwrap();
-    !status.success()
-}
-
 /// The calls by which a medium is changed.
 const CHANGING: [&str; 5] = ["write", "renameat", "mkdirat", "fsync,fdatasync,syncfs", "unlinkat"];
 
 #[test]
 fn killed_at_any_call_that_changes_the_medium_the_same_command_goes_on() {
-    if Command::new("strace").arg("-V").output().is_err() {
-        support::skipped("strace is missing; run tests/setup/install.sh faults");
+    if !strace::available() {
         return;
     }
     let sweep = Sweep::new();
@@ -103,8 +90,7 @@ fn killed_at_any_call_that_changes_the_medium_the_same_command_goes_on() {
 
 #[test]
 fn killed_while_it_adds_to_a_medium_what_was_committed_stays_whole() {
-    if Command::new("strace").arg("-V").output().is_err() {
-        support::skipped("strace is missing; run tests/setup/install.sh faults");
+    if !strace::available() {
         return;
     }
     let sweep = Sweep::new();
@@ -135,8 +121,7 @@ fn killed_while_it_adds_to_a_medium_what_was_committed_stays_whole() {
 
 #[test]
 fn layers_that_were_finished_before_the_kill_are_not_made_again() {
-    if Command::new("strace").arg("-V").output().is_err() {
-        support::skipped("strace is missing; run tests/setup/install.sh faults");
+    if !strace::available() {
         return;
     }
     let sweep = Sweep::new();

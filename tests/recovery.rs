@@ -7,12 +7,12 @@ mod support;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use pannier::medium::Medium;
 use serde_json::Value;
 use support::carry::{files, oci, pannier, run, text};
 use support::layout::{Layout, files as tar, image, layout, noise};
+use support::strace::{self, killed};
 
 type Files = BTreeMap<PathBuf, Vec<u8>>;
 
@@ -294,19 +294,6 @@ fn recovery_data_that_are_out_of_date_are_known_as_such_and_renewed() {
     assert_eq!(verify(&medium), (0, vec![]));
 }
 
-/// Runs pannier under strace, which kills it at the `number`th call of one of `calls`; whether it was.
-fn killed(arguments: &[&str], calls: &str, number: usize) -> bool {
-    let inject = format!("inject={calls}:signal=KILL:when={number}");
-    let status = Command::new("strace")
-        .args(["-f", "-qq", "-o", "/dev/null", "-e", &inject, env!("CARGO_BIN_EXE_pannier")])
-        .args(arguments)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .unwrap();
-    !status.success()
-}
-
 fn small() -> Layout {
     let base = noise("base", 1, 400_000);
     layout()
@@ -316,8 +303,7 @@ fn small() -> Layout {
 
 #[test]
 fn killed_at_any_call_a_repair_from_parity_goes_on_with_what_is_there() {
-    if Command::new("strace").arg("-V").output().is_err() {
-        support::skipped("strace is missing; run tests/setup/install.sh faults");
+    if !strace::available() {
         return;
     }
     let bench = Bench::new();
@@ -345,8 +331,7 @@ fn killed_at_any_call_a_repair_from_parity_goes_on_with_what_is_there() {
 
 #[test]
 fn killed_at_any_call_an_export_with_recovery_data_goes_on() {
-    if Command::new("strace").arg("-V").output().is_err() {
-        support::skipped("strace is missing; run tests/setup/install.sh faults");
+    if !strace::available() {
         return;
     }
     let bench = Bench::new();

@@ -7,7 +7,6 @@ mod support;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use pannier::medium::{Blob, Medium, Role};
 use serde_json::Value;
@@ -18,6 +17,7 @@ use support::layout::{Layout, files as tar, image, index, layout, noise, unnamed
 use support::node::Node;
 use support::pushed::{Layout as Pushed, noise as random};
 use support::registry::{Server, Setup, have};
+use support::strace;
 
 type Files = BTreeMap<PathBuf, Vec<u8>>;
 
@@ -353,8 +353,7 @@ fn a_damaged_record_that_is_superseded_goes_and_one_that_is_the_newest_is_told()
 
 #[test]
 fn killed_at_any_call_the_medium_is_never_worse_and_the_same_command_goes_on() {
-    if Command::new("strace").arg("-V").output().is_err() {
-        support::skipped("strace is missing; run tests/setup/install.sh faults");
+    if !strace::available() {
         return;
     }
     let bench = Bench::new();
@@ -369,14 +368,7 @@ fn killed_at_any_call_the_medium_is_never_worse_and_the_same_command_goes_on() {
             for path in &damaged {
                 flip(&medium.join(path));
             }
-            let inject = format!("inject={calls}:signal=KILL:when={number}");
-            let status = Command::new("strace")
-                .args(["-f", "-qq", "-o", "/dev/null", "-e", &inject, env!("CARGO_BIN_EXE_pannier")])
-                .args(["repair", text(&medium), "--from", &from])
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .status()
-                .unwrap();
+            let killed = strace::killed(&["repair", text(&medium), "--from", &from], calls, number);
             // What was whole is whole, and of what was damaged everything that was there still is.
             let now = files(&medium);
             for path in &blobs {
@@ -388,7 +380,7 @@ fn killed_at_any_call_the_medium_is_never_worse_and_the_same_command_goes_on() {
             }
             repair(0, &medium, &["--from", &from]);
             assert!(files(&medium) == whole, "{calls} {number}");
-            if status.success() {
+            if !killed {
                 break;
             }
             kills += 1;

@@ -7,13 +7,14 @@ mod support;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use pannier::medium::{Medium, Record};
+use pannier::medium::Record;
 use serde_json::Value;
-use support::carry::{Ran, assert_names_only_what_is_there, oci, run, text};
+use support::carry::{assert_names_only_what_is_there, run, text};
 use support::cluster::{assert_starts, import, pause, program, versions};
 use support::image::{half_random, image, tar_of};
 use support::layout::{Layout, layout};
 use support::node::Node;
+use support::update::Update;
 
 const APP: &str = "docker.io/library/app:1";
 const TOOL: &str = "docker.io/library/tool:1";
@@ -32,63 +33,24 @@ fn set(newer: bool) -> Layout {
     }
 }
 
-struct TopUp {
-    directory: tempfile::TempDir,
+fn update() -> Update {
+    Update::new(&set(false), &set(true))
 }
 
-impl TopUp {
-    fn new() -> Self {
-        let directory = tempfile::Builder::new().prefix("pannier-topup-").tempdir().unwrap();
-        let top_up = Self { directory };
-        set(false).write_dir(&top_up.path("old-layout"));
-        set(true).write_dir(&top_up.path("new-layout"));
-        fs::write(top_up.path("old.tar"), set(false).oci_archive()).unwrap();
-        top_up.export(0, "old-layout", "old", &[]);
-        top_up
-    }
+/// Exports the newer set for nodes with these inventories.
+fn top_up(update: &Update, inventories: &[&Path]) -> Value {
+    let have = inventories.iter().flat_map(|path| ["--have", text(path)]);
+    update.export(0, "new-layout", "new", &have.collect::<Vec<_>>()).json()
+}
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
+fn record_text(update: &Update) -> String {
+    String::from_utf8(update.record("new").to_bytes().unwrap()).unwrap()
+}
 
-    fn export(&self, status: i32, from: &str, to: &str, more: &[&str]) -> Ran {
-        let (from, to) = (oci(&self.path(from)), self.path(to));
-        let own =
-            ["export", "--json", "--from", &from, "--all", "--platform", "linux/amd64", "--to", text(&to)];
-        run(status, own.into_iter().chain(more.iter().copied()))
-    }
-
-    /// Exports the newer set for nodes with these inventories.
-    fn top_up(&self, inventories: &[&Path]) -> Value {
-        let have = inventories.iter().flat_map(|path| ["--have", text(path)]);
-        self.export(0, "new-layout", "new", &have.collect::<Vec<_>>()).json()
-    }
-
-    fn record(&self) -> Record {
-        Medium::open(&self.path("new")).unwrap().record().unwrap().clone()
-    }
-
-    fn record_text(&self) -> String {
-        String::from_utf8(self.record().to_bytes().unwrap()).unwrap()
-    }
-
-    fn inventory(&self, node: &Node, name: &str) -> PathBuf {
-        let path = self.path(name);
-        run(0, ["inventory", "--address", text(&node.socket()), "-o", text(&path)]);
-        path
-    }
-
-    fn imported(&self, version: &str) -> Node {
-        let node = Node::start(version);
-        import(0, &node, &self.path("old"), &[]);
-        node
-    }
-
-    fn pulled(&self, version: &str) -> Node {
-        let node = Node::start(version);
-        node.ctr(&["images", "import", text(&self.path("old.tar"))]);
-        node
-    }
+fn inventory(update: &Update, node: &Node, name: &str) -> PathBuf {
+    let path = update.path(name);
+    run(0, ["inventory", "--address", text(&node.socket()), "-o", text(&path)]);
+    path
 }
 
 /// How many layers of the record are not on the medium.
@@ -100,32 +62,32 @@ fn absent(record: &Record) -> usize {
 fn what_the_node_holds_is_left_out_and_pods_start() {
     for version in versions() {
         for pulled in [false, true] {
-            let top_up = TopUp::new();
-            let node = if pulled { top_up.pulled(version) } else { top_up.imported(version) };
-            let inventory = top_up.inventory(&node, "node.json");
+            let update = update();
+            let node = if pulled { update.pulled(version) } else { update.imported(version) };
+            let inventory = inventory(&update, &node, "node.json");
             let listed: Value = serde_json::from_slice(&fs::read(&inventory).unwrap()).unwrap();
             assert_eq!(listed["images"].as_array().unwrap().len(), 2, "{listed}");
             assert_eq!(listed["layers"].as_object().unwrap().len(), 4, "{listed}");
             let imported = listed["imported"].as_object().map_or(0, serde_json::Map::len);
             assert_eq!(imported, usize::from(!pulled), "{listed}");
 
-            top_up.top_up(&[&inventory]);
-            let record = top_up.record();
+            top_up(&update, &[&inventory]);
+            let record = update.record("new");
             // pause, podmain and the large layer that stays; the new top and that of `tool` are carried.
             assert_eq!((record.layers.len(), absent(&record)), (5, 3), "{version}, pulled: {pulled}");
-            assert!(top_up.record_text().contains("\"critical\":[\"top-up\"]"));
-            assert_names_only_what_is_there(&top_up.path("new"));
-            let report = run(0, ["verify", "--deep", "--json", text(&top_up.path("new"))]).json();
+            assert!(record_text(&update).contains("\"critical\":[\"top-up\"]"));
+            assert_names_only_what_is_there(&update.path("new"));
+            let report = run(0, ["verify", "--deep", "--json", text(&update.path("new"))]).json();
             assert!(report.to_string().contains("left-out"), "{report}");
-            assert!(run(0, ["list", text(&top_up.path("new"))]).stdout().contains("left out"));
-            assert_eq!(top_up.top_up(&[&inventory])["changed"], false);
+            assert!(run(0, ["list", text(&update.path("new"))]).stdout().contains("left out"));
+            assert_eq!(top_up(&update, &[&inventory])["changed"], false);
 
-            let done = import(0, &node, &top_up.path("new"), &[]).json();
+            let done = import(0, &node, &update.path("new"), &[]).json();
             assert_eq!(done["layersSent"], 2, "{version}, pulled: {pulled}: {done}");
             for name in [APP, TOOL] {
                 assert_starts(&node, name);
             }
-            let again = import(0, &node, &top_up.path("new"), &[]).json();
+            let again = import(0, &node, &update.path("new"), &[]).json();
             assert_eq!(again["bytesSent"], 0);
         }
     }
@@ -134,16 +96,16 @@ fn what_the_node_holds_is_left_out_and_pods_start() {
 #[test]
 fn a_node_that_lacks_the_rest_is_left_as_it_was() {
     let Some(version) = versions().pop() else { return };
-    let top_up = TopUp::new();
-    let node = top_up.imported(version);
-    let inventory = top_up.inventory(&node, "node.json");
-    top_up.top_up(&[&inventory]);
+    let update = update();
+    let node = update.imported(version);
+    let inventory = inventory(&update, &node, "node.json");
+    top_up(&update, &[&inventory]);
 
     // Collected between the inventory and the import.
     for name in node.client().list_images().unwrap() {
         node.ctr(&["images", "rm", "--sync", &name.name]);
     }
-    let ran = import(3, &node, &top_up.path("new"), &[]);
+    let ran = import(3, &node, &update.path("new"), &[]);
     assert!(
         ran.stderr().contains("lacks layer sha256:") && ran.stderr().contains("--have"),
         "{}",
@@ -152,53 +114,53 @@ fn a_node_that_lacks_the_rest_is_left_as_it_was() {
     assert!(node.client().blobs().unwrap().is_empty(), "found out before the first byte");
     assert!(node.client().list_leases().unwrap().is_empty());
     // What it rests on, and then itself.
-    import(0, &node, &top_up.path("old"), &[]);
-    import(0, &node, &top_up.path("new"), &[]);
+    import(0, &node, &update.path("old"), &[]);
+    import(0, &node, &update.path("new"), &[]);
     assert_starts(&node, APP);
 }
 
 #[test]
 fn what_only_one_of_several_nodes_holds_is_carried() {
     let Some(version) = versions().pop() else { return };
-    let top_up = TopUp::new();
-    let (first, second) = (top_up.imported(version), Node::start(version));
-    import(0, &second, &top_up.path("old"), &["registry.k8s.io/pause:3.10"]);
-    let first = top_up.inventory(&first, "first.json");
-    let held = top_up.inventory(&second, "second.json");
-    top_up.top_up(&[&first, &held]);
-    assert_eq!(absent(&top_up.record()), 1, "the sandbox image's layer alone");
-    import(0, &second, &top_up.path("new"), &[]);
+    let update = update();
+    let (first, second) = (update.imported(version), Node::start(version));
+    import(0, &second, &update.path("old"), &["registry.k8s.io/pause:3.10"]);
+    let first = inventory(&update, &first, "first.json");
+    let held = inventory(&update, &second, "second.json");
+    top_up(&update, &[&first, &held]);
+    assert_eq!(absent(&update.record("new")), 1, "the sandbox image's layer alone");
+    import(0, &second, &update.path("new"), &[]);
     assert_starts(&second, APP);
 }
 
 #[test]
 fn a_later_export_without_inventories_carries_everything() {
     let Some(version) = versions().pop() else { return };
-    let top_up = TopUp::new();
-    let inventory = top_up.inventory(&top_up.imported(version), "node.json");
-    top_up.top_up(&[&inventory]);
-    top_up.export(0, "new-layout", "new", &[]);
-    let record = top_up.record();
+    let update = update();
+    let inventory = inventory(&update, &update.imported(version), "node.json");
+    top_up(&update, &[&inventory]);
+    update.export(0, "new-layout", "new", &[]);
+    let record = update.record("new");
     assert_eq!(absent(&record), 0);
-    assert!(!top_up.record_text().contains("top-up"));
-    assert_names_only_what_is_there(&top_up.path("new"));
-    import(0, &Node::start(version), &top_up.path("new"), &[]);
+    assert!(!record_text(&update).contains("top-up"));
+    assert_names_only_what_is_there(&update.path("new"));
+    import(0, &Node::start(version), &update.path("new"), &[]);
 }
 
 #[test]
 fn an_inventory_that_is_none_or_of_another_machine_is_refused() {
     let Some(version) = versions().pop() else { return };
-    let top_up = TopUp::new();
-    let inventory = top_up.inventory(&top_up.imported(version), "node.json");
+    let update = update();
+    let inventory = inventory(&update, &update.imported(version), "node.json");
     let good = fs::read_to_string(&inventory).unwrap();
     let refused = |text_of: &str, reason: &str| {
-        let path = top_up.path("changed.json");
+        let path = update.path("changed.json");
         fs::write(&path, text_of).unwrap();
-        let ran = top_up.export(1, "new-layout", "new", &["--have", text(&path)]);
+        let ran = update.export(1, "new-layout", "new", &["--have", text(&path)]);
         let error = ran.stderr();
         assert!(error.contains(reason) && error.contains("changed.json"), "{error}");
         assert!(!error.contains('\u{1b}'), "{error:?}");
-        assert!(!top_up.path("new/.pannier").exists(), "nothing was written");
+        assert!(!update.path("new/.pannier").exists(), "nothing was written");
     };
     refused(&good.replace("\"amd64\"", "\"arm64\""), "--platform");
     refused(&good.replace("pannier-inventory-v1", "\\u001b[2Jpannier-inventory-v7"), "knows only");

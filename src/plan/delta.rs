@@ -186,36 +186,15 @@ fn serves(base: &Base, step: &LayerStep) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Held;
-    use crate::source::{Offer, ResolvedLayer, ResolvedPlatform};
+    use crate::plan::{Held, export};
 
     fn gzip(text: &str, size: u64) -> Descriptor {
         Descriptor { size, ..Descriptor::of(Compression::Gzip.oci_layer_type(), text.as_bytes()) }
     }
 
     fn image(name: &str, layers: &[(&str, u64)]) -> Resolved {
-        let document = Descriptor::of("application/vnd.oci.image.manifest.v1+json", name.as_bytes());
-        let layer = |(tar, size): &(&str, u64)| ResolvedLayer {
-            diff_id: Digest::of(tar.as_bytes()),
-            listed: gzip(tar, *size),
-            offers: vec![Offer { descriptor: gzip(tar, *size), as_it_is: false }],
-        };
-        Resolved {
-            image: name.parse().unwrap(),
-            name: name.parse().unwrap(),
-            original: document.clone(),
-            indexes: Vec::new(),
-            platforms: vec![ResolvedPlatform {
-                platform: "linux/amd64".parse().unwrap(),
-                manifest: document.clone(),
-                manifest_bytes: Vec::new(),
-                config: document,
-                config_bytes: Vec::new(),
-                layers: layers.iter().map(layer).collect(),
-            }],
-            absent: Vec::new(),
-            attached: Vec::new(),
-        }
+        let layers: Vec<_> = layers.iter().map(|(tar, size)| (*tar, gzip(tar, *size))).collect();
+        export::tests::image(name, &layers)
     }
 
     fn bases(images: &[(&str, &[(&str, u64)])]) -> Bases {

@@ -369,7 +369,7 @@ fn name_verdict(image: &Resolved, held: &Held) -> NameVerdict {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::source::{ResolvedLayer, ResolvedPlatform};
 
@@ -377,7 +377,8 @@ mod tests {
         Descriptor::of(compression.oci_layer_type(), text.as_bytes())
     }
 
-    fn image(name: &str, layers: &[(&str, Descriptor)]) -> Resolved {
+    /// An image of these tars, each with the blob that its manifest lists.
+    pub(in crate::plan) fn image(name: &str, layers: &[(&str, Descriptor)]) -> Resolved {
         let document = Descriptor::of("application/vnd.oci.image.manifest.v1+json", name.as_bytes());
         let layers = layers
             .iter()

@@ -11,7 +11,9 @@ pub(crate) mod node;
 pub(crate) mod pushed;
 pub(crate) mod registry;
 pub(crate) mod seen;
+pub(crate) mod strace;
 pub(crate) mod tarball;
+pub(crate) mod update;
 
 /// Whether this runs as root. Where not, it is said loudly that `what` was skipped; under `CI=true`
 /// that is a failure.
