@@ -62,7 +62,11 @@ impl Delta {
 
 /// The name of the file of `blob` if it is a delta.
 pub(super) fn file_name(blob: &Descriptor) -> Option<String> {
-    (blob.media_type == DELTA).then(|| format!("{DIRECTORY}/{}", blob.digest.hex()))
+    (blob.media_type == DELTA).then(|| path(&blob.digest))
+}
+
+fn path(digest: &Digest) -> String {
+    format!("{DIRECTORY}/{}", digest.hex())
 }
 
 impl Record {
@@ -76,11 +80,8 @@ impl Medium {
     /// Writes the patch of a delta; nothing is done if it is there.
     pub fn write_delta(&self, patch: &[u8]) -> Result<Descriptor> {
         let blob = Descriptor::of(DELTA, patch);
-        let name = format!("{DIRECTORY}/{}", blob.digest.hex());
         durable::make_directory(&self.root, DIRECTORY)?;
-        if !matches!(self.root.read(&name, MAX_PATCH), Ok(Some(there)) if there == patch) {
-            self.stage(&blob.digest, patch, &name)?;
-        }
+        self.place(&blob.digest, patch, &path(&blob.digest))?;
         Ok(blob)
     }
 
@@ -91,7 +92,6 @@ impl Medium {
 
     /// Whether the file of a delta is there, in full length.
     pub fn has_delta(&self, delta: &Delta) -> Result<bool> {
-        let name = format!("{DIRECTORY}/{}", delta.digest.hex());
-        Ok(self.root.size(&name)? == Some(delta.size))
+        Ok(self.root.size(&path(&delta.digest))? == Some(delta.size))
     }
 }

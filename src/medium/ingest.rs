@@ -7,20 +7,14 @@
 //! recompressed. An empty file `<diff_id>.<digest>.<level>.<window>` notes which blob a layer was
 //! encoded to, since the record that says so is written only at the end.
 
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Write};
 
+use super::writer::Writer;
 use super::{Medium, blob_name, durable};
 use crate::error::{Error, Result, Side};
-use crate::image::{Descriptor, Digest, Hasher};
+use crate::image::{Descriptor, Digest};
 
 const DIRECTORY: &str = ".pannier/ingest";
-/// After so many bytes of a blob they are brought to the device, so that a medium that went away is
-/// noticed soon and not at the end, and no more than this waits in memory for a slow one.
-const SYNC_EVERY: u64 = 64 << 20;
-/// After so many bytes the system is asked to start writing them out, so that the medium works while
-/// layers are compressed: left alone, Linux waits for 30 s or a tenth of the memory.
-const WRITE_OUT_EVERY: u64 = 4 << 20;
 
 /// A note that an earlier run finished a layer: which layer, how, and the blob it became.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,12 +33,7 @@ pub struct Finished {
 #[derive(Debug)]
 pub struct Ingest<'m> {
     medium: &'m Medium,
-    name: String,
-    file: File,
-    hasher: Hasher,
-    unsynced: u64,
-    /// Up to where it was asked for that the bytes are written out.
-    written_out: u64,
+    writer: Writer<'m>,
 }
 
 impl Medium {
@@ -52,7 +41,7 @@ impl Medium {
     pub fn ingest_layer(&self, diff_id: &Digest) -> Result<Ingest<'_>> {
         let name = format!("{DIRECTORY}/{}.0", diff_id.hex());
         let file = durable::create(&self.root, &name)?;
-        Ok(Ingest { medium: self, name, file, hasher: Hasher::default(), unsynced: 0, written_out: 0 })
+        Ok(Ingest { medium: self, writer: Writer::new(&self.root, name, file) })
     }
 
     /// Starts or goes on with the blob `blob`. What is there already has to be read first, with
@@ -60,8 +49,7 @@ impl Medium {
     pub fn ingest_blob(&self, blob: &Descriptor) -> Result<Ingest<'_>> {
         let name = format!("{DIRECTORY}/{}", blob.digest.hex());
         let file = durable::reopen(&self.root, &name)?;
-        let mut ingest =
-            Ingest { medium: self, name, file, hasher: Hasher::default(), unsynced: 0, written_out: 0 };
+        let mut ingest = Ingest { medium: self, writer: Writer::new(&self.root, name, file) };
         if ingest.left_over()? > blob.size {
             ingest.restart()?;
         }
@@ -73,21 +61,22 @@ impl Medium {
     /// True if it was written.
     pub fn write_blob(&self, bytes: &[u8]) -> Result<bool> {
         let digest = Digest::of(bytes);
-        let there = self.root.read(&blob_name(&digest), bytes.len() as u64);
+        self.place(&digest, bytes, &blob_name(&digest))
+    }
+
+    /// Writes `bytes` in the ingest area and gives them their name `to`, unless that has them; true if
+    /// it had not.
+    pub(super) fn place(&self, digest: &Digest, bytes: &[u8], to: &str) -> Result<bool> {
+        let there = self.root.read(to, bytes.len() as u64);
         if matches!(there, Ok(Some(there)) if there == bytes) {
             return Ok(false);
         }
-        self.stage(&digest, bytes, &blob_name(&digest))?;
-        Ok(true)
-    }
-
-    /// Writes `bytes` in the ingest area and gives them their name `to`.
-    pub(super) fn stage(&self, digest: &Digest, bytes: &[u8], to: &str) -> Result<()> {
         let name = format!("{DIRECTORY}/{}", digest.hex());
         let mut file = durable::create(&self.root, &name)?;
         file.write_all(bytes).map_err(|source| self.root.error("write", &name, source))?;
         drop(file);
-        durable::publish(&self.root, &name, to)
+        durable::publish(&self.root, &name, to)?;
+        Ok(true)
     }
 
     /// Notes that a layer was encoded to a blob. Called before the blob gets its final name, so that
@@ -121,35 +110,26 @@ impl Medium {
 impl Ingest<'_> {
     /// How many bytes an earlier run left.
     pub fn left_over(&self) -> Result<u64> {
-        let metadata = self.file.metadata();
-        Ok(metadata.map_err(|source| self.medium.root.error("examine", &self.name, source))?.len())
+        let metadata = self.writer.file().metadata();
+        let examine = |source| self.medium.root.error("examine", self.writer.name(), source);
+        Ok(metadata.map_err(examine)?.len())
     }
 
     /// Reads the next of the bytes that an earlier run left; 0 at their end.
     ///
     /// To be read to that end before anything is written: the blob's digest covers them as they are.
     pub fn read_left_over(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n =
-            self.file.read(buffer).map_err(|source| self.medium.root.error("read", &self.name, source))?;
-        self.hasher.update(&buffer[..n]);
-        self.written_out = self.hasher.count();
-        Ok(n)
+        self.writer.read_there(buffer)
     }
 
     /// How many bytes are written, or read of what was there.
     pub fn offset(&self) -> u64 {
-        self.hasher.count()
+        self.writer.offset()
     }
 
     /// Throws away what is there.
     pub fn restart(&mut self) -> Result<()> {
-        self.hasher = Hasher::default();
-        self.written_out = 0;
-        self.file
-            .set_len(0)
-            .and_then(|()| self.file.seek(SeekFrom::Start(0)))
-            .map(drop)
-            .map_err(|source| self.medium.root.error("write", &self.name, source))
+        self.writer.restart()
     }
 
     /// Gives the blob its final name and returns its digest and size.
@@ -161,56 +141,35 @@ impl Ingest<'_> {
         expected: Option<&Descriptor>,
         note: Option<(Digest, u32, u32)>,
     ) -> Result<(Digest, u64)> {
-        let size = self.hasher.count();
-        let digest = std::mem::take(&mut self.hasher).finish();
+        let (digest, size) = self.writer.written();
         if let Some(expected) = expected.filter(|e| e.digest != digest || e.size != size) {
-            durable::remove(&self.medium.root, &self.name)?;
             let what = format!("blob {} on its way to the medium", expected.digest);
-            return Err(Error::DigestMismatch {
-                side: Side::Source,
-                what,
-                expected: expected.digest,
-                found: digest,
-            });
+            let expected = expected.digest;
+            self.discard()?;
+            return Err(Error::DigestMismatch { side: Side::Source, what, expected, found: digest });
         }
         if let Some((diff_id, level, window)) = note {
             self.medium.note(&Finished { diff_id, digest, level, window })?;
         }
-        self.write_out(size);
-        drop(self.file);
-        durable::publish(&self.medium.root, &self.name, &blob_name(&digest))?;
+        self.writer.write_out();
+        let name = self.writer.close();
+        durable::publish(&self.medium.root, &name, &blob_name(&digest))?;
         Ok((digest, size))
-    }
-
-    fn write_out(&mut self, end: u64) {
-        durable::start_write_out(&self.file, self.written_out, end);
-        self.written_out = end;
     }
 
     /// Gives the blob up and removes it.
     pub fn discard(self) -> Result<()> {
-        durable::remove(&self.medium.root, &self.name)
+        durable::remove(&self.medium.root, self.writer.name())
     }
 }
 
 impl Write for Ingest<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let n =
-            self.file.write(bytes).map_err(|source| self.medium.root.error("write", &self.name, source))?;
-        self.hasher.update(&bytes[..n]);
-        self.unsynced += n as u64;
-        if self.unsynced >= SYNC_EVERY {
-            durable::sync_data(&self.medium.root, &self.name, &self.file)?;
-            self.unsynced = 0;
-            self.written_out = self.hasher.count();
-        } else if self.hasher.count() - self.written_out >= WRITE_OUT_EVERY {
-            self.write_out(self.hasher.count());
-        }
-        Ok(n)
+        self.writer.write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        self.writer.flush()
     }
 }
 

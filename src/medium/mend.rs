@@ -6,16 +6,14 @@
 //! rename that a power cut hits may lose the file it renames. Whichever step is hit, one of the two is
 //! there; [`Medium::settle`] goes back to the damaged one, parts of which may be good.
 
-use std::fs::File;
 use std::io::{self, Read, Write};
 
+use super::writer::Writer;
 use super::{Medium, OCI_LAYOUT, blob_name, durable};
 use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest, Hasher};
 
 const INGEST: &str = ".pannier/ingest";
-/// After so many bytes they are brought to the device.
-const SYNC_EVERY: u64 = 256 << 20;
 /// Bytes that are read back at a time.
 const CHUNK: usize = 1 << 20;
 
@@ -24,10 +22,7 @@ const CHUNK: usize = 1 << 20;
 pub struct Mend<'m> {
     medium: &'m Medium,
     target: String,
-    staged: String,
-    file: File,
-    hasher: Hasher,
-    unsynced: u64,
+    writer: Writer<'m>,
 }
 
 impl Medium {
@@ -42,7 +37,7 @@ impl Medium {
         // A name that an earlier repair left is made fresh: nothing of that file is believed.
         durable::remove(&self.root, &staged)?;
         let file = durable::create(&self.root, &staged)?;
-        Ok(Mend { medium: self, target, staged, file, hasher: Hasher::default(), unsynced: 0 })
+        Ok(Mend { medium: self, target, writer: Writer::new(&self.root, staged, file) })
     }
 
     /// Makes the directories of a medium that are missing.
@@ -87,12 +82,12 @@ impl Medium {
 impl Mend<'_> {
     /// The digest and size of what was written so far.
     pub fn written(&self) -> (Digest, u64) {
-        (self.hasher.clone().finish(), self.hasher.count())
+        self.writer.written()
     }
 
     /// Writes all of `bytes`.
     pub(crate) fn write_bytes(&mut self, bytes: &[u8]) -> Result<()> {
-        let path = self.medium.root.join(&self.staged);
+        let path = self.medium.root.join(self.writer.name());
         self.write_all(bytes).map_err(|source| Error::from_io(Side::Medium, "write", path, source))
     }
 
@@ -109,7 +104,7 @@ impl Mend<'_> {
         }
         self.prove(digest)?;
         let aside = format!("{INGEST}/{}.old", last(&self.target));
-        durable::exchange(&self.medium.root, &self.staged, &self.target, &aside)
+        durable::exchange(&self.medium.root, self.writer.name(), &self.target, &aside)
     }
 
     /// The same, whatever the bytes are that were written.
@@ -123,20 +118,20 @@ impl Mend<'_> {
     pub fn commit_as_other(self) -> Result<(Digest, u64)> {
         let (digest, size) = self.written();
         self.prove(digest)?;
-        durable::publish(&self.medium.root, &self.staged, &blob_name(&digest))?;
+        durable::publish(&self.medium.root, self.writer.name(), &blob_name(&digest))?;
         Ok((digest, size))
     }
 
     /// Brings the file to the device and reads it back.
     fn prove(&self, expected: Digest) -> Result<()> {
-        let root = &self.medium.root;
-        durable::sync_new(root, INGEST, &self.staged, &self.file)?;
-        let mut file = root.open_file(&self.staged)?;
+        let (root, staged) = (&self.medium.root, self.writer.name());
+        durable::sync_new(root, INGEST, staged, self.writer.file())?;
+        let mut file = root.open_file(staged)?;
         durable::forget_cached(&file);
         let mut hasher = Hasher::default();
         let mut buffer = vec![0; CHUNK];
         loop {
-            match file.read(&mut buffer).map_err(|source| root.error("read", &self.staged, source))? {
+            match file.read(&mut buffer).map_err(|source| root.error("read", staged, source))? {
                 0 => break,
                 n => hasher.update(&buffer[..n]),
             }
@@ -144,7 +139,7 @@ impl Mend<'_> {
         match hasher.finish() {
             found if found == expected => Ok(()),
             found => {
-                let what = self.staged.clone();
+                let what = staged.to_owned();
                 Err(Error::DigestMismatch { side: Side::Medium, what, expected, found })
             }
         }
@@ -152,25 +147,17 @@ impl Mend<'_> {
 
     /// Gives it up; what it was to repair stays as it is.
     pub fn discard(self) -> Result<()> {
-        durable::remove(&self.medium.root, &self.staged)
+        durable::remove(&self.medium.root, self.writer.name())
     }
 }
 
 impl Write for Mend<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let root = &self.medium.root;
-        let n = self.file.write(bytes).map_err(|source| root.error("write", &self.staged, source))?;
-        self.hasher.update(&bytes[..n]);
-        self.unsynced += n as u64;
-        if self.unsynced >= SYNC_EVERY {
-            durable::sync_data(root, &self.staged, &self.file)?;
-            self.unsynced = 0;
-        }
-        Ok(n)
+        self.writer.write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        self.writer.flush()
     }
 }
 

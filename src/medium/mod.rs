@@ -20,6 +20,7 @@ mod mend;
 mod record;
 mod recovery;
 mod root;
+mod writer;
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
