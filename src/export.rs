@@ -7,17 +7,18 @@
 mod attached;
 mod carry;
 mod delta;
+mod held;
 mod targets;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest};
-use crate::layer::{self, Zstd};
+use crate::layer::Zstd;
 use crate::medium::{
-    Blob, Delta, Encoded, Filesystem, Image, ImagePlatform, IndexWritten, Medium, Record, Referrer, Role,
+    Blob, Delta, Encoded, Filesystem, ImagePlatform, IndexWritten, Medium, Record, Referrer, Role,
 };
 use crate::plan::{ExportPlan, ExportedImage, ExportedLayer, Held, Verdict, carried_manifest, next_record};
 use crate::progress::{Event, Phase, Run};
@@ -26,7 +27,7 @@ use crate::recovery;
 use crate::source::{Platforms, Resolved, ResolvedPlatform, Source, Wanted, resolve};
 
 use carry::Carried;
-pub(crate) use carry::Watched;
+use held::held;
 pub use targets::Targets;
 
 /// Images of a remote source that are asked about at a time.
@@ -187,75 +188,6 @@ fn with_attached(
         }
     }
     Ok(image)
-}
-
-/// What the medium holds: committed layers whose file is there, and what a cut-off run finished.
-fn held(medium: &Medium, images: &[Resolved], run: Run<'_>) -> Result<Held> {
-    let mut held = Held::default();
-    if let Some(record) = medium.record() {
-        held.images = whole_images(medium, record)?;
-        let attached = images.iter().flat_map(|image| &image.attached).flat_map(|attached| &attached.blobs);
-        let attached: BTreeSet<Digest> = attached.map(|blob| blob.digest).collect();
-        for blob in record.blobs.iter().filter(|blob| attached.contains(&blob.digest)) {
-            if medium.blob_size(&blob.digest)? == Some(blob.size) {
-                held.blobs.insert(blob.digest);
-            }
-        }
-        for delta in &record.deltas {
-            if let Some(layer) = record.layer(&delta.diff_id)
-                && medium.has_delta(delta)?
-            {
-                held.deltas.push((layer.clone(), delta.clone()));
-            }
-        }
-        for layer in &record.layers {
-            let mut layer = layer.clone();
-            let mut there = Vec::new();
-            for encoding in std::mem::take(&mut layer.encodings) {
-                // A file of another size is not the blob; it is carried again.
-                if medium.blob_size(&encoding.digest)? == Some(encoding.size) {
-                    there.push(encoding);
-                }
-            }
-            layer.encodings = there;
-            if !layer.encodings.is_empty() {
-                held.layers.insert(layer.diff_id, layer);
-            }
-        }
-    }
-    for note in medium.finished()? {
-        run.check()?;
-        let Some(size) = medium.blob_size(&note.digest)? else { continue };
-        let blob = Descriptor { media_type: String::new(), digest: note.digest, size };
-        // Whatever the note says, the bytes have to prove it.
-        let Ok(decoded) = layer::check(Watched::new(medium.open_blob(&blob)?, "", run)) else {
-            run.check()?;
-            continue;
-        };
-        if decoded.diff_id == note.diff_id {
-            let media_type = decoded.compression.oci_layer_type().to_owned();
-            held.finished.push((note, Descriptor { media_type, ..blob }, decoded.size));
-        }
-    }
-    Ok(held)
-}
-
-/// The images whose manifests, indexes and configs are there; the others are carried again.
-fn whole_images(medium: &Medium, record: &Record) -> Result<Vec<Image>> {
-    let mut lost = BTreeSet::new();
-    for blob in record.blobs.iter().filter(|blob| blob.role != Role::Layer) {
-        if medium.blob_size(&blob.digest)? != Some(blob.size) {
-            lost.insert(blob.digest);
-        }
-    }
-    let names = |image: &Image, digest: &Digest| {
-        let platforms = image.platforms.iter().flat_map(|p| [&p.original, &p.carried, &p.config]);
-        platforms.chain([&image.original, &image.carried]).any(|document| document.digest == *digest)
-    };
-    // An index within an index: the record does not say whose.
-    let nobodys = lost.iter().any(|digest| !record.images.iter().any(|image| names(image, digest)));
-    let whole = |image: &&Image| !nobodys && !lost.iter().any(|digest| names(image, digest));
-    Ok(record.images.iter().filter(whole).cloned().collect())
 }
 
 /// Carries out a plan and commits the new state of the medium.
@@ -425,9 +357,7 @@ fn next_state(
     for bytes in &indexes {
         medium.write_blob(bytes)?;
     }
-    record.previous = medium.head();
-    record.created = now();
-    record.tool = Record::empty(String::new()).tool;
+    medium.stamp(&mut record);
     Ok(record)
 }
 
@@ -443,13 +373,6 @@ fn note_settings(record: &mut Record, plan: &ExportPlan, carried: &Carried, comp
         }
     }
     record.encoded.sort();
-}
-
-/// The time, for a record.
-pub(crate) fn now() -> String {
-    let format = &time::format_description::well_known::Rfc3339;
-    let now = time::OffsetDateTime::now_utc();
-    now.replace_nanosecond(0).unwrap_or(now).format(format).unwrap_or_default()
 }
 
 fn unnamed(blob: &Blob) -> Descriptor {

@@ -7,9 +7,8 @@ use serde::Serialize;
 use crate::containerd::{ImageRecord, label as known};
 use crate::content;
 use crate::error::{Error, Result, Side};
-use crate::image::{Digest, Document, ImageConfig, MAX_CONFIG, MAX_INDEX_DEPTH, MAX_MANIFEST, chain_ids};
-use crate::node::{Node, label};
-use crate::plan::import::runs_on;
+use crate::image::{Digest, ImageConfig, MAX_CONFIG, chain_ids};
+use crate::node::{Node, label, manifest};
 
 /// An image of the node: everything that has the same config.
 #[derive(Clone, Debug, Serialize)]
@@ -106,22 +105,7 @@ fn from_records(node: &Node, records: &[ImageRecord]) -> Vec<NodeImage> {
 
 /// The image id that a record comes down to on this platform.
 fn config_of(node: &Node, record: &ImageRecord) -> Option<Digest> {
-    let mut target = record.target.clone();
-    for _ in 0..=MAX_INDEX_DEPTH {
-        let reader = node.client.read_blob(&target, 0).ok()?;
-        let bytes = content::read_all(reader, &target, Side::Node, MAX_MANIFEST).ok()?;
-        match Document::parse(&target.media_type, &bytes).ok()? {
-            Document::Manifest(manifest) => return Some(manifest.config.digest),
-            Document::Index(index) => {
-                let children = &index.manifests;
-                let best = runs_on(&node.platform).into_iter().find_map(|platform| {
-                    children.iter().find(|child| child.platform.as_ref() == Some(&platform))
-                });
-                target = best?.descriptor.clone();
-            }
-        }
-    }
-    None
+    Some(manifest(node, &record.target).ok()??.config.digest)
 }
 
 fn top_chain(node: &Node, config: Digest) -> Option<String> {

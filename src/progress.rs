@@ -1,5 +1,6 @@
 //! Progress: what happens, told to whoever wants to know; and when to stop.
 
+use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -144,5 +145,38 @@ impl Run<'_> {
 impl std::fmt::Debug for Run<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Run").field("stop", self.stop).finish_non_exhaustive()
+    }
+}
+
+/// Reports what is read through it, and ends the reading when someone asks to stop.
+#[derive(Debug)]
+pub struct Watched<'a, R> {
+    inner: Stoppable<'a, R>,
+    item: &'a str,
+}
+
+impl<'a, R: Read> Watched<'a, R> {
+    /// Reads from `inner`, which is reported as `item`.
+    pub fn new(inner: R, item: &'a str, run: Run<'a>) -> Self {
+        Self { inner: Stoppable(inner, run), item }
+    }
+}
+
+impl<R: Read> Read for Watched<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        self.inner.1.report(Event::Advanced { item: self.item, bytes: n as u64 });
+        Ok(n)
+    }
+}
+
+/// Ends the reading when someone asks to stop.
+#[derive(Debug)]
+pub struct Stoppable<'a, R>(pub R, pub Run<'a>);
+
+impl<R: Read> Read for Stoppable<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.1.check()?;
+        self.0.read(buffer)
     }
 }

@@ -321,9 +321,7 @@ fn commit_reencoded(
     medium.sync()?;
     readback::require(medium, &whole, run)?;
     next.sequence = medium.next_sequence()?;
-    next.previous = medium.head();
-    next.created = crate::export::now();
-    next.tool = Record::empty(String::new()).tool;
+    medium.stamp(&mut next);
     recovery::protect(medium, &mut next, None, run)?;
     summary.commit = Some(next.sequence);
     for (old, new) in &made.replaced {

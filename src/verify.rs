@@ -194,7 +194,7 @@ fn read_back(
             Error::DigestMismatch { .. } => "blob-digest",
             _ => "blob-unreadable",
         };
-        report.add(id, Severity::Error, digest, with_cause(&error));
+        report.add(id, Severity::Error, digest, error.with_cause());
     }
     Ok(whole)
 }
@@ -265,13 +265,5 @@ fn concern(record: &Record, report: &mut Report) {
     for finding in report.findings.iter_mut().filter(|finding| finding.images.is_empty()) {
         let Ok(digest) = finding.subject.parse::<Digest>() else { continue };
         finding.images = graph::images_with(record, &digest);
-    }
-}
-
-/// An error and what caused it, in one line.
-fn with_cause(error: &Error) -> String {
-    match std::error::Error::source(error) {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
     }
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use pannier::image::Digest;
 use pannier::medium::Record;
-use support::carry::{Ran, assert_names_only_what_is_there, files, run, text};
+use support::carry::{Ran, assert_names_only_what_is_there, files, flip, run, text};
 use support::cluster::{assert_starts, import, pause, program, versions};
 use support::image::{half_random, image, tar_of};
 use support::layout::{Layout, layout};
@@ -89,13 +89,6 @@ fn assert_holds(node: &Node, newer: &Layout) {
             assert!(client.image(&by_digest).unwrap().is_some(), "{by_digest}");
         }
     }
-}
-
-fn flip(path: &Path) {
-    let mut bytes = fs::read(path).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 0x10;
-    fs::write(path, bytes).unwrap();
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::path::Path;
 use pannier::image::Digest;
 use pannier::medium::Medium;
 use serde_json::Value;
+use support::carry::flip;
 use support::cluster::{Bench, app, assert_starts, images, import, pause, versions};
 use support::layout::{Layout, layout, noise};
 use support::node::Node;
@@ -28,14 +29,6 @@ fn top_layer(medium: &Path, name: &str) -> Digest {
     let image = record.images.iter().find(|image| image.names.iter().any(|n| n.to_string() == name)).unwrap();
     let diff_id = image.platforms[0].diff_ids.last().unwrap();
     record.layer(diff_id).unwrap().encodings[0].digest
-}
-
-fn flip(path: &Path) {
-    let mut bytes = fs::read(path).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 0x10;
-    // containerd makes blobs read-only; root writes all the same.
-    fs::write(path, bytes).unwrap();
 }
 
 fn findings(document: &Value) -> Vec<(String, String)> {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use pannier::medium::Medium;
 use serde_json::Value;
-use support::carry::{files, oci, pannier, run, text};
+use support::carry::{files, oci, pannier, repair, run, text};
 use support::layout::{Layout, files as tar, image, layout, noise};
 use support::strace::{self, killed};
 
@@ -50,14 +50,6 @@ impl Bench {
     fn medium(&self, layout: &Layout, more: &[&str]) -> PathBuf {
         self.export("m", layout, more).0
     }
-}
-
-fn repair(status: i32, medium: &Path, more: &[&str]) -> Value {
-    let arguments = ["repair", "--json", text(medium)];
-    let ran = run(status, arguments.into_iter().chain(more.iter().copied()));
-    let lines = ran.stdout();
-    let documents = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    { documents }.find(|document| document["event"] == "summary").unwrap()
 }
 
 /// The exit status of verify, and what it found.

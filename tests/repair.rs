@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use pannier::medium::{Blob, Medium, Role};
 use serde_json::Value;
-use support::carry::{files, oci, pannier, run, text};
+use support::carry::{files, flip, oci, pannier, repair, run, text};
 use support::cluster::{Bench as Cluster, app, import, pause, versions};
 use support::docker::Form;
 use support::layout::{Layout, files as tar, image, index, layout, noise, unnamed};
@@ -64,23 +64,8 @@ fn verify(medium: &Path) -> i32 {
     output.status.code().unwrap()
 }
 
-fn repair(status: i32, medium: &Path, more: &[&str]) -> Value {
-    let arguments = ["repair", "--json", text(medium)];
-    let ran = run(status, arguments.into_iter().chain(more.iter().copied()));
-    let lines = ran.stdout();
-    let documents = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    { documents }.find(|document| document["event"] == "summary").unwrap()
-}
-
 fn subjects(list: &Value) -> Vec<String> {
     list.as_array().unwrap().iter().map(|item| item["subject"].as_str().unwrap().to_owned()).collect()
-}
-
-fn flip(path: &Path) {
-    let mut bytes = fs::read(path).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 0x10;
-    fs::write(path, bytes).unwrap();
 }
 
 fn ingest(medium: &Path) -> Files {

@@ -8,21 +8,18 @@ use serde_json::json;
 
 use super::output::Output;
 use super::registry::RegistryArgs;
+use super::source::Access;
 use super::wanted::{self, WantedArgs};
 use super::{signals, text};
-use crate::containerd::find_socket;
-use crate::error::{Error, Result, Side};
+use crate::error::{Error, Result};
 use crate::export::{Options, Prepared, Summary, Targets, carry_out, prepare};
 use crate::image::{Platform, Reference};
 use crate::layer::Zstd;
 use crate::medium::Medium;
 use crate::plan::{NameVerdict, Verdict};
-use crate::progress::{Reporter, Run, Stop};
+use crate::progress::Run;
 use crate::recovery::Percent;
-use crate::source::registry::Registry;
-use crate::source::{
-    self, ContainerdSource, MediumSource, Platforms, Source, SourceSpec, Wanted, open_local,
-};
+use crate::source::{self, Platforms, Source, SourceSpec, Wanted};
 
 /// Write images to a medium as one deduplicated, compressed OCI layout
 ///
@@ -160,7 +157,10 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
         recovery: args.recovery.map(|percent| percent.0),
     };
     let named: Vec<Reference> = named.into_iter().map(|named| named.image).collect();
-    let source = open_source(args, &named, &stop, &reporter)?;
+    let registries = || named.iter().map(|image| image.registry().to_owned()).collect();
+    let access =
+        Access { address: args.address.as_deref(), namespace: &args.namespace, registry: &args.registry };
+    let source = access.open(&args.from, registries, &stop, &reporter)?;
     let wanted = wanted(args, named, &*source)?;
     let existing = Medium::find(args.to())?;
     if args.dry_run {
@@ -216,26 +216,6 @@ fn targets(args: &Args, platforms: &Platforms) -> Result<Option<Arc<Targets>>> {
         }
     }
     Ok(Some(Arc::new(targets)))
-}
-
-fn open_source(
-    args: &Args,
-    named: &[Reference],
-    stop: &Stop,
-    reporter: &Arc<dyn Reporter + Send>,
-) -> Result<Box<dyn Source>> {
-    match &args.from {
-        SourceSpec::Registry => {
-            let registries = named.iter().map(|image| image.registry().to_owned()).collect();
-            Ok(Box::new(Registry::new(args.registry.options(&registries, stop, reporter)?)?))
-        }
-        SourceSpec::Containerd => {
-            let address = find_socket(args.address.as_deref(), false, Side::Source)?;
-            Ok(Box::new(ContainerdSource::connect(&address, &args.namespace)?))
-        }
-        SourceSpec::Medium(path) => Ok(Box::new(MediumSource::open(path)?)),
-        local => open_local(local, stop),
-    }
 }
 
 /// What is asked for: by name, by lists, or all of it; under the names it is to be carried under.

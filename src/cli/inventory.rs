@@ -6,7 +6,7 @@ use super::node::NodeArgs;
 use super::output::Output;
 use super::{signals, text};
 use crate::error::{Error, Result, Side};
-use crate::export::now;
+use crate::medium::now;
 use crate::node::holdings;
 use crate::progress::Run;
 

@@ -13,6 +13,7 @@ mod progress;
 mod registry;
 mod repair;
 mod signals;
+mod source;
 mod text;
 mod verify;
 mod wanted;

@@ -2,22 +2,20 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use serde_json::json;
 
 use super::export::Rename;
 use super::output::Output;
 use super::registry::RegistryArgs;
+use super::source::Access;
 use super::{signals, text};
-use crate::containerd::find_socket;
 use crate::error::{Error, Result, Side};
 use crate::medium::Medium;
 use crate::plan::repair::{Remedy, RepairStep, name_at_source};
-use crate::progress::{Reporter, Run, Stop};
+use crate::progress::Run;
 use crate::repair::{Options, Prepared, Summary, carry_out, prepare, restorable_records, restore_records};
-use crate::source::registry::Registry;
-use crate::source::{ContainerdSource, MediumSource, Source, SourceSpec, open_local};
+use crate::source::SourceSpec;
 
 /// Get back what is damaged or missing on a medium
 ///
@@ -71,7 +69,10 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
         let reason = "no export has been committed to it; `pannier export --to` does";
         return Err(Error::invalid(Side::Medium, args.medium.display(), reason));
     }
-    let source = open_source(args, &medium, &options, &stop, &reporter)?;
+    let access =
+        Access { address: args.address.as_deref(), namespace: &args.namespace, registry: &args.registry };
+    let open = |from| access.open(from, || registries(&medium, &options), &stop, &reporter);
+    let source = args.from.as_ref().map(open).transpose()?;
     let source = source.as_deref();
     let prepared = prepare(&medium, source, &options, run)?;
     if args.dry_run {
@@ -86,29 +87,11 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
     conclude(&summary, args, output)
 }
 
-fn open_source(
-    args: &Args,
-    medium: &Medium,
-    options: &Options,
-    stop: &Stop,
-    reporter: &Arc<dyn Reporter + Send>,
-) -> Result<Option<Box<dyn Source>>> {
-    let Some(from) = &args.from else { return Ok(None) };
-    Ok(Some(match from {
-        SourceSpec::Registry => {
-            let images = medium.record().into_iter().flat_map(|record| &record.images);
-            let names = images.flat_map(|image| &image.names);
-            let names = names.map(|name| name_at_source(name, &options.renames));
-            let registries: BTreeSet<String> = names.map(|name| name.registry().to_owned()).collect();
-            Box::new(Registry::new(args.registry.options(&registries, stop, reporter)?)?)
-        }
-        SourceSpec::Containerd => {
-            let address = find_socket(args.address.as_deref(), false, Side::Source)?;
-            Box::new(ContainerdSource::connect(&address, &args.namespace)?)
-        }
-        SourceSpec::Medium(path) => Box::new(MediumSource::open(path)?),
-        local => open_local(local, stop)?,
-    }))
+/// The registries that the names on the medium are to be asked from.
+fn registries(medium: &Medium, options: &Options) -> BTreeSet<String> {
+    let images = medium.record().into_iter().flat_map(|record| &record.images);
+    let names = images.flat_map(|image| &image.names);
+    names.map(|name| name_at_source(name, &options.renames).registry().to_owned()).collect()
 }
 
 /// Says before the first byte what was found.

@@ -5,13 +5,13 @@ use std::io;
 use std::sync::Arc;
 
 use super::Options;
-use super::carry::{Through, Watched};
+use super::carry::Through;
 use crate::content::Verified;
 use crate::error::{Error, Result, Side};
 use crate::image::Digest;
 use crate::medium::Medium;
 use crate::plan::{ExportPlan, Pick};
-use crate::progress::{Event, Run};
+use crate::progress::{Event, Run, Watched};
 use crate::source::Source;
 
 /// Carries the blobs of what refers to the images, untouched.

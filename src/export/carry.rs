@@ -7,17 +7,15 @@ use std::sync::{Arc, Mutex};
 use super::Options;
 use crate::content::Verified;
 use crate::error::{Error, Result, Side};
-use crate::image::{Compression, Descriptor, Digest, LayerType, MediaKind, kind};
+use crate::image::{Compression, Descriptor, Digest};
 use crate::layer::{self, Decoded, Zstd};
 use crate::medium::{Ingest, Medium};
 use crate::plan::{ExportPlan, ExportedImage, ExportedLayer, LayerStep, Pick, Verdict};
-use crate::progress::{Event, Phase, Run};
+use crate::progress::{Event, Phase, Run, Watched};
 use crate::source::{self, Resolved, Source};
 
 /// Layers that are worked on at a time, at most.
 pub(super) const MAX_AT_ONCE: usize = 3;
-/// Compressing threads for each of them, at most: together they bound the memory that is taken.
-const MAX_WORKERS: usize = 6;
 
 /// The layers that were carried, and those that could not be.
 #[derive(Debug, Default)]
@@ -42,9 +40,8 @@ pub(super) fn layers(
     run: Run<'_>,
 ) -> Result<Carried> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let workers = cores.clamp(1, MAX_WORKERS) as u32;
     let keep_parts_from = plan.keep_parts_from;
-    let work = Work { source, medium, options, run, workers, keep_parts_from };
+    let work = Work { source, medium, options, run, workers: layer::workers(), keep_parts_from };
     let (bytes, items) = (plan.bytes_to_read(), plan.layers.iter().filter(|step| step.bytes() > 0).count());
     run.report(Event::Phase { phase: Phase::Carrying, bytes, items });
     let queue: Mutex<VecDeque<&LayerStep>> = Mutex::new(plan.layers.iter().collect());
@@ -130,16 +127,6 @@ impl Carried {
     }
 }
 
-/// A layer that stays at its source, as an OCI manifest lists it.
-fn as_oci(listed: Option<&Descriptor>) -> Result<Descriptor> {
-    let none = || Error::not_found(Side::Source, "a blob of a layer that is to be left out");
-    let mut listed = listed.ok_or_else(none)?.clone();
-    if let MediaKind::Layer(LayerType::Tar(compression)) = kind(&listed.media_type) {
-        listed.media_type = compression.oci_layer_type().to_owned();
-    }
-    Ok(listed)
-}
-
 pub(super) struct Work<'a> {
     pub(super) source: &'a dyn Source,
     pub(super) medium: &'a Medium,
@@ -176,8 +163,10 @@ impl Work<'_> {
                 (there.result(layer.size), layer.size, None)
             }
             Verdict::LeftOut(base) => {
+                let none = || Error::not_found(Side::Source, "a blob of a layer that is to be left out");
+                let listed = step.listed.first().ok_or_else(none)?;
                 elsewhere = base.blobs.clone();
-                (as_oci(step.listed.first())?, base.size.unwrap_or(0), None)
+                (listed.as_oci_layer(), base.size.unwrap_or(0), None)
             }
         };
         let mut originals: Vec<Descriptor> = step.listed.clone();
@@ -374,29 +363,6 @@ impl Read for Through<'_, '_> {
         };
         let n = from.read(buffer)?;
         self.ingest.write_all(&buffer[..n])?;
-        Ok(n)
-    }
-}
-
-/// Reports what is read through it, and ends the reading when someone asks to stop.
-#[derive(Debug)]
-pub(crate) struct Watched<'a, R> {
-    inner: R,
-    item: &'a str,
-    run: Run<'a>,
-}
-
-impl<'a, R: Read> Watched<'a, R> {
-    pub(crate) fn new(inner: R, item: &'a str, run: Run<'a>) -> Self {
-        Self { inner, item, run }
-    }
-}
-
-impl<R: Read> Read for Watched<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.run.check()?;
-        let n = self.inner.read(buffer)?;
-        self.run.report(Event::Advanced { item: self.item, bytes: n as u64 });
         Ok(n)
     }
 }

@@ -2,14 +2,14 @@
 
 use std::io::{self, Read};
 
-use super::carry::{Through, Watched, Work};
+use super::carry::{Through, Work};
 use crate::content::Verified;
 use crate::error::{Error, Result, Side};
 use crate::image::Descriptor;
 use crate::layer::{Scratch, delta, scratch_directory};
 use crate::medium::{Delta, Ingest};
 use crate::plan::{At, Base, DeltaStep, LayerStep, Pick};
-use crate::progress::{Event, Run};
+use crate::progress::{Event, Stoppable, Watched};
 use crate::source;
 
 impl Work<'_> {
@@ -176,15 +176,5 @@ impl Work<'_> {
     fn note(&self, pick: &Pick, reason: &str) {
         let text = format!("layer {} of {}: {reason}", pick.blob.digest.short(), pick.image);
         self.run.report(Event::Warning(&text));
-    }
-}
-
-/// Ends the reading when someone asks to stop.
-struct Stoppable<'a, R>(R, Run<'a>);
-
-impl<R: Read> Read for Stoppable<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.1.check()?;
-        self.0.read(buffer)
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Digest, Platform};
+use super::{Digest, LayerType, MediaKind, Platform, kind};
 
 /// Names one blob: media type, digest and size in bytes (OCI image-spec, descriptor.md).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -22,6 +22,15 @@ impl Descriptor {
     /// Describes `bytes` as a blob of `media_type`.
     pub fn of(media_type: &str, bytes: &[u8]) -> Self {
         Self { media_type: media_type.to_owned(), digest: Digest::of(bytes), size: bytes.len() as u64 }
+    }
+
+    /// The same blob as an OCI manifest lists it, where it is a layer; Docker's types become OCI's.
+    pub fn as_oci_layer(&self) -> Self {
+        let mut layer = self.clone();
+        if let MediaKind::Layer(LayerType::Tar(compression)) = kind(&self.media_type) {
+            layer.media_type = compression.oci_layer_type().to_owned();
+        }
+        layer
     }
 }
 

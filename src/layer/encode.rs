@@ -68,6 +68,15 @@ impl fmt::Display for Zstd {
     }
 }
 
+/// Compressing threads for one layer, at most: with the layers that are worked on at a time they bound
+/// the memory that is taken.
+const MAX_WORKERS: usize = 6;
+
+/// Compressing threads for one layer on this machine.
+pub fn workers() -> u32 {
+    std::thread::available_parallelism().map_or(1, usize::from).clamp(1, MAX_WORKERS) as u32
+}
+
 /// Decodes the layer `original` and writes it to `out` as one zstd frame.
 ///
 /// A tar that fits in the window is held in memory first, so that its size is known and the frame

@@ -7,7 +7,7 @@ mod scratch;
 
 pub(crate) use decode::MAX_WINDOW;
 pub use decode::{Decoded, check, decode};
-pub use encode::{Zstd, ZstdError, recompress};
+pub use encode::{Zstd, ZstdError, recompress, workers};
 pub use scratch::{Scratch, scratch_directory};
 
 /// Bytes that are moved at a time.

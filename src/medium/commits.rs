@@ -1,6 +1,6 @@
 //! Commit records on the medium: finding the newest valid one, adding the next.
 
-use super::record::{MAX_RECORD, Record, Unusable};
+use super::record::{MAX_RECORD, Record, TOOL, Unusable};
 use super::root::Root;
 use super::{Medium, durable};
 use crate::error::{Error, Result, Side};
@@ -86,6 +86,13 @@ pub(super) fn path(sequence: u64) -> String {
     format!("{DIRECTORY}/{}", file_name(sequence))
 }
 
+/// The time, as records give it (RFC 3339, in seconds).
+pub(crate) fn now() -> String {
+    let format = &time::format_description::well_known::Rfc3339;
+    let now = time::OffsetDateTime::now_utc();
+    now.replace_nanosecond(0).unwrap_or(now).format(format).unwrap_or_default()
+}
+
 impl Medium {
     /// The sequence that the next commit will have: no name is ever used twice, not even that of a
     /// record that was cut off.
@@ -96,6 +103,13 @@ impl Medium {
     /// The digest of the newest valid record's file.
     pub fn head(&self) -> Option<Digest> {
         self.record.as_ref().map(|(_, digest)| *digest)
+    }
+
+    /// Says in `record` what it follows, when it was made, and by what.
+    pub fn stamp(&self, record: &mut Record) {
+        record.previous = self.head();
+        record.created = now();
+        record.tool = TOOL.into();
     }
 
     /// Writes `record` under its fresh name and brings it to the device: the commit point.

@@ -33,6 +33,7 @@ use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest};
 
 pub use commits::Rejected;
+pub(crate) use commits::now;
 pub use delta::Delta;
 pub use filesystem::Filesystem;
 pub use index::{ForeignEntry, IndexState, IndexWritten};

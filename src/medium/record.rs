@@ -12,6 +12,8 @@ pub(super) const MAX_RECORD: u64 = 16 << 20;
 /// The format this version writes, and the newest it reads.
 const FORMAT: &str = "pannier-commit-v1";
 /// On a record with deltas: a reader that does not know them would miss layers.
+/// What writes records: this version.
+pub(super) const TOOL: &str = concat!("pannier ", env!("CARGO_PKG_VERSION"));
 const DELTAS: &str = "deltas";
 /// Layers are left out that nodes hold already.
 const TOP_UP: &str = "top-up";
@@ -233,7 +235,7 @@ impl Record {
             sequence: 0,
             previous: None,
             created: String::new(),
-            tool: concat!("pannier ", env!("CARGO_PKG_VERSION")).into(),
+            tool: TOOL.into(),
             images: Vec::new(),
             layers: Vec::new(),
             blobs: Vec::new(),

@@ -2,15 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::manifest::{manifest, read};
 use super::{Node, label};
-use crate::content;
 use crate::error::{Error, Result, Side};
 use crate::holdings::{HeldImage, Holdings};
 use crate::image::{
-    Descriptor, Digest, Document, ImageConfig, LayerType, MAX_CONFIG, MAX_INDEX_DEPTH, MAX_MANIFEST,
-    Manifest, MediaKind, Platform, Reference, chain_ids, kind,
+    Descriptor, Digest, ImageConfig, LayerType, MAX_CONFIG, MediaKind, Reference, chain_ids, kind,
 };
-use crate::plan::import::runs_on;
 use crate::progress::Run;
 
 /// Asks a node what it holds. Layers are not read: their files are there, in full length.
@@ -19,16 +17,9 @@ use crate::progress::Run;
 pub fn holdings(node: &Node, created: String, run: Run<'_>) -> Result<Holdings> {
     let mut holdings =
         Holdings::empty(node.platform.clone(), node.version.text.clone(), node.snapshotters.clone(), created);
-    let mut chains: Option<std::collections::HashSet<Digest>> = None;
-    for snapshotter in &node.snapshotters {
-        let snapshots = node.client.list_snapshots(snapshotter)?.into_iter().filter(|s| s.committed);
-        let there = snapshots.filter_map(|snapshot| snapshot.name.parse().ok()).collect();
-        chains = Some(match chains {
-            Some(chains) => &chains & &there,
-            None => there,
-        });
-    }
-    let chains = chains.unwrap_or_default();
+    let chains = node.chains()?;
+    let is_unpacked =
+        |chain_id: &Digest| !chains.is_empty() && chains.iter().all(|(_, there)| there.contains(chain_id));
     let mut images: BTreeMap<Digest, Option<HeldImage>> = BTreeMap::new();
     let mut readable: HashMap<Digest, bool> = HashMap::new();
     for record in node.client.list_images()? {
@@ -51,7 +42,7 @@ pub fn holdings(node: &Node, created: String, run: Run<'_>) -> Result<Holdings> 
         }
         let image = match look(node, &record.target, &mut holdings, &mut readable) {
             Ok(Some((config, layers))) => {
-                let unpacked = chain_ids(&layers).last().copied().filter(|chain| chains.contains(chain));
+                let unpacked = chain_ids(&layers).last().copied().filter(is_unpacked);
                 Some(HeldImage { names: [name].into(), config, layers, unpacked })
             }
             Ok(None) => None,
@@ -76,7 +67,7 @@ fn look(
     holdings: &mut Holdings,
     readable: &mut HashMap<Digest, bool>,
 ) -> Result<Option<(Digest, Vec<Digest>)>> {
-    let Some(manifest) = manifest(node, target, 0)? else { return Ok(None) };
+    let Some(manifest) = manifest(node, target)? else { return Ok(None) };
     let config = read(node, &manifest.config, MAX_CONFIG)?;
     let what = |blob: &Descriptor| format!("{}", blob.digest);
     let config = ImageConfig::parse(&config)
@@ -88,43 +79,22 @@ fn look(
     let mut whole = true;
     for (layer, diff_id) in manifest.layers.iter().zip(config.diff_ids()) {
         let blob = &layer.descriptor;
-        let MediaKind::Layer(LayerType::Tar(compression)) = kind(&blob.media_type) else {
+        if !matches!(kind(&blob.media_type), MediaKind::Layer(LayerType::Tar(_))) {
             whole = false;
             continue;
-        };
+        }
         let there = match readable.get(&blob.digest) {
             Some(there) => *there,
             None => node.client.blob_is_readable(blob)?,
         };
         readable.insert(blob.digest, there);
         whole &= there;
-        let blob = Descriptor { media_type: compression.oci_layer_type().to_owned(), ..blob.clone() };
-        let known = holdings.layers.entry(*diff_id).or_default();
-        if there && !known.contains(&blob) {
-            known.push(blob);
+        if there {
+            let (blob, known) = (blob.as_oci_layer(), holdings.layers.entry(*diff_id).or_default());
+            if !known.contains(&blob) {
+                known.push(blob);
+            }
         }
     }
-    holdings.layers.retain(|_, blobs| !blobs.is_empty());
     Ok(whole.then(|| (manifest.config.digest, config.diff_ids().to_vec())))
-}
-
-fn manifest(node: &Node, target: &Descriptor, depth: usize) -> Result<Option<Manifest>> {
-    let document = Document::parse(&target.media_type, &read(node, target, MAX_MANIFEST)?)
-        .map_err(|reason| Error::invalid(Side::Node, target.digest, reason))?;
-    let index = match document {
-        Document::Manifest(manifest) => return Ok(Some(manifest)),
-        Document::Index(_) if depth > MAX_INDEX_DEPTH => return Ok(None),
-        Document::Index(index) => index,
-    };
-    for platform in runs_on(&node.platform) {
-        let matches = |of: &Option<Platform>| of.as_ref() == Some(&platform);
-        if let Some(child) = index.manifests.iter().find(|child| matches(&child.platform)) {
-            return manifest(node, &child.descriptor, depth + 1);
-        }
-    }
-    Ok(None)
-}
-
-fn read(node: &Node, blob: &Descriptor, limit: u64) -> Result<Vec<u8>> {
-    content::read_all(node.client.read_blob(blob, 0)?, blob, Side::Node, limit)
 }

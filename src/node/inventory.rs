@@ -66,11 +66,7 @@ pub fn inventory(node: &Node, wanted: &[Wanted], depth: Depth, run: Run<'_>) -> 
         let pinned = record.labels.get(label::PINNED).is_some_and(|value| value == label::PINNED_VALUE);
         held.names.insert(record.name, HeldName { target: record.target, manifest, pinned });
     }
-    for snapshotter in &node.snapshotters {
-        let snapshots = node.client.list_snapshots(snapshotter)?.into_iter().filter(|s| s.committed);
-        let chains = snapshots.filter_map(|snapshot| snapshot.name.parse().ok()).collect();
-        held.chains.push((snapshotter.clone(), chains));
-    }
+    held.chains = node.chains()?;
     Ok(held)
 }
 

@@ -3,7 +3,9 @@
 mod holdings;
 mod inventory;
 mod lease;
+mod manifest;
 mod name;
+mod origin;
 mod orphan;
 mod rebuild;
 mod repair;
@@ -16,6 +18,7 @@ pub use holdings::holdings;
 pub use inventory::{Depth, inventory};
 pub use lease::HeldLease;
 pub(crate) use lease::drop_orphans;
+pub(crate) use manifest::manifest;
 pub use name::{Naming, unpin};
 pub(crate) use rebuild::no_base;
 pub use repair::{Fault, Finding, check_images};

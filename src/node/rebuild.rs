@@ -1,6 +1,6 @@
 //! Making a layer from one that the node holds and a delta on the medium.
 
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
 use super::repair::{Fault, examine};
@@ -10,7 +10,7 @@ use crate::image::{Descriptor, Digest};
 use crate::layer::{Scratch, delta, scratch_directory};
 use crate::medium::Medium;
 use crate::plan::import::{ImportPlan, Rebuild};
-use crate::progress::Run;
+use crate::progress::{Run, Stoppable};
 
 /// Holds the blobs that layers are rebuilt from; one that has just gone is missed when it is read.
 pub(super) fn hold_bases(client: &Client, plan: &ImportPlan) -> Result<()> {
@@ -111,14 +111,4 @@ pub(crate) fn no_base(base: &Digest, diff_id: &Digest, reason: &str) -> Error {
     let what = format!("layer {base}, from which layer {diff_id} is to be rebuilt");
     let reason = format!("{reason}; import what brought it, or export again with --no-delta");
     Error::Invalid { side: Side::Node, what, reason }
-}
-
-/// Ends the reading when someone asks to stop.
-struct Stoppable<'a, R>(R, Run<'a>);
-
-impl<R: Read> Read for Stoppable<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.1.check()?;
-        self.0.read(buffer)
-    }
 }

@@ -1,7 +1,7 @@
 //! Reading back what containerd holds, and replacing what is damaged.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::io::{self, Read};
+use std::io::Read;
 
 use crate::containerd::{Client, Committed, Opened};
 use crate::content;
@@ -10,7 +10,7 @@ use crate::image::{
     Compression, Descriptor, Digest, Document, Hasher, MAX_INDEX_DEPTH, MAX_MANIFEST, MediaKind, kind,
 };
 use crate::layer;
-use crate::progress::{Event, Phase, Run};
+use crate::progress::{Event, Phase, Run, Stoppable};
 
 /// Something wrong with a blob.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,13 +87,6 @@ pub(super) fn decode(
     blob: &Descriptor,
     run: Run<'_>,
 ) -> Result<Option<(Compression, Digest)>> {
-    struct Stoppable<'a, R>(R, Run<'a>);
-    impl<R: Read> Read for Stoppable<'_, R> {
-        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            self.1.check()?;
-            self.0.read(buffer)
-        }
-    }
     let reader = match client.read_blob(blob, 0) {
         Ok(reader) => reader,
         Err(Error::NotFound { .. }) => return Ok(None),

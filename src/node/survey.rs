@@ -1,10 +1,11 @@
 //! Getting to know a node: is it a kubelet's, where are its files, what does it unpack with.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use crate::containerd::{Client, Plugin, Version, find_socket};
 use crate::error::{Error, Result, Side};
-use crate::image::Platform;
+use crate::image::{Digest, Platform};
 
 /// What a person said about the node.
 #[derive(Clone, Debug, Default)]
@@ -41,6 +42,16 @@ pub struct Node {
 }
 
 impl Node {
+    /// The chain_ids that are unpacked, for each snapshotter in use, the default one first.
+    pub fn chains(&self) -> Result<Vec<(String, HashSet<Digest>)>> {
+        let chains = |snapshotter: &String| {
+            let snapshots = self.client.list_snapshots(snapshotter)?.into_iter().filter(|s| s.committed);
+            let there = snapshots.filter_map(|snapshot| snapshot.name.parse().ok()).collect();
+            Ok((snapshotter.clone(), there))
+        };
+        self.snapshotters.iter().map(chains).collect()
+    }
+
     /// Finds the node and asks what it is.
     pub fn survey(wishes: &Wishes) -> Result<Self> {
         let address = find_socket(wishes.address.as_deref(), !wishes.no_cri, Side::Node)?;

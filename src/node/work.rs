@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::name::{Named, Naming, confirm, name};
+use super::origin::distribution_sources;
 use super::repair::replace_blob;
 use super::{Node, rebuild, send, unpack};
-use crate::containerd::{Client, Resource, label};
+use crate::containerd::{Client, Resource};
 use crate::error::{Error, Result, Side};
 use crate::image::Digest;
 use crate::layer::Scratch;
@@ -164,38 +165,6 @@ fn is_done(image: &ImagePlan, plan: &ImportPlan) -> bool {
 
 fn key(step: &Unpack) -> (String, Digest) {
     (step.snapshotter.clone(), step.chain_id)
-}
-
-/// Where each blob can be had from, as labels: registries of peers go by them (Spegel).
-fn distribution_sources(plan: &ImportPlan) -> HashMap<Digest, BTreeMap<String, String>> {
-    let mut sources: HashMap<Digest, BTreeMap<String, Vec<String>>> = HashMap::new();
-    for image in &plan.images {
-        let layers = image.layers.iter().map(|(layer, _)| layer.digest);
-        let blobs = layers.chain(image.documents().into_iter().map(|(blob, _)| blob.digest));
-        for blob in blobs.collect::<HashSet<_>>() {
-            for name in &image.wanted.names {
-                let host = name.registry().split(':').next().unwrap_or_default();
-                let key = format!("{}.{host}", label::DISTRIBUTION_SOURCE);
-                let paths = sources.entry(blob).or_default().entry(key).or_default();
-                if !paths.iter().any(|path| path == name.path()) {
-                    paths.push(name.path().to_owned());
-                }
-            }
-        }
-    }
-    let joined = |(key, mut paths): (String, Vec<String>)| {
-        paths.sort();
-        let mut value = String::new();
-        // Key and value together are at most 4096 bytes; what does not fit is left out.
-        for path in paths {
-            if key.len() + value.len() + path.len() < 4000 {
-                value.push_str(if value.is_empty() { "" } else { "," });
-                value.push_str(&path);
-            }
-        }
-        (key, value)
-    };
-    sources.into_iter().map(|(blob, keys)| (blob, keys.into_iter().map(joined).collect())).collect()
 }
 
 impl Work<'_> {

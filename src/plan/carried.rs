@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::image::{Descriptor, MediaKind, Platform, is_oci, kind};
 use crate::image::{OCI_CONFIG, OCI_INDEX, OCI_MANIFEST};
+use crate::medium::ImagePlatform;
 
 /// The manifest that lists `layers` in place of the original's.
 ///
@@ -78,6 +79,21 @@ fn replace_layer(listed: &mut Map<String, Value>, layer: &Descriptor) -> bool {
 /// Whether an annotation tells of the encoded bytes: tables of contents of lazily pulled formats.
 fn describes_bytes(key: &str) -> bool {
     ["stargz", "zstd-chunked", "nydus", "soci"].iter().any(|format| key.contains(format))
+}
+
+/// What `index.json` points at for an image of these platforms: the one manifest, or an index of all of
+/// them, with its bytes.
+pub(super) fn carried_root(platforms: &[ImagePlatform]) -> (Descriptor, Option<Vec<u8>>) {
+    if let [one] = platforms {
+        return (one.carried.clone(), None);
+    }
+    let bytes = index_of(platforms);
+    (Descriptor::of(OCI_INDEX, &bytes), Some(bytes))
+}
+
+pub(super) fn index_of(platforms: &[ImagePlatform]) -> Vec<u8> {
+    let manifests: Vec<_> = platforms.iter().map(|p| (p.platform.clone(), p.carried.clone())).collect();
+    carried_index(&manifests)
 }
 
 /// The index of the carried manifests of several platforms, sorted by platform.

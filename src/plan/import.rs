@@ -9,7 +9,7 @@ mod rebuild;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::error::{Error, Result, Side};
-use crate::image::{Compression, Descriptor, Digest, LayerType, MediaKind, Platform, chain_ids, kind};
+use crate::image::{Descriptor, Digest, Platform, chain_ids};
 use crate::plan::carried_manifest;
 
 pub use inventory::{Held, HeldManifest, HeldName, Wanted, WantedLayer};
@@ -299,11 +299,7 @@ fn choose_encoding(layer: &WantedLayer, held: &Held) -> (Descriptor, LayerVerdic
     }
     let labelled = held.encodings.get(&layer.diff_id).into_iter().flatten();
     if let Some(other) = layer.others.iter().chain(labelled).find(|other| held.holds(other)) {
-        let mut other = other.clone();
-        if let MediaKind::Layer(LayerType::Tar(compression)) = kind(&other.media_type) {
-            other.media_type = Compression::oci_layer_type(compression).to_owned();
-        }
-        return (other, LayerVerdict::HeldOtherwise);
+        return (other.as_oci_layer(), LayerVerdict::HeldOtherwise);
     }
     if layer.is_delta() {
         return (layer.carried.clone(), LayerVerdict::Rebuild);
@@ -371,7 +367,7 @@ pub fn manifest_labels(image: &ImagePlan) -> BTreeMap<String, Digest> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::{Child, Document, OCI_CONFIG, OCI_MANIFEST};
+    use crate::image::{Child, Compression, Document, OCI_CONFIG, OCI_MANIFEST};
 
     const PINNED: Choices = Choices { unpack: true, pin: true };
 

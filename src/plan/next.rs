@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::carried::carried_index;
-use crate::image::{Descriptor, Digest, OCI_INDEX, Reference};
+use super::carried::carried_root;
+use crate::image::{Descriptor, Digest, Reference};
 use crate::medium::{Blob, Delta, Image, ImagePlatform, Layer, Record, Referrer, Role};
 
 /// An image that was exported.
@@ -73,17 +73,9 @@ pub fn next_record(
     }
     next.images.retain(|image| !image.names.is_empty());
     for image in next.images.iter_mut().filter(|image| image.sequence == sequence) {
-        image.carried = match &image.platforms[..] {
-            [one] => one.carried.clone(),
-            several => {
-                let several: Vec<_> =
-                    several.iter().map(|p| (p.platform.clone(), p.carried.clone())).collect();
-                let bytes = carried_index(&several);
-                let descriptor = Descriptor::of(OCI_INDEX, &bytes);
-                indexes.push(bytes);
-                descriptor
-            }
-        };
+        let (carried, index) = carried_root(&image.platforms);
+        image.carried = carried;
+        indexes.extend(index);
     }
     next.images.sort_by(|a, b| a.names.cmp(&b.names));
     merge_layers(&mut next.layers, layers);
@@ -192,7 +184,7 @@ fn merge_deltas(next: &mut Record, layers: &[ExportedLayer], images: &[ExportedI
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::OCI_MANIFEST;
+    use crate::image::{OCI_INDEX, OCI_MANIFEST};
 
     fn exported(name: &str, original: &str, platforms: &[&str]) -> ExportedImage {
         let descriptor = |text: &str| Descriptor::of(OCI_MANIFEST, text.as_bytes());

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::carried::{carried_index, carried_manifest};
+use super::carried::{carried_manifest, carried_root, index_of};
 use super::export::Pick;
 use crate::image::{Descriptor, Digest, Document, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, Reference};
 use crate::layer::Zstd;
@@ -172,7 +172,7 @@ pub fn derive(
 ) -> Option<Vec<u8>> {
     for image in &record.images {
         if image.carried.digest == *digest && image.carried.media_type == OCI_INDEX {
-            let bytes = index_of(image);
+            let bytes = index_of(&image.platforms);
             if Digest::of(&bytes) == *digest {
                 return Some(bytes);
             }
@@ -190,11 +190,6 @@ pub fn derive(
         }
     }
     None
-}
-
-fn index_of(image: &Image) -> Vec<u8> {
-    let manifests: Vec<_> = image.platforms.iter().map(|p| (p.platform.clone(), p.carried.clone())).collect();
-    carried_index(&manifests)
 }
 
 /// The layers that a carried manifest may list. A layer has one encoding as a rule; of several, the
@@ -270,15 +265,9 @@ pub fn reencoded(
         }
         if changed {
             gone.insert(image.carried.digest);
-            image.carried = match &image.platforms[..] {
-                [one] => one.carried.clone(),
-                _ => {
-                    let bytes = index_of(image);
-                    let descriptor = Descriptor::of(OCI_INDEX, &bytes);
-                    documents.push((Role::Index, bytes));
-                    descriptor
-                }
-            };
+            let (carried, index) = carried_root(&image.platforms);
+            image.carried = carried;
+            documents.extend(index.map(|bytes| (Role::Index, bytes)));
         }
     }
     let kept: BTreeSet<Digest> = next

@@ -113,7 +113,7 @@ pub(crate) fn damaged_files(
         let fault = match medium.recovery_file(&listed.name) {
             Ok(Some(file)) => {
                 let item = &listed.name;
-                let mut reader = HashingReader::new(crate::export::Watched::new(file, item, run));
+                let mut reader = HashingReader::new(crate::progress::Watched::new(file, item, run));
                 match std::io::copy(&mut reader, &mut std::io::sink()) {
                     Ok(_) if reader.finish() == (listed.digest, listed.size) => None,
                     Ok(_) => Some("is damaged"),

@@ -6,16 +6,12 @@ use std::io::{self, Read};
 use super::{Prepared, Summary, images, started};
 use crate::content::Verified;
 use crate::error::{Error, Result, Side};
-use crate::export::Watched;
 use crate::image::{Compression, Descriptor, Digest, MAX_MANIFEST};
 use crate::layer::{self, Zstd};
 use crate::medium::Medium;
 use crate::plan::repair::{Remedy, RepairStep, derive};
-use crate::progress::{Event, Phase, Run};
+use crate::progress::{Event, Phase, Run, Watched};
 use crate::source::{self, Source};
-
-/// Compressing threads, at most.
-const MAX_WORKERS: usize = 6;
 
 /// What was made.
 #[derive(Debug, Default)]
@@ -56,7 +52,7 @@ pub(super) fn repair(
         let item = step.blob.digest.short();
         started(run, &item, &step.blob);
         let mut reasons: BTreeSet<String> =
-            failed.get(&step.blob.digest).map(with_cause).into_iter().collect();
+            failed.get(&step.blob.digest).map(Error::with_cause).into_iter().collect();
         let mut other = None;
         let mut repaired = None;
         for remedy in step.remedies.iter().filter(|remedy| **remedy != Remedy::Recover) {
@@ -70,7 +66,7 @@ pub(super) fn repair(
                 }
                 Err(error) if error.is_fatal() => return Err(error),
                 Err(error) => {
-                    reasons.insert(with_cause(&error));
+                    reasons.insert(error.with_cause());
                 }
             }
         }
@@ -81,7 +77,7 @@ pub(super) fn repair(
                 made.replaced.insert(step.blob.digest, blob);
             }
             (None, None) => {
-                let what = prepared.damaged.get(&step.blob.digest).map(with_cause).unwrap_or_default();
+                let what = prepared.damaged.get(&step.blob.digest).map(Error::with_cause).unwrap_or_default();
                 let reasons: Vec<String> = reasons.into_iter().collect();
                 let reason = match (&reasons[..], source) {
                     ([], Some(source)) => format!("{what}; {} does not have it", source.name()),
@@ -142,11 +138,9 @@ impl Work<'_> {
         item: &str,
         from: &str,
     ) -> Result<Attempt> {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let workers = cores.clamp(1, MAX_WORKERS) as u32;
         let mut mend = self.medium.mend_blob(&step.blob.digest)?;
         let mut blob = Watched::new(blob, item, self.run);
-        let decoded = match layer::recompress(&mut blob, &mut mend, zstd, workers) {
+        let decoded = match layer::recompress(&mut blob, &mut mend, zstd, layer::workers()) {
             Ok(decoded) => decoded,
             Err(error) => {
                 mend.discard()?;
@@ -187,13 +181,5 @@ impl Work<'_> {
         mend.write_bytes(&bytes)?;
         mend.commit(&step.blob)?;
         Ok(Attempt::Repaired("derived from the original manifest".into()))
-    }
-}
-
-/// An error and what caused it, in one line.
-fn with_cause(error: &Error) -> String {
-    match std::error::Error::source(error) {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
     }
 }

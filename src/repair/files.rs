@@ -17,7 +17,7 @@ pub fn restore_records(medium: &mut Medium) -> Result<Vec<Repaired>> {
     for copy in restorable(medium)? {
         medium.restore_record(copy.sequence, &copy.record_bytes)?;
         let subject = record_name(copy.sequence);
-        restored.push(Repaired { subject, how: "made again from the recovery data".into() });
+        restored.push(Repaired { subject, how: RECOVERED.into() });
     }
     Ok(restored)
 }

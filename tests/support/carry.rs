@@ -111,3 +111,20 @@ pub(crate) fn text(path: &Path) -> &str {
 pub(crate) fn oci(path: &Path) -> String {
     format!("oci:{}", path.display())
 }
+
+/// Repairs a medium, expecting this exit status; its summary.
+pub(crate) fn repair(status: i32, medium: &Path, more: &[&str]) -> Value {
+    let arguments = ["repair", "--json", text(medium)];
+    let ran = run(status, arguments.into_iter().chain(more.iter().copied()));
+    let lines = ran.stdout();
+    let documents = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    { documents }.find(|document| document["event"] == "summary").unwrap()
+}
+
+/// Flips one bit in the middle of a file; one of containerd's is read-only, which root may write all the same.
+pub(crate) fn flip(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x10;
+    fs::write(path, bytes).unwrap();
+}
