@@ -177,6 +177,14 @@ pub enum Error {
         /// How many blobs are damaged or gone.
         errors: usize,
     },
+    /// Nobody whose word counts has signed the medium as it is.
+    #[error("medium: {what} is not to be trusted: {reason}")]
+    Untrusted {
+        /// The commit record.
+        what: String,
+        /// A sentence, free of the medium's bytes.
+        reason: String,
+    },
     /// The person or the system asked to stop.
     #[error("interrupted")]
     Interrupted,

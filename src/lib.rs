@@ -22,6 +22,7 @@
 //! | [`holdings`] | what a node holds, as a file: an export leaves it out |
 //! | [`verify`], [`readback`], [`list`], [`images`] | looking at a medium, and at a node |
 //! | [`repair`], [`recovery`] | getting back what is damaged on a medium, also from parity on it |
+//! | [`trust`] | who signed a medium, and whose signatures count |
 //! | [`cli`] | the command line: everything that is printed or drawn |
 //!
 //! # Invariants
@@ -63,6 +64,7 @@ pub mod readback;
 pub mod recovery;
 pub mod repair;
 pub mod source;
+pub mod trust;
 pub mod verify;
 
 pub use error::{Error, Result, Side};

@@ -24,6 +24,7 @@ fn status(error: &Error) -> u8 {
         Error::DigestMismatch { .. }
         | Error::SizeMismatch { .. }
         | Error::Findings { .. }
+        | Error::Untrusted { .. }
         | Error::Damaged { .. } => VERIFICATION,
         Error::Io { side: Side::Medium | Side::Node, .. }
         | Error::NoSpace { .. }
@@ -48,6 +49,9 @@ fn hint(error: &Error) -> Option<String> {
         }
         Error::DigestMismatch { side: Side::Medium, .. } | Error::SizeMismatch { side: Side::Medium, .. } => {
             "`pannier verify` lists everything that is damaged; `pannier repair --from SOURCE` gets it back"
+        }
+        Error::Untrusted { .. } => {
+            "have somebody who is allowed sign it with `pannier sign`; nothing else of the medium was read"
         }
         Error::Unrepaired { .. } => {
             "give a source that has it with --from; images that need none of it can still be imported with --keep-going"

@@ -9,7 +9,6 @@ use super::output::Output;
 use super::{signals, text};
 use crate::error::{Error, Result};
 use crate::import::{Options, Prepared, Summary, carry_out, prepare};
-use crate::medium::Medium;
 use crate::node::Node;
 use crate::plan::import::{ImagePlan, LayerVerdict, Lists, NameVerdict};
 use crate::progress::Run;
@@ -27,6 +26,9 @@ Examples:
 pub(super) struct Args {
     /// The medium's directory
     medium: PathBuf,
+    /// Go on only if somebody in this file (OpenSSH's format) signed the newest commit record
+    #[arg(long, value_name = "FILE")]
+    allowed_signers: Option<PathBuf>,
     /// Images to import [default: all on the medium]
     #[arg(value_name = "IMAGE")]
     images: Vec<String>,
@@ -63,7 +65,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
     let stop = signals::stop()?;
     let reporter = output.reporter();
     let run = Run { reporter: &*reporter, stop: &stop };
-    let medium = Medium::open(&args.medium)?;
+    let medium = super::sign::open(&args.medium, args.allowed_signers.as_deref(), output)?;
     for rejected in medium.rejected() {
         output.complain(format_args!("warning: {}: {}; it is ignored", rejected.name, rejected.reason));
     }

@@ -12,6 +12,7 @@ mod output;
 mod progress;
 mod registry;
 mod repair;
+mod sign;
 mod signals;
 mod source;
 mod text;
@@ -59,6 +60,7 @@ enum Command {
     Export(Box<export::Args>),
     Import(Box<import::Args>),
     Verify(verify::Args),
+    Sign(sign::Args),
     #[command(visible_alias = "ls")]
     List(list::Args),
     Repair(Box<repair::Args>),
@@ -87,6 +89,7 @@ fn run(command: &Command, output: &Output) -> Result<()> {
         Command::Export(args) => export::run(args, output),
         Command::Import(args) => import::run(args, output),
         Command::Verify(args) => verify::run(args, output),
+        Command::Sign(args) => sign::run(args, output),
         Command::List(args) => list::run(args, output),
         Command::Repair(args) => repair::run(args, output),
         Command::Images(args) => images::run(args, output),

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use super::output::Output;
 use super::{signals, text};
 use crate::error::{Error, Result};
-use crate::medium::Medium;
 use crate::progress::Run;
 use crate::verify::{Report, Severity, verify};
 
@@ -19,6 +18,9 @@ use crate::verify::{Report, Severity, verify};
 pub(super) struct Args {
     /// The medium's directory
     medium: PathBuf,
+    /// Go on only if somebody in this file (OpenSSH's format) signed the newest commit record
+    #[arg(long, value_name = "FILE")]
+    allowed_signers: Option<PathBuf>,
     /// Decode each layer as well and compare what comes out with its diff_id
     #[arg(long)]
     deep: bool,
@@ -26,7 +28,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
     let stop = signals::stop()?;
-    let medium = Medium::open(&args.medium)?;
+    let medium = super::sign::open(&args.medium, args.allowed_signers.as_deref(), output)?;
     let reporter = output.reporter();
     let report = verify(&medium, args.deep, Run { reporter: &*reporter, stop: &stop })?;
     if output.json() {

@@ -6,7 +6,7 @@ use super::{Medium, durable};
 use crate::error::{Error, Result, Side};
 use crate::image::Digest;
 
-const DIRECTORY: &str = ".pannier/commits";
+pub(super) const DIRECTORY: &str = ".pannier/commits";
 /// How many records stay: the newest, and what to fall back to if it rots.
 const KEPT: usize = 3;
 /// Most records that are looked at, newest first.
@@ -130,6 +130,7 @@ impl Medium {
         let sequences = sequences(&self.root)?;
         for old in &sequences[..sequences.len().saturating_sub(KEPT)] {
             durable::remove(&self.root, &path(*old))?;
+            self.remove_signatures(*old)?;
         }
         Ok(())
     }

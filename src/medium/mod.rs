@@ -20,6 +20,7 @@ mod mend;
 mod record;
 mod recovery;
 mod root;
+mod signed;
 mod writer;
 
 use std::fs::File;

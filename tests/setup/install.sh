@@ -21,7 +21,7 @@ packages_of() {
     case $1 in
         build) echo gcc libc6-dev make git pkg-config protobuf-compiler libprotobuf-dev python3 ;;
         node) echo crun util-linux ;;
-        peers) echo skopeo docker-registry squid umoci zstd apache2-utils openssl python3 time ;;
+        peers) echo skopeo docker-registry squid umoci zstd apache2-utils openssl openssh-client python3 time ;;
         faults) echo strace exfat-fuse exfatprogs e2fsprogs squashfs-tools fuse3 ;;
         lint) echo shellcheck python3 ;;
         *)

@@ -1,0 +1,92 @@
+//! Signatures beside a commit record, and a record that is checked before it is parsed.
+
+use std::path::Path;
+
+use super::commits::{DIRECTORY, path, sequences};
+use super::record::{MAX_RECORD, Record};
+use super::{Medium, Root, durable};
+use crate::error::{Error, Result, Side};
+use crate::image::Digest;
+
+/// Longest signature that is read, in bytes.
+const MAX_SIGNATURE: u64 = 64 << 10;
+/// Most signatures of one record.
+const MAX_SIGNATURES: usize = 16;
+
+/// The names of a record's signatures. The first is the one that `ssh-keygen -Y sign` gives.
+fn names(sequence: u64) -> impl Iterator<Item = String> {
+    let more = (2..=MAX_SIGNATURES).map(move |number| format!("{sequence:010}.json.{number}.sig"));
+    std::iter::once(format!("{sequence:010}.json.sig")).chain(more)
+}
+
+impl Medium {
+    /// Opens the medium at `path` if `check` accepts its newest commit record: the file's bytes and its
+    /// signatures. Nothing of the medium is parsed before, and the bytes that are parsed are those.
+    ///
+    /// There is no falling back to an older record: who damages the newest would bring back what it
+    /// replaced. Errors: [`Error::Untrusted`], also when there is no record, or it cannot be read.
+    pub fn open_signed(
+        path_of: &Path,
+        check: impl FnOnce(&[u8], &[Vec<u8>]) -> Result<(), String>,
+    ) -> Result<Self> {
+        let root = Root::open(path_of)?;
+        let untrusted = |what: String, reason: String| Error::Untrusted {
+            what: root.join(&what).display().to_string(),
+            reason,
+        };
+        let Some(sequence) = sequences(&root)?.pop() else {
+            return Err(untrusted(DIRECTORY.into(), "there is no commit record".into()));
+        };
+        let name = path(sequence);
+        let refuse = |reason: String| untrusted(name.clone(), reason);
+        let read = |name: &str, limit| match root.read(name, limit) {
+            Err(Error::Invalid { reason, .. }) => Err(refuse(reason)),
+            other => other,
+        };
+        let bytes = read(&name, MAX_RECORD)?.ok_or_else(|| refuse("it has just gone".into()))?;
+        let mut signatures = Vec::new();
+        for name in names(sequence) {
+            signatures.extend(read(&format!("{DIRECTORY}/{name}"), MAX_SIGNATURE)?);
+        }
+        check(&bytes, &signatures).map_err(refuse)?;
+        let record = Record::parse(&bytes).map_err(|error| Error::invalid(Side::Medium, &name, error))?;
+        if record.sequence != sequence {
+            return Err(refuse(format!("its sequence is {}, which its name does not say", record.sequence)));
+        }
+        Ok(Self { record: Some((record, Digest::of(&bytes))), rejected: Vec::new(), root })
+    }
+
+    /// Signs the newest record with `sign`, which is given the file's bytes; returns its sequence.
+    ///
+    /// A damaged newest record is not signed, nor is an older one in its place.
+    pub fn sign(&self, sign: impl FnOnce(&[u8]) -> Result<Vec<u8>>) -> Result<u64> {
+        let Some((record, digest)) = &self.record else {
+            return Err(Error::invalid(
+                Side::Medium,
+                self.path().display(),
+                "no export has been committed to it",
+            ));
+        };
+        let name = path(record.sequence);
+        let refuse = |reason: &str| Error::invalid(Side::Medium, self.root.join(&name).display(), reason);
+        if sequences(&self.root)?.last() != Some(&record.sequence) {
+            return Err(refuse("a newer commit record is there and damaged; export or repair first"));
+        }
+        let bytes = self.root.read(&name, MAX_RECORD)?.ok_or_else(|| refuse("it has just gone"))?;
+        if Digest::of(&bytes) != *digest {
+            return Err(refuse("it was changed while it was read"));
+        }
+        for signature in names(record.sequence) {
+            if self.root.size(&format!("{DIRECTORY}/{signature}"))?.is_none() {
+                durable::write_new(&self.root, DIRECTORY, &signature, &sign(&bytes)?)?;
+                return Ok(record.sequence);
+            }
+        }
+        Err(refuse("it has as many signatures as are read"))
+    }
+
+    /// Removes the signatures of a record that has gone.
+    pub(super) fn remove_signatures(&self, sequence: u64) -> Result<()> {
+        names(sequence).try_for_each(|name| durable::remove(&self.root, &format!("{DIRECTORY}/{name}")))
+    }
+}

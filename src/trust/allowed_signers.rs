@@ -1,0 +1,258 @@
+//! The file of signers that count, in OpenSSH's format (ssh-keygen(1), ALLOWED SIGNERS).
+
+use std::fmt;
+use std::path::Path;
+
+use ssh_key::{HashAlg, PublicKey};
+use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, Time};
+
+use super::signature::{self, NAMESPACE};
+use crate::error::{Error, Result, Side};
+
+/// Longest file that is read, in bytes.
+const MAX_FILE: usize = 1 << 20;
+
+/// The signers that a machine believes.
+#[derive(Clone, Debug)]
+pub struct AllowedSigners(Vec<Entry>);
+
+#[derive(Clone, Debug)]
+struct Entry {
+    principals: String,
+    key: PublicKey,
+    /// A certificate authority's own key signs certificates, not media.
+    authority: bool,
+    namespaces: Option<String>,
+    after: Option<OffsetDateTime>,
+    before: Option<OffsetDateTime>,
+}
+
+/// Whose signature was found.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Signer {
+    /// The names that the allowed signers file gives the key.
+    pub principals: String,
+    /// The key's fingerprint, as ssh-keygen shows it.
+    pub fingerprint: String,
+}
+
+impl fmt::Display for Signer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.principals.escape_debug(), self.fingerprint)
+    }
+}
+
+impl AllowedSigners {
+    /// Reads the file at `path`, which the person at this machine named.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read(path).map_err(Error::io(Side::Node, "read", path))?;
+        Self::parse(&text).map_err(|reason| Error::Usage(format!("{}: {reason}", path.display())))
+    }
+
+    /// Reads the file's bytes. A line that is not understood is an error: to skip it could widen what
+    /// another line allows.
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        if bytes.len() > MAX_FILE {
+            return Err("too long for a file of allowed signers".into());
+        }
+        let text = std::str::from_utf8(bytes).map_err(|_| "not UTF-8".to_owned())?;
+        let lines = text.lines().map(str::trim).enumerate();
+        let entries = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+        entries
+            .map(|(at, line)| parse_line(line).map_err(|reason| format!("line {}: {reason}", at + 1)))
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+
+    /// Who of the signers signed exactly these bytes: each key once, in order.
+    ///
+    /// The error says for the last signature why it does not count; it holds no byte of any.
+    pub fn check(
+        &self,
+        bytes: &[u8],
+        signatures: &[Vec<u8>],
+        now: OffsetDateTime,
+    ) -> Result<Vec<Signer>, String> {
+        let mut signers = Vec::new();
+        let mut refused = "it is not signed".to_owned();
+        for signature in signatures {
+            match self.check_one(bytes, signature, now) {
+                Ok(signer) => signers.push(signer),
+                Err(reason) => refused = format!("a signature of it does not count: {reason}"),
+            }
+        }
+        signers.sort();
+        signers.dedup_by(|a, b| a.fingerprint == b.fingerprint);
+        if signers.is_empty() { Err(refused) } else { Ok(signers) }
+    }
+
+    fn check_one(&self, bytes: &[u8], armoured: &[u8], now: OffsetDateTime) -> Result<Signer, String> {
+        let signature = signature::parse(armoured)?;
+        let fingerprint = signature.public_key().fingerprint(HashAlg::Sha256).to_string();
+        let mut reason = format!("the key {fingerprint} is not among the allowed signers");
+        for entry in self.0.iter().filter(|entry| entry.key.key_data() == signature.public_key()) {
+            if entry.authority {
+                reason = format!("the key {fingerprint} is allowed as a certificate authority only");
+            } else if entry.namespaces.as_ref().is_some_and(|list| !matches_list(list, NAMESPACE)) {
+                reason = format!("the key {fingerprint} is not allowed in the namespace {NAMESPACE}");
+            } else if entry.after.is_some_and(|after| now < after) {
+                reason = format!("the key {fingerprint} is not valid yet");
+            } else if entry.before.is_some_and(|before| now >= before) {
+                reason = format!("the key {fingerprint} is no longer valid");
+            } else {
+                return match entry.key.verify(NAMESPACE, bytes, &signature) {
+                    Ok(()) => Ok(Signer { principals: entry.principals.clone(), fingerprint }),
+                    Err(_) => Err(format!(
+                        "the one by {fingerprint} is over other bytes, or was not made for {NAMESPACE}"
+                    )),
+                };
+            }
+        }
+        Err(reason)
+    }
+}
+
+fn parse_line(line: &str) -> Result<Entry, String> {
+    if line.starts_with('"') {
+        return Err("quoted principals are not understood; list them without blanks".into());
+    }
+    let (principals, rest) = line.split_once([' ', '\t']).ok_or("has no key")?;
+    let mut words = words(rest)?.into_iter().peekable();
+    let mut entry = Entry {
+        principals: principals.to_owned(),
+        key: PublicKey::from(ssh_key::public::Ed25519PublicKey([0; 32])),
+        authority: false,
+        namespaces: None,
+        after: None,
+        before: None,
+    };
+    // Options, if there are any, are one word before the key's type.
+    let is_key = |word: &str| ["ssh-", "ecdsa-", "sk-"].iter().any(|start| word.starts_with(start));
+    if let Some(options) = words.next_if(|word| !is_key(word)) {
+        for option in split_options(&options) {
+            let (name, value) = option.split_once('=').unwrap_or((option.as_str(), ""));
+            let value = value.trim_matches('"');
+            match name.to_ascii_lowercase().as_str() {
+                "cert-authority" => entry.authority = true,
+                "namespaces" => entry.namespaces = Some(value.to_owned()),
+                "valid-after" => entry.after = Some(parse_time(value)?),
+                "valid-before" => entry.before = Some(parse_time(value)?),
+                _ => return Err("has an option that is not known".into()),
+            }
+        }
+    }
+    let key: Vec<String> = words.take(2).collect();
+    entry.key = PublicKey::from_openssh(&key.join(" ")).map_err(|error| format!("no public key: {error}"))?;
+    Ok(entry)
+}
+
+/// The words of a line; blanks between quotes do not part them.
+fn words(line: &str) -> Result<Vec<String>, String> {
+    let (mut words, mut quoted) = (vec![String::new()], false);
+    for c in line.chars() {
+        quoted ^= c == '"';
+        match words.last_mut() {
+            Some(word) if quoted || !c.is_whitespace() => word.push(c),
+            _ => words.push(String::new()),
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    if quoted { Err("a quote is not closed".into()) } else { Ok(words) }
+}
+
+/// The options of a word; commas between quotes do not part them.
+fn split_options(word: &str) -> Vec<String> {
+    let (mut options, mut quoted) = (Vec::new(), false);
+    let mut option = String::new();
+    for c in word.chars() {
+        quoted ^= c == '"';
+        if c == ',' && !quoted { options.push(std::mem::take(&mut option)) } else { option.push(c) }
+    }
+    options.push(option);
+    options
+}
+
+/// A time as `YYYYMMDDZ` or `YYYYMMDDHHMM[SS]Z`. Without the Z it would be a local time, which another
+/// machine reads otherwise: refused.
+fn parse_time(text: &str) -> Result<OffsetDateTime, String> {
+    let wrong = || "valid-after and valid-before take YYYYMMDDZ or YYYYMMDDHHMM[SS]Z, in UTC".to_owned();
+    let digits = text.strip_suffix('Z').ok_or_else(wrong)?;
+    if !matches!(digits.len(), 8 | 12 | 14) || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(wrong());
+    }
+    let number = |from: usize, to: usize| digits.get(from..to).unwrap_or("0").parse::<u16>().unwrap_or(0);
+    let small = |from: usize| number(from, from + 2) as u8;
+    let date = Month::try_from(small(4))
+        .and_then(|month| Date::from_calendar_date(i32::from(number(0, 4)), month, small(6)));
+    let time = Time::from_hms(small(8), small(10), small(12));
+    match (date, time) {
+        (Ok(date), Ok(time)) => Ok(PrimitiveDateTime::new(date, time).assume_utc()),
+        _ => Err(wrong()),
+    }
+}
+
+/// Whether a comma-separated list of patterns has `text`, and none that begins with `!` does.
+fn matches_list(list: &str, text: &str) -> bool {
+    let mut found = false;
+    for pattern in list.split(',').map(str::trim) {
+        match pattern.strip_prefix('!') {
+            Some(denied) if matches(denied.as_bytes(), text.as_bytes()) => return false,
+            Some(_) => {}
+            None => found |= matches(pattern.as_bytes(), text.as_bytes()),
+        }
+    }
+    found
+}
+
+/// Whether `text` fits a pattern of `*` and `?`; the work is at most the product of their lengths.
+fn matches(pattern: &[u8], text: &[u8]) -> bool {
+    let (mut p, mut t, mut star) = (0, 0, None);
+    while t < text.len() {
+        match pattern.get(p) {
+            Some(b'*') => {
+                star = Some((p, t));
+                p += 1;
+            }
+            Some(&c) if c == b'?' || c == text[t] => {
+                p += 1;
+                t += 1;
+            }
+            _ => match star {
+                Some((at, from)) => {
+                    star = Some((at, from + 1));
+                    (p, t) = (at + 1, from + 1);
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|c| *c == b'*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_and_lists() {
+        for (list, fits) in [
+            (NAMESPACE, true),
+            ("git,pannier-*", true),
+            ("*", true),
+            ("pannier-commit-v?", true),
+            ("git,file", false),
+            ("*,!pannier-*", false),
+            ("", false),
+        ] {
+            assert_eq!(matches_list(list, NAMESPACE), fits, "{list}");
+        }
+    }
+
+    #[test]
+    fn times_are_utc_and_real() {
+        assert!(parse_time("20260101Z").unwrap() < parse_time("202601010001Z").unwrap());
+        for bad in ["20260101", "20261301Z", "2026Z", "", "99999999999999999999Z", "202601012500Z"] {
+            assert!(parse_time(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! Who wrote a medium: signatures over its commit record, and the people whose signatures count.
+//!
+//! The record names the digest of everything else, so a signature over its bytes covers the medium.
+//! Whose keys count is said by the machine that reads, never by the medium.
+
+mod allowed_signers;
+mod signature;
+
+pub use allowed_signers::{AllowedSigners, Signer};
+pub use signature::{NAMESPACE, SigningKey};
