@@ -23,6 +23,7 @@
 //! | [`verify`], [`readback`], [`list`], [`images`] | looking at a medium, and at a node |
 //! | [`repair`], [`recovery`] | getting back what is damaged on a medium, also from parity on it |
 //! | [`trust`] | who signed a medium, and whose signatures count |
+//! | [`config`] | what the administrator of a machine has decided |
 //! | [`cli`] | the command line: everything that is printed or drawn |
 //!
 //! # Invariants
@@ -45,6 +46,7 @@
 //! - **An error says which side failed** ([`Side`]), on what, and the command line says what to do next.
 
 pub mod cli;
+pub mod config;
 pub mod containerd;
 pub mod content;
 pub mod error;

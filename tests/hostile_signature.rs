@@ -122,6 +122,39 @@ fn h01_no_signature() {
 }
 
 #[test]
+fn h01_signatures_required_by_the_configuration() {
+    let stick = Stick::new();
+    let (medium, config) = (stick.at("medium"), stick.at("config.toml"));
+    let settings = |required: &str| {
+        let allowed = stick.at("allowed");
+        fs::write(&config, format!("[trust]\nallowed-signers = {allowed:?}\n{required}")).unwrap();
+    };
+    settings("required = true");
+    let verify = |status, flags: &[&str]| {
+        let arguments = ["verify", text(&medium), "--config", text(&config)].into_iter();
+        carry::run(status, arguments.chain(flags.iter().copied())).stderr()
+    };
+    assert!(verify(4, &[]).contains("it is not signed"));
+    let by_environment = carry::pannier(["import", text(&medium), "--address", "/nowhere"])
+        .env("PANNIER_CONFIG", &config)
+        .output()
+        .unwrap();
+    assert_eq!(by_environment.status.code(), Some(4));
+    let said = verify(0, &["--allow-unsigned"]);
+    assert!(said.contains("warning: taken without a signature that counts"), "{said}");
+    settings("required = false");
+    assert!(verify(0, &[]).contains("warning: it is not signed"));
+    settings("");
+    verify(4, &[]);
+    stick.sign("key");
+    assert!(verify(0, &[]).contains("Signed by ana@example.org"));
+    settings("requires = true");
+    assert!(verify(2, &[]).contains("unknown field"));
+    fs::remove_file(&config).unwrap();
+    verify(2, &[]);
+}
+
+#[test]
 fn h02_unknown_key() {
     let stick = Stick::new();
     stick.key("other", &["-t", "ed25519"]);

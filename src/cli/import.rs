@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::node::{NodeArgs, references};
 use super::output::Output;
+use super::trust::TrustArgs;
 use super::{signals, text};
 use crate::error::{Error, Result};
 use crate::import::{Options, Prepared, Summary, carry_out, prepare};
@@ -26,9 +27,6 @@ Examples:
 pub(super) struct Args {
     /// The medium's directory
     medium: PathBuf,
-    /// Go on only if somebody in this file (OpenSSH's format) signed the newest commit record
-    #[arg(long, value_name = "FILE")]
-    allowed_signers: Option<PathBuf>,
     /// Images to import [default: all on the medium]
     #[arg(value_name = "IMAGE")]
     images: Vec<String>,
@@ -52,6 +50,8 @@ pub(super) struct Args {
     /// Say what would be done, and change nothing
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    trust: TrustArgs,
 }
 
 pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
@@ -65,7 +65,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
     let stop = signals::stop()?;
     let reporter = output.reporter();
     let run = Run { reporter: &*reporter, stop: &stop };
-    let medium = super::sign::open(&args.medium, args.allowed_signers.as_deref(), output)?;
+    let medium = args.trust.open(&args.medium, output)?;
     for rejected in medium.rejected() {
         output.complain(format_args!("warning: {}: {}; it is ignored", rejected.name, rejected.reason));
     }

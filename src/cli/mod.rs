@@ -16,6 +16,7 @@ mod sign;
 mod signals;
 mod source;
 mod text;
+mod trust;
 mod verify;
 mod wanted;
 

@@ -1,14 +1,13 @@
-//! `pannier sign`, and opening a medium whose signature counts.
+//! `pannier sign`.
 
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
-use time::OffsetDateTime;
 
 use super::output::Output;
 use crate::error::Result;
 use crate::medium::Medium;
-use crate::trust::{AllowedSigners, SigningKey};
+use crate::trust::SigningKey;
 
 /// Sign a medium as it is with an SSH key
 ///
@@ -43,16 +42,4 @@ fn sign(path: &Path, key: &SigningKey, output: &Output) -> Result<()> {
     }
     output.say(format_args!("Commit {sequence} signed with {fingerprint}."));
     Ok(())
-}
-
-/// Opens a medium; with a file of allowed signers only if one of them signed it.
-pub(super) fn open(path: &Path, allowed: Option<&Path>, output: &Output) -> Result<Medium> {
-    let Some(allowed) = allowed else { return Medium::open(path) };
-    let allowed = AllowedSigners::read(allowed)?;
-    Medium::open_signed(path, |bytes, signatures| {
-        for signer in allowed.check(bytes, signatures, OffsetDateTime::now_utc())? {
-            output.say(format_args!("Signed by {signer}."));
-        }
-        Ok(())
-    })
 }

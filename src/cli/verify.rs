@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::output::Output;
+use super::trust::TrustArgs;
 use super::{signals, text};
 use crate::error::{Error, Result};
 use crate::progress::Run;
@@ -18,17 +19,16 @@ use crate::verify::{Report, Severity, verify};
 pub(super) struct Args {
     /// The medium's directory
     medium: PathBuf,
-    /// Go on only if somebody in this file (OpenSSH's format) signed the newest commit record
-    #[arg(long, value_name = "FILE")]
-    allowed_signers: Option<PathBuf>,
     /// Decode each layer as well and compare what comes out with its diff_id
     #[arg(long)]
     deep: bool,
+    #[command(flatten)]
+    trust: TrustArgs,
 }
 
 pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
     let stop = signals::stop()?;
-    let medium = super::sign::open(&args.medium, args.allowed_signers.as_deref(), output)?;
+    let medium = args.trust.open(&args.medium, output)?;
     let reporter = output.reporter();
     let report = verify(&medium, args.deep, Run { reporter: &*reporter, stop: &stop })?;
     if output.json() {

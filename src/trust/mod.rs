@@ -4,7 +4,9 @@
 //! Whose keys count is said by the machine that reads, never by the medium.
 
 mod allowed_signers;
+mod policy;
 mod signature;
 
 pub use allowed_signers::{AllowedSigners, Signer};
+pub use policy::{Policy, Standing};
 pub use signature::{NAMESPACE, SigningKey};

@@ -11,7 +11,10 @@ use serde_json::Value;
 /// The program, with these arguments and nothing of this machine's settings.
 pub(crate) fn pannier<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pannier"));
-    command.args(arguments).env_remove("CONTAINERD_ADDRESS").env_remove("CONTAINERD_NAMESPACE");
+    command.args(arguments);
+    for name in ["CONTAINERD_ADDRESS", "CONTAINERD_NAMESPACE", "PANNIER_CONFIG"] {
+        command.env_remove(name);
+    }
     command
 }
 
