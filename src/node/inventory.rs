@@ -24,7 +24,7 @@ pub enum Depth {
 pub fn inventory(node: &Node, wanted: &[Wanted], depth: Depth, run: Run<'_>) -> Result<Held> {
     let listed: HashMap<Digest, BlobInfo> =
         node.client.blobs()?.into_iter().map(|info| (info.digest, info)).collect();
-    let mut held = Held::default();
+    let mut held = Held { cri: node.cri, ..Held::default() };
     let mut by_diff_id: HashMap<&str, Vec<&BlobInfo>> = HashMap::new();
     for info in listed.values() {
         if let Some(diff_id) = info.labels.get(label::UNCOMPRESSED) {

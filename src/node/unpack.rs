@@ -40,22 +40,23 @@ pub(super) fn unpack(client: &Client, step: &Unpack, files: Option<&Path>, stop:
             });
         }
         sync(files)?;
+        // Before the commit: once the snapshot is there, nobody unpacks the layer again to learn this.
+        client.label_blob(step.layer.digest, [(label::UNCOMPRESSED, found.to_string().as_str())])?;
         client.commit_snapshot(snapshotter, &name, &key, labels)
     });
     match filled {
-        Ok(true) => {}
+        Ok(true) => Ok(()),
         Ok(false) => {
             // Another client was faster; its snapshot is as good as ours.
             client.remove_snapshot(snapshotter, &key)?;
-            client.hold_here(&Resource::snapshot(snapshotter, &name))?;
+            client.hold_here(&Resource::snapshot(snapshotter, &name))
         }
         Err(error) => {
             // Best effort: the lease takes it along in the end.
             let _ = client.remove_snapshot(snapshotter, &key);
-            return Err(error);
+            Err(error)
         }
     }
-    client.label_blob(step.layer.digest, [(label::UNCOMPRESSED, step.diff_id.to_string().as_str())])
 }
 
 /// In containerd's own form, with our mark where it puts random characters.

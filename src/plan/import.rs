@@ -50,6 +50,8 @@ pub struct ImagePlan {
     pub layers: Vec<(Descriptor, LayerVerdict)>,
     /// Its names and what has to be done about each.
     pub names: Vec<(String, NameVerdict)>,
+    /// CRI's own record of it is still to be pinned.
+    pub pins_own: bool,
     /// The chain_ids of its layers, bottom first.
     pub chain: Vec<Digest>,
 }
@@ -213,12 +215,13 @@ impl ImagePlan {
             (name, verdict)
         };
         let names = names.into_iter().map(judged).collect();
-        Ok(Self { target, lists, layers, names, chain, wanted })
+        let pins_own = choices.pin && held.lacks_own_pin(wanted.config.digest);
+        Ok(Self { target, lists, layers, names, pins_own, chain, wanted })
     }
 
     /// Whether all names are as they should be.
     pub fn is_named(&self) -> bool {
-        self.names.iter().all(|(_, verdict)| *verdict == NameVerdict::Present)
+        !self.pins_own && self.names.iter().all(|(_, verdict)| *verdict == NameVerdict::Present)
     }
 
     /// How many names have to be made or moved.
@@ -470,6 +473,18 @@ mod tests {
         assert_eq!(first.images[0].names_to_make(), 4);
         let held = after(&first, &empty());
         assert!(plan(wanted(&["a", "b"]), &held).is_done());
+    }
+
+    #[test]
+    fn an_image_is_not_done_before_the_record_that_cri_makes_of_it_is_pinned() {
+        let image = wanted(&["a"]);
+        let first = plan(image.clone(), &empty());
+        let mut held = Held { cri: true, ..after(&first, &empty()) };
+        let cut_off = plan(image.clone(), &held);
+        assert!(!cut_off.is_done() && cut_off.sends.is_empty() && cut_off.images[0].names_to_make() == 0);
+        let record = HeldName { target: image.config.clone(), manifest: None, pinned: true };
+        held.names.insert(image.config.digest.to_string(), record);
+        assert!(plan(image, &held).is_done());
     }
 
     #[test]

@@ -8,6 +8,8 @@ pub(crate) mod fixtures;
 pub(crate) mod image;
 pub(crate) mod layout;
 pub(crate) mod node;
+pub(crate) mod node_state;
+pub(crate) mod proxy;
 pub(crate) mod pushed;
 pub(crate) mod registry;
 pub(crate) mod seen;

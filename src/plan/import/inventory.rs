@@ -61,6 +61,8 @@ pub struct Held {
     pub chains: Vec<(String, HashSet<Digest>)>,
     /// Names and what they stand for.
     pub names: HashMap<String, HeldName>,
+    /// CRI is there, and keeps a record of its own for each image, named by the image's id.
+    pub cri: bool,
 }
 
 /// A name on the node.
@@ -151,6 +153,11 @@ impl Held {
         };
         let layers = manifest.layers.iter().zip(&wanted.layers).map(verdict).collect::<Option<Vec<_>>>()?;
         Some((manifest.manifest.clone(), layers))
+    }
+
+    /// Whether CRI's own record of an image lacks the pin: an import was cut off before it set that.
+    pub(super) fn lacks_own_pin(&self, config: Digest) -> bool {
+        self.cri && self.names.get(&config.to_string()).is_none_or(|record| !record.pinned)
     }
 
     pub(super) fn judge_name(&self, name: &str, target: &Descriptor, pin: bool) -> NameVerdict {
