@@ -7,6 +7,7 @@
 mod attached;
 mod carry;
 mod delta;
+mod files;
 mod held;
 mod targets;
 
@@ -24,7 +25,7 @@ use crate::plan::{ExportPlan, ExportedImage, ExportedLayer, Held, Verdict, carri
 use crate::progress::{Event, Phase, Run};
 use crate::readback;
 use crate::recovery;
-use crate::source::{Platforms, Resolved, ResolvedPlatform, Source, Wanted, resolve};
+use crate::source::{LocalFiles, Platforms, Resolved, ResolvedPlatform, Source, Wanted, resolve};
 
 use carry::Carried;
 use held::held;
@@ -52,6 +53,10 @@ pub struct Options {
     pub deltas: bool,
     /// How much parity is made of the blobs, in percent; `None` for as much as there was before.
     pub recovery: Option<u32>,
+    /// Files that are carried beside the images.
+    pub files: Arc<LocalFiles>,
+    /// Whether the source's own files come along.
+    pub source_files: bool,
 }
 
 /// An export, ready to be carried out.
@@ -80,7 +85,9 @@ pub struct Summary {
     pub written: (usize, u64),
     /// Bytes that those layers had at the source.
     pub read: u64,
-    /// How many of them as deltas.
+    /// Files that were written, and their bytes.
+    pub files: (usize, u64),
+    /// How many of the layers as deltas.
     pub deltas: usize,
     /// Layers that were there already, and their bytes on the medium.
     pub reused: (usize, u64),
@@ -129,6 +136,7 @@ pub fn prepare(
             plan.use_deltas(&images, &bases, &held.deltas);
         }
     }
+    files::plan(source, medium, options, &mut plan, run)?;
     let filesystem = Filesystem::of(path)?;
     plan.protect(medium.and_then(Medium::record), options.recovery, &filesystem);
     plan.require_space(&filesystem, path)?;
@@ -207,6 +215,7 @@ pub fn carry_out(
         changed: false,
         images: images.len(),
         written: (0, 0),
+        files: (0, 0),
         deltas: 0,
         read: 0,
         reused: (0, 0),
@@ -223,6 +232,8 @@ pub fn carry_out(
 
     let carried = carry::layers(source, medium, &plan, options, run)?;
     let unattached = attached::carry(source, medium, &plan, options, run)?;
+    files::carry(source, medium, &plan, options, run)?;
+    summary.files = files::written(&plan);
     summary.count(&plan, &carried);
     let mut exported = Vec::new();
     let mut documents = BTreeMap::new();
@@ -236,13 +247,14 @@ pub fn carry_out(
     }
     summary.images = exported.len();
     summary.failed = failed;
-    if exported.is_empty() {
+    if exported.is_empty() && plan.files.is_empty() && !plan.renews_file_list {
         return Ok(summary);
     }
 
     let layers = carried.of(&exported);
     let documents: Vec<Blob> = documents.into_values().collect();
     let mut record = next_state(medium, &exported, &layers, &documents)?;
+    files::place(medium, &mut record, &plan)?;
     note_settings(&mut record, &plan, &carried, options.compression);
     summary.recovery = recovery::protect(medium, &mut record, options.recovery, run)?;
     run.report(Event::Phase { phase: Phase::Syncing, bytes: 0, items: 0 });

@@ -21,6 +21,7 @@
 //! | [`containerd`] | the gRPC client; [`node`] uses it to send, unpack, name and repair |
 //! | [`holdings`] | what a node holds, as a file: an export leaves it out |
 //! | [`verify`], [`readback`], [`list`], [`images`] | looking at a medium, and at a node |
+//! | [`extract`] | files that travel beside the images, onto this machine |
 //! | [`repair`], [`recovery`] | getting back what is damaged on a medium, also from parity on it |
 //! | [`trust`] | who signed a medium, and whose signatures count |
 //! | [`config`] | what the administrator of a machine has decided |
@@ -51,6 +52,7 @@ pub mod containerd;
 pub mod content;
 pub mod error;
 pub mod export;
+pub mod extract;
 pub mod holdings;
 pub mod image;
 pub mod images;

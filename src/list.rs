@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::image::Digest;
-use crate::medium::{Image, Layer, Record, Referrer};
+use crate::medium::{CarriedFile, Image, Layer, Record, Referrer};
 
 /// An image on a medium, with what it takes up.
 #[derive(Clone, Debug, Serialize)]
@@ -77,11 +77,14 @@ pub struct Listing {
     pub created: String,
     /// The images, by name.
     pub images: Vec<ListedImage>,
+    /// The files beside the images, by name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<CarriedFile>,
     /// Bytes of all blobs that images need.
     pub size: u64,
     /// Bytes that the same images would take if each had its blobs to itself.
     pub alone: u64,
-    /// Bytes of blobs that no image needs any more.
+    /// Bytes of blobs that no image and no file needs any more.
     pub unused: u64,
     /// The recovery data, if there are any.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -140,12 +143,15 @@ pub fn list(record: &Record) -> Listing {
         })
         .collect();
     let size = sum(&mut users.keys());
+    let of_files = record.file_blobs();
+    let used = |digest: &Digest| users.contains_key(digest) || of_files.contains(digest);
     Listing {
         medium: record.medium.clone(),
         commit: record.sequence,
         created: record.created.clone(),
         alone: images.iter().map(|image| image.size).sum(),
-        unused: sizes.values().sum::<u64>() - size,
+        unused: sizes.iter().filter(|(digest, _)| !used(digest)).map(|(_, size)| size).sum(),
+        files: record.files.clone(),
         images,
         size,
         recovery: record.recovery.as_ref().map(|recovery| ListedRecovery {

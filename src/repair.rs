@@ -337,9 +337,9 @@ fn commit_reencoded(
     medium.commit(next)
 }
 
-/// The names of the images that need a blob.
+/// The names of the images, and of the files, that need a blob.
 fn images(record: &Record, digest: &Digest) -> Vec<String> {
-    graph::needing(record, digest).into_iter().map(graph::label).collect()
+    graph::needed_by(record, digest)
 }
 
 /// Tells of one step.

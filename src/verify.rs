@@ -39,7 +39,7 @@ pub struct Finding {
     pub subject: String,
     /// A sentence.
     pub detail: String,
-    /// The images that it concerns.
+    /// The images that it concerns, and files as `file NAME`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub images: Vec<String>,
 }
@@ -51,6 +51,9 @@ pub struct Report {
     pub sequence: Option<u64>,
     /// How many images it names.
     pub images: usize,
+    /// How many files it names beside them.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub files: usize,
     /// How many blobs were read.
     pub blobs: usize,
     /// Bytes that were read and hashed.
@@ -92,6 +95,7 @@ pub fn verify(medium: &Medium, deep: bool, run: Run<'_>) -> Result<Report> {
     if let Some(record) = medium.record() {
         report.sequence = Some(record.sequence);
         report.images = record.images.len();
+        report.files = record.files.len();
         graph::check_record(medium, record, &mut report);
         deltas::check_record(record, &mut report);
         let own = record.blobs.iter();
@@ -122,6 +126,10 @@ pub fn verify(medium: &Medium, deep: bool, run: Run<'_>) -> Result<Report> {
         concern(record, &mut report);
     }
     Ok(report)
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// Compares `index.json` with the record; returns the entries of other tools.
@@ -264,6 +272,6 @@ fn strays(medium: &Medium, known: &BTreeSet<Digest>, report: &mut Report) -> Res
 fn concern(record: &Record, report: &mut Report) {
     for finding in report.findings.iter_mut().filter(|finding| finding.images.is_empty()) {
         let Ok(digest) = finding.subject.parse::<Digest>() else { continue };
-        finding.images = graph::images_with(record, &digest);
+        finding.images = graph::needed_by(record, &digest);
     }
 }

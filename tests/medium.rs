@@ -18,8 +18,10 @@ fn medium(directory: &Path) -> PathBuf {
         .with(image("docker.io/library/other:1").layer(base))
         .write_dir(&directory.join("layout"));
     let (from, to) = (oci(&directory.join("layout")), directory.join("m"));
-    let arguments = ["export", "--from", &from, "--all", "--to", text(&to), "--platform", "linux/amd64"];
-    support::carry::run(0, arguments);
+    let (platform, carried) = (["--platform", "linux/amd64"], directory.join("k8s.snap"));
+    fs::write(&carried, "not an image").unwrap();
+    let arguments = ["export", "--from", &from, "--all", "--to", text(&to), "--file", text(&carried)];
+    support::carry::run(0, arguments.into_iter().chain(platform));
     to
 }
 
@@ -167,12 +169,14 @@ fn the_next_export_carries_what_is_missing_again() {
     nested.write_dir(&directory.path().join("nested"));
     let medium = medium(directory.path());
     let sources = ["layout", "nested"].map(|name| oci(&directory.path().join(name)));
+    let snap = directory.path().join("k8s.snap");
     let export = || {
         for from in &sources {
             let arguments =
                 ["export", "--from", from, "--all", "--to", text(&medium), "--platform", "linux/amd64"];
+            let file = ["--file", text(&snap)];
             // The other set is not whole yet: nothing is committed that is not.
-            let _ = pannier(arguments).output().unwrap();
+            let _ = pannier(arguments.into_iter().chain(file)).output().unwrap();
         }
     };
     export();

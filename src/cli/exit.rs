@@ -64,7 +64,7 @@ fn hint(error: &Error) -> Option<String> {
         }
         Error::Damaged { .. } => "`pannier import MEDIUM --repair` replaces what is on the medium as well",
         Error::NoSpace { side: Side::Node, .. } => {
-            "free some space there, or import fewer images; --no-unpack needs less until a container starts"
+            "free some space there; an import needs less with fewer images, and with --no-unpack until a container starts"
         }
         Error::NoSpace { side: Side::Medium, .. } => {
             "use a larger medium, or export fewer images or platforms"

@@ -1,25 +1,24 @@
 //! `pannier export`.
 
+mod report;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde_json::json;
-
 use super::output::Output;
 use super::registry::RegistryArgs;
+use super::signals;
 use super::source::Access;
 use super::wanted::{self, WantedArgs};
-use super::{signals, text};
 use crate::error::{Error, Result};
-use crate::export::{Options, Prepared, Summary, Targets, carry_out, prepare};
+use crate::export::{Options, Targets, carry_out, prepare};
 use crate::image::{Platform, Reference};
 use crate::layer::Zstd;
 use crate::medium::Medium;
-use crate::plan::{NameVerdict, Verdict};
 use crate::progress::Run;
 use crate::recovery::Percent;
-use crate::source::{self, Platforms, Source, SourceSpec, Wanted};
+use crate::source::{self, LocalFiles, NamedPath, Platforms, Source, SourceSpec, Wanted};
 
 /// Write images to a medium as one deduplicated, compressed OCI layout
 ///
@@ -32,6 +31,7 @@ Examples:
   helm template ./chart | pannier export --manifests - --to /media/stick
   pannier export --from oci:./layout --all --to /media/stick
   pannier export --from containerd --list images.txt --to /media/stick
+  pannier export --file k8s.snap --file k8s.assert --file core22.snap --to /media/stick
   pannier export --from docker-archive:app.tar --as registry.local/app:1 --to /media/stick")]
 pub(super) struct Args {
     #[command(flatten)]
@@ -48,7 +48,7 @@ pub(super) struct Args {
     /// The namespace of the containerd that is the source
     #[arg(long, short, value_name = "NAME", env = "CONTAINERD_NAMESPACE", default_value = "k8s.io")]
     namespace: String,
-    /// Every image that the source lists
+    /// Every image that the source lists, and every file of another medium
     #[arg(long, conflicts_with_all = ["images", "list", "manifests"])]
     all: bool,
     /// A platform such as linux/arm64, or all; may be given several times [default: this machine's]
@@ -77,6 +77,10 @@ pub(super) struct Args {
     /// Make recovery data of everything on the medium, such as 10%, so that `pannier repair` needs no source; none removes them [default: as before]
     #[arg(long, value_name = "PERCENT")]
     recovery: Option<Percent>,
+    /// Carry a file as well that an installation needs, such as a snap or a program, under its name or another;
+    /// `pannier extract` gets it back. May be given several times
+    #[arg(long, value_name = "[NAME=]PATH")]
+    file: Vec<NamedPath>,
     /// Carry the other images when one fails
     #[arg(long)]
     keep_going: bool,
@@ -145,7 +149,8 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
     let stop = signals::stop()?;
     let reporter = output.reporter();
     let run = Run { reporter: &*reporter, stop: &stop };
-    let platforms = platforms(args, output)?;
+    let only_files = named.is_empty() && !args.all && !args.file.is_empty();
+    let platforms = platforms(args, !only_files, output)?;
     let options = Options {
         targets: targets(args, &platforms)?,
         deltas: !args.no_delta,
@@ -155,6 +160,8 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
         keep_going: args.keep_going,
         referrers: !args.no_referrers,
         recovery: args.recovery.map(|percent| percent.0),
+        files: Arc::new(LocalFiles::open(&args.file, run)?),
+        source_files: args.all,
     };
     let named: Vec<Reference> = named.into_iter().map(|named| named.image).collect();
     let registries = || named.iter().map(|image| image.registry().to_owned()).collect();
@@ -162,10 +169,15 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
         Access { address: args.address.as_deref(), namespace: &args.namespace, registry: &args.registry };
     let source = access.open(&args.from, registries, &stop, &reporter)?;
     let wanted = wanted(args, named, &*source)?;
+    if wanted.is_empty() && args.file.is_empty() && (!args.all || source.files().is_empty()) {
+        return Err(Error::Usage(
+            "nothing is named: give IMAGE, --list FILE, --manifests PATH, --all, or --file PATH".into(),
+        ));
+    }
     let existing = Medium::find(args.to())?;
     if args.dry_run {
         let prepared = prepare(&*source, existing.as_ref(), args.to(), &wanted, &options, run)?;
-        return describe(&prepared, args, output);
+        return report::describe(&prepared, args, output);
     }
     // A first export that cannot begin leaves nothing behind, not even an empty medium.
     let first = match existing {
@@ -181,9 +193,9 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
         Some(prepared) => prepared,
         None => prepare(&*source, Some(&medium), args.to(), &wanted, &options, run)?,
     };
-    announce(&prepared, args, output);
+    report::announce(&prepared, args, output);
     let summary = carry_out(&*source, &mut medium, prepared, &options, run)?;
-    conclude(&summary, args, output)?;
+    report::conclude(&summary, args, output)?;
     if summary.failed.is_empty() {
         Ok(())
     } else {
@@ -191,13 +203,15 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
     }
 }
 
-fn platforms(args: &Args, output: &Output) -> Result<Platforms> {
+fn platforms(args: &Args, say: bool, output: &Output) -> Result<Platforms> {
     if args.platform.iter().any(|platform| platform == "all") {
         return Ok(Platforms::All);
     }
     if args.platform.is_empty() {
         let host = Platform::host();
-        output.say(format_args!("Platform {host}, this machine's; --platform names others."));
+        if say {
+            output.say(format_args!("Platform {host}, this machine's; --platform names others."));
+        }
         return Ok(Platforms::Only(vec![host]));
     }
     let platforms = args.platform.iter().map(|platform| platform.parse());
@@ -228,11 +242,6 @@ fn wanted(args: &Args, named: Vec<Reference>, source: &dyn Source) -> Result<Vec
         }
         _ => renamed(named, unnamed)?,
     };
-    if wanted.is_empty() {
-        return Err(Error::Usage(
-            "no image is named: give IMAGE, --list FILE, --manifests PATH or --all".into(),
-        ));
-    }
     for wanted in &mut wanted {
         for rename in &args.rename {
             wanted.name = wanted.name.rename(&rename.from, &rename.to).unwrap_or_else(|| wanted.name.clone());
@@ -268,145 +277,4 @@ fn renamed(images: Vec<Reference>, rename_to: Option<&Reference>) -> Result<Vec<
         Wanted { image, name, descriptor: None }
     };
     Ok(images.into_iter().map(wanted).collect())
-}
-
-/// Says before the first byte what will be done.
-fn announce(prepared: &Prepared, args: &Args, output: &Output) {
-    let Prepared { images, plan, filesystem, .. } = prepared;
-    for image in images.iter().filter(|image| !image.absent.is_empty()) {
-        let absent: Vec<String> = image.absent.iter().map(ToString::to_string).collect();
-        output.say(format_args!("{}: the source does not hold {}", image.name, absent.join(", ")));
-    }
-    if plan.is_nothing() {
-        return;
-    }
-    let moving = plan.layers.iter().filter(|step| step.bytes() > 0).count();
-    output.say(format_args!(
-        "{}, {} to read in {}; {} there already. At most {} will be written to {}, {} are free ({}).",
-        text::count(images.len(), "image"),
-        text::size(plan.bytes_to_read()),
-        text::count(moving, "layer"),
-        text::count(plan.layers.len() - moving, "layer"),
-        text::size(plan.bytes_to_write(filesystem)),
-        args.to().display(),
-        text::size(filesystem.free),
-        filesystem.name,
-    ));
-}
-
-/// Prints the plan of a dry run.
-fn describe(prepared: &Prepared, args: &Args, output: &Output) -> Result<()> {
-    let Prepared { images, plan, filesystem, .. } = prepared;
-    if output.json() {
-        let images: Vec<_> = images
-            .iter()
-            .zip(&plan.names)
-            .map(|(image, verdict)| {
-                let platforms: Vec<_> = image.platforms.iter().map(|p| p.platform.to_string()).collect();
-                json!({ "name": image.name, "original": image.original.digest, "platforms": platforms, "verdict": name(*verdict) })
-            })
-            .collect();
-        let layers: Vec<_> = plan
-            .layers
-            .iter()
-            .map(|step| {
-                let (verdict, blob) = layer(&step.verdict);
-                json!({ "diffId": step.diff_id, "verdict": verdict, "blob": blob.0, "size": blob.1 })
-            })
-            .collect();
-        return output.document(&json!({
-            "images": images,
-            "layers": layers,
-            "bytesToRead": plan.bytes_to_read(),
-            "bytesToWrite": if plan.is_nothing() { 0 } else { plan.bytes_to_write(filesystem) },
-            "bytesFree": filesystem.free,
-        }));
-    }
-    let mut lines = String::new();
-    for (image, verdict) in images.iter().zip(&plan.names) {
-        lines.push_str(&format!("{:9}  {}\n", name(*verdict), image.name));
-    }
-    for step in &plan.layers {
-        let (verdict, (digest, size)) = layer(&step.verdict);
-        lines.push_str(&format!("{verdict:9}  layer {digest} {}\n", text::size(size)));
-    }
-    output.data(&lines)?;
-    announce(prepared, args, output);
-    output.say("Nothing was written.");
-    Ok(())
-}
-
-fn name(verdict: NameVerdict) -> &'static str {
-    match verdict {
-        NameVerdict::Unchanged => "unchanged",
-        NameVerdict::New => "new",
-        NameVerdict::Moved => "moved",
-        NameVerdict::Extended => "extended",
-    }
-}
-
-fn layer(verdict: &Verdict) -> (&'static str, (crate::image::Digest, u64)) {
-    let (verdict, blob) = match verdict {
-        Verdict::Present(_, blob) => ("present", blob),
-        Verdict::Finished(blob, _) => ("finished", blob),
-        Verdict::Copy(pick) => ("copy", &pick.blob),
-        Verdict::Recompress(pick) => ("compress", &pick.blob),
-        Verdict::Delta(delta) => ("delta", &delta.pick.blob),
-        Verdict::DeltaThere(_, delta) => return ("present", (delta.digest, delta.size)),
-        Verdict::LeftOut(base) => return ("left-out", (base.diff_id, 0)),
-    };
-    (verdict, (blob.digest, blob.size))
-}
-
-/// Says what was done, and what is true of the medium now.
-fn conclude(summary: &Summary, args: &Args, output: &Output) -> Result<()> {
-    let medium = args.to().display();
-    if output.json() {
-        return output.document(&json!({
-            "event": "summary",
-            "commit": summary.sequence,
-            "changed": summary.changed,
-            "images": summary.images,
-            "layersWritten": summary.written.0,
-            "deltasWritten": summary.deltas,
-            "bytesWritten": summary.written.1,
-            "bytesRead": summary.read,
-            "layersReused": summary.reused.0,
-            "bytesReused": summary.reused.1,
-            "bytesVerified": summary.verified,
-            "bytesRecovery": summary.recovery,
-        }));
-    }
-    if !summary.changed {
-        if summary.failed.is_empty() {
-            let images = text::count(summary.images, "image");
-            output.say(format_args!("{medium} has all of it already: {images}. Nothing was written."));
-        }
-        return Ok(());
-    }
-    let (layers, bytes) = summary.written;
-    output.say(format_args!(
-        "{}: {} written, {} (of {} at the source); {} reused, {}.",
-        text::count(summary.images, "image"),
-        text::count(layers, "layer"),
-        text::size(bytes),
-        text::size(summary.read),
-        text::count(summary.reused.0, "layer"),
-        text::size(summary.reused.1),
-    ));
-    if summary.recovery > 0 {
-        output.say(format_args!("Recovery data of all of it: {}.", text::size(summary.recovery)));
-    }
-    match summary.verified {
-        Some(bytes) => output.say(format_args!(
-            "Commit {} on {medium}: {} read back and verified. Unmount it before you pull it out.",
-            summary.sequence,
-            text::size(bytes)
-        )),
-        None => output.say(format_args!(
-            "Commit {} on {medium}, not read back. Unmount it before you pull it out, and run `pannier verify`.",
-            summary.sequence
-        )),
-    }
-    Ok(())
 }

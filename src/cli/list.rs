@@ -73,6 +73,9 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
             }
         }
     }
+    if !listing.files.is_empty() {
+        table.push_str(&format!("\n{}", super::files::table(&listing.files, output.verbose())));
+    }
     output.data(&table)?;
     output.say(format_args!(
         "{} in {}; {} if each were alone. Commit {} of {}.",

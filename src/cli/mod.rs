@@ -3,6 +3,8 @@
 mod completions;
 mod exit;
 mod export;
+mod extract;
+mod files;
 mod images;
 mod import;
 mod inventory;
@@ -65,6 +67,8 @@ enum Command {
     #[command(visible_alias = "ls")]
     List(list::Args),
     Repair(Box<repair::Args>),
+    Files(files::Args),
+    Extract(extract::Args),
     Images(images::Args),
     Inventory(inventory::Args),
     Completions(completions::Args),
@@ -93,6 +97,8 @@ fn run(command: &Command, output: &Output) -> Result<()> {
         Command::Sign(args) => sign::run(args, output),
         Command::List(args) => list::run(args, output),
         Command::Repair(args) => repair::run(args, output),
+        Command::Files(args) => files::run(args, output),
+        Command::Extract(args) => extract::run(args, output),
         Command::Images(args) => images::run(args, output),
         Command::Inventory(args) => inventory::run(args, output),
         Command::Completions(args) => completions::run(args, Cli::command(), output),

@@ -15,7 +15,7 @@ use crate::medium::Medium;
 use crate::plan::repair::{Remedy, RepairStep, name_at_source};
 use crate::progress::Run;
 use crate::repair::{Options, Prepared, Summary, carry_out, prepare, restorable_records, restore_records};
-use crate::source::SourceSpec;
+use crate::source::{LocalFiles, NamedPath, Source, SourceSpec};
 
 /// Get back what is damaged or missing on a medium
 ///
@@ -41,6 +41,9 @@ pub(super) struct Args {
     /// The namespace of the containerd that is the source
     #[arg(long, short, value_name = "NAME", env = "CONTAINERD_NAMESPACE", default_value = "k8s.io")]
     namespace: String,
+    /// A file that the medium carries, to take the place of its damaged bytes; may be given several times
+    #[arg(long, value_name = "[NAME=]PATH", conflicts_with = "from")]
+    file: Vec<NamedPath>,
     /// A rename that was given to the export; may be given several times
     #[arg(long, value_name = "FROM=TO")]
     rename: Vec<Rename>,
@@ -72,7 +75,10 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
     let access =
         Access { address: args.address.as_deref(), namespace: &args.namespace, registry: &args.registry };
     let open = |from| access.open(from, || registries(&medium, &options), &stop, &reporter);
-    let source = args.from.as_ref().map(open).transpose()?;
+    let source: Option<Box<dyn Source>> = match &args.from {
+        _ if !args.file.is_empty() => Some(Box::new(LocalFiles::open(&args.file, run)?)),
+        from => from.as_ref().map(open).transpose()?,
+    };
     let source = source.as_deref();
     let prepared = prepare(&medium, source, &options, run)?;
     if args.dry_run {
@@ -114,7 +120,8 @@ fn remedy(remedy: &Remedy) -> (&'static str, String) {
         Remedy::Fetch(pick) => ("fetch", format!("from {}", pick.image)),
         Remedy::Reencode(_, other, _) => ("encode", format!("from {} on the medium", other.digest)),
         Remedy::Encode(_, pick, _) => ("encode", format!("from {} of {}", pick.blob.digest, pick.image)),
-        Remedy::Derive => ("derive", "from the original".into()),
+        Remedy::File(file) => ("fetch", format!("file {}", file.name)),
+        Remedy::Derive => ("derive", "from what else is on the medium".into()),
     }
 }
 

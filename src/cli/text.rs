@@ -36,6 +36,11 @@ pub(super) fn count(number: usize, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
+/// The same behind a comma: `, 3 files`; nothing for none.
+pub(super) fn and_count(number: usize, noun: &str) -> String {
+    if number == 0 { String::new() } else { format!(", {}", count(number, noun)) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -60,9 +60,10 @@ fn print(report: &Report, args: &Args, output: &Output) -> Result<()> {
     if report.errors() == 0 {
         let depth = if report.deep { ", every layer that is there decoded" } else { "" };
         output.say(format_args!(
-            "{} is whole: {}, {} in {} read and hashed{depth}.",
+            "{} is whole: {}{}, {} in {} read and hashed{depth}.",
             args.medium.display(),
             text::count(report.images, "image"),
+            text::and_count(report.files, "file"),
             text::size(report.bytes),
             text::count(report.blobs, "blob"),
         ));

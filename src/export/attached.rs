@@ -1,16 +1,16 @@
 //! Carries what refers to images: signatures, attestations and SBOMs.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Read};
 use std::sync::Arc;
 
 use super::Options;
 use super::carry::Through;
 use crate::content::Verified;
 use crate::error::{Error, Result, Side};
-use crate::image::Digest;
+use crate::image::{Descriptor, Digest};
 use crate::medium::Medium;
-use crate::plan::{ExportPlan, Pick};
+use crate::plan::ExportPlan;
 use crate::progress::{Event, Run, Watched};
 use crate::source::Source;
 
@@ -30,7 +30,8 @@ pub(super) fn carry(
         let pick = &step.pick;
         let item = format!("{} {}", pick.blob.digest.short(), pick.image);
         run.report(Event::Started { item: &item, bytes: pick.blob.size });
-        match copy_attached(source, medium, pick, &item, run) {
+        let open = |offset| source.open_unverified(&pick.image, &pick.blob, offset);
+        match copy_blob(medium, &pick.blob, open, &item, run) {
             Ok(()) => {}
             Err(error) if options.keep_going && !error.is_fatal() => {
                 failed.insert(pick.blob.digest, error.into());
@@ -42,18 +43,33 @@ pub(super) fn carry(
     Ok(failed)
 }
 
-fn copy_attached(source: &dyn Source, medium: &Medium, pick: &Pick, item: &str, run: Run<'_>) -> Result<()> {
-    let mut ingest = medium.ingest_blob(&pick.blob)?;
-    let through = Through { source, pick, ingest: &mut ingest, from: None };
-    let mut blob = Watched::new(Verified::new(through, &pick.blob, Side::Source), item, run);
-    let copied = io::copy(&mut blob, &mut io::sink());
-    drop(blob);
-    match copied.map_err(|error| Error::from_io(Side::Source, "read", item.into(), error)) {
-        Ok(_) => ingest.commit(Some(&pick.blob), None).map(drop),
-        Err(error) if error.is_damage() => {
-            ingest.discard()?;
-            Err(error)
+/// Carries a blob as it is, going on where an earlier run was cut off; `open` opens it at an offset.
+pub(super) fn copy_blob(
+    medium: &Medium,
+    blob: &Descriptor,
+    open: impl Fn(u64) -> Result<Box<dyn Read + Send>>,
+    item: &str,
+    run: Run<'_>,
+) -> Result<()> {
+    let mut ingest = medium.ingest_blob(blob)?;
+    let mut resumed = ingest.left_over()? > 0;
+    loop {
+        let through = Through::opened_by(&open, blob.size, &mut ingest);
+        let mut reader = Watched::new(Verified::new(through, blob, Side::Source), item, run);
+        let copied = io::copy(&mut reader, &mut io::sink());
+        drop(reader);
+        match copied.map_err(|error| Error::from_io(Side::Source, "read", item.into(), error)) {
+            Ok(_) => return ingest.commit(Some(blob), None).map(drop),
+            // What was left of the earlier run may itself be damaged: once more, from the start.
+            Err(error) if resumed && error.is_damage() => {
+                ingest.restart()?;
+                resumed = false;
+            }
+            Err(error) if error.is_damage() => {
+                ingest.discard()?;
+                return Err(error);
+            }
+            Err(error) => return Err(error),
         }
-        Err(error) => Err(error),
     }
 }

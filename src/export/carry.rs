@@ -218,7 +218,7 @@ impl Work<'_> {
         let mut part = self.medium.ingest_blob(&pick.blob)?;
         let resumed = part.left_over()? > 0;
         let attempt = |part: &mut Ingest<'_>| {
-            let through = Through { source: self.source, pick, ingest: part, from: None };
+            let through = Through::new(self.source, pick, part);
             let original = Verified::new(through, &pick.blob, Side::Source);
             self.recompress_from(original, step, pick, item, zstd)
         };
@@ -287,7 +287,7 @@ impl Work<'_> {
         item: &str,
         tried: Option<Zstd>,
     ) -> Result<(Descriptor, u64)> {
-        let through = Through { source: self.source, pick, ingest: &mut ingest, from: None };
+        let through = Through::new(self.source, pick, &mut ingest);
         let mut original = Watched::new(Verified::new(through, &pick.blob, Side::Source), item, self.run);
         let decoded = layer::check(&mut original).map_err(|error| self.blame(error, &mut original, pick))?;
         drop(original);
@@ -336,13 +336,30 @@ impl Work<'_> {
     }
 }
 
-/// Yields a blob: first what an earlier run left of it on the medium, then the rest from the source,
-/// which goes onto the medium as it passes.
+/// Yields a blob: first what an earlier run left of it on the medium, then the rest from where it comes
+/// from, which goes onto the medium as it passes.
 pub(super) struct Through<'a, 'm> {
-    pub(super) source: &'a dyn Source,
-    pub(super) pick: &'a Pick,
-    pub(super) ingest: &'a mut Ingest<'m>,
-    pub(super) from: Option<Box<dyn Read + Send>>,
+    open: Box<dyn Fn(u64) -> Result<Box<dyn Read + Send>> + 'a>,
+    size: u64,
+    ingest: &'a mut Ingest<'m>,
+    from: Option<Box<dyn Read + Send>>,
+}
+
+impl<'a, 'm> Through<'a, 'm> {
+    /// The blob `pick` of `source`.
+    pub(super) fn new(source: &'a dyn Source, pick: &'a Pick, ingest: &'a mut Ingest<'m>) -> Self {
+        let open = |offset| source.open_unverified(&pick.image, &pick.blob, offset);
+        Self::opened_by(open, pick.blob.size, ingest)
+    }
+
+    /// A blob of `size` bytes that `open` opens at an offset.
+    pub(super) fn opened_by(
+        open: impl Fn(u64) -> Result<Box<dyn Read + Send>> + 'a,
+        size: u64,
+        ingest: &'a mut Ingest<'m>,
+    ) -> Self {
+        Self { open: Box::new(open), size, ingest, from: None }
+    }
 }
 
 impl Read for Through<'_, '_> {
@@ -355,10 +372,10 @@ impl Read for Through<'_, '_> {
                     return Ok(n);
                 }
                 let offset = self.ingest.offset();
-                if offset == self.pick.blob.size {
+                if offset == self.size {
                     return Ok(0);
                 }
-                self.from.insert(self.source.open_unverified(&self.pick.image, &self.pick.blob, offset)?)
+                self.from.insert((self.open)(offset)?)
             }
         };
         let n = from.read(buffer)?;

@@ -83,7 +83,7 @@ impl Work<'_> {
         };
         let resumed = part.left_over()? > 0;
         let attempt = |part: &mut Ingest<'_>| {
-            let through = Through { source: self.source, pick, ingest: part, from: None };
+            let through = Through::new(self.source, pick, part);
             self.tar_from(Verified::new(through, &pick.blob, Side::Source), step, pick, item)
         };
         match attempt(part) {

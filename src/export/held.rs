@@ -64,7 +64,7 @@ pub(super) fn held(medium: &Medium, images: &[Resolved], run: Run<'_>) -> Result
 /// The images whose manifests, indexes and configs are there; the others are carried again.
 fn whole_images(medium: &Medium, record: &Record) -> Result<Vec<Image>> {
     let mut lost = BTreeSet::new();
-    for blob in record.blobs.iter().filter(|blob| blob.role != Role::Layer) {
+    for blob in record.blobs.iter().filter(|blob| !matches!(blob.role, Role::Layer | Role::File)) {
         if medium.blob_size(&blob.digest)? != Some(blob.size) {
             lost.insert(blob.digest);
         }

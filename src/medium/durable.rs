@@ -129,13 +129,15 @@ pub(super) fn start_write_out(file: &File, start: u64, end: u64) {
     }
 }
 
-fn sync_directory(root: &Root, name: &str) -> Result<()> {
+/// Brings the entries of the directory `name` to the device.
+pub(super) fn sync_directory(root: &Root, name: &str) -> Result<()> {
     let fail = |source| root.error("sync", name, source);
     let directory: File = root.open_at(name, OFlags::RDONLY | OFlags::DIRECTORY).map_err(fail)?.into();
     tolerate_unsupported(directory.sync_all()).map_err(fail)
 }
 
-fn sync_all(root: &Root, name: &str, file: &File) -> Result<()> {
+/// Brings the finished file `name` to the device, without its directory entry.
+pub(super) fn sync_all(root: &Root, name: &str, file: &File) -> Result<()> {
     tolerate_unsupported(file.sync_all()).map_err(|source| root.error("sync", name, source))
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use super::files::{FILES_NAME, FILES_TYPE};
 use super::record::{Image, Record};
 use super::{Medium, durable};
 use crate::error::{Error, Result};
@@ -142,7 +143,19 @@ fn own_entries(record: &Record) -> Vec<Value> {
             },
         })
     });
-    images.chain(referrer_entries(record)).collect()
+    images.chain(referrer_entries(record)).chain(files_entry(record)).collect()
+}
+
+/// The entry of the files beside the images, under a short name: `oras pull --oci-layout MEDIUM:files`.
+fn files_entry(record: &Record) -> Option<Value> {
+    let manifest = record.files_manifest.as_ref()?;
+    Some(json!({
+        "mediaType": manifest.media_type,
+        "digest": manifest.digest,
+        "size": manifest.size,
+        "artifactType": FILES_TYPE,
+        "annotations": { REF_NAME: FILES_NAME, ORIGINAL: manifest.digest },
+    }))
 }
 
 /// One entry for each referrer: under the name by which cosign looks for it, or, as `oras` has them, by

@@ -12,7 +12,9 @@
 
 mod commits;
 mod delta;
+mod destination;
 mod durable;
+mod files;
 mod filesystem;
 mod index;
 mod ingest;
@@ -36,6 +38,8 @@ use crate::image::{Descriptor, Digest};
 pub use commits::Rejected;
 pub(crate) use commits::now;
 pub use delta::Delta;
+pub use destination::{Destination, Occupant};
+pub use files::{CarriedFile, FileName, FileNameError};
 pub use filesystem::Filesystem;
 pub use index::{ForeignEntry, IndexState, IndexWritten};
 pub use ingest::{Finished, Ingest};

@@ -5,20 +5,23 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::delta::Delta;
+use super::files::CarriedFile;
 use crate::image::{Descriptor, Digest, Platform, Reference};
 
 /// Largest record that is read, in bytes.
 pub(super) const MAX_RECORD: u64 = 16 << 20;
 /// The format this version writes, and the newest it reads.
 const FORMAT: &str = "pannier-commit-v1";
-/// On a record with deltas: a reader that does not know them would miss layers.
 /// What writes records: this version.
 pub(super) const TOOL: &str = concat!("pannier ", env!("CARGO_PKG_VERSION"));
+/// On a record with deltas: a reader that does not know them would miss layers.
 const DELTAS: &str = "deltas";
 /// Layers are left out that nodes hold already.
 const TOP_UP: &str = "top-up";
+/// Files are carried beside the images: an export that does not know them would drop them.
+const FILES: &str = "files";
 /// The critical features that this version knows.
-const KNOWN: [&str; 2] = [DELTAS, TOP_UP];
+const KNOWN: [&str; 3] = [DELTAS, TOP_UP, FILES];
 /// How the file begins; 64 hex digits of the checksum follow.
 const CHECKSUM_PREFIX: &[u8] = b"{\"checksum\":\"sha256:";
 
@@ -58,6 +61,12 @@ pub struct Record {
     /// The parity that was made of the blobs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery: Option<Recovery>,
+    /// The files that are carried beside the images, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<CarriedFile>,
+    /// The manifest that lists them for other tools.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files_manifest: Option<Descriptor>,
 }
 
 /// Recovery data: see [`crate::recovery`].
@@ -212,6 +221,8 @@ pub enum Role {
     OriginalIndex,
     /// A signature, an attestation or an SBOM, or a part of one.
     Referrer,
+    /// A file beside the images, or a document of the artifact that lists them.
+    File,
 }
 
 /// Why a record's file cannot be used.
@@ -242,17 +253,22 @@ impl Record {
             deltas: Vec::new(),
             encoded: Vec::new(),
             recovery: None,
+            files: Vec::new(),
+            files_manifest: None,
         }
     }
 
     /// Lists as critical what a reader has to know to make use of this record.
     pub fn name_features(&mut self) {
-        self.critical.retain(|feature| feature != DELTAS && feature != TOP_UP);
+        self.critical.retain(|feature| ![DELTAS, TOP_UP, FILES].contains(&feature.as_str()));
         if !self.deltas.is_empty() {
             self.critical.push(DELTAS.into());
         }
         if self.layers.iter().any(|layer| !layer.elsewhere.is_empty()) {
             self.critical.push(TOP_UP.into());
+        }
+        if self.blobs.iter().any(|blob| blob.role == Role::File) {
+            self.critical.push(FILES.into());
         }
     }
 
@@ -324,6 +340,9 @@ impl Record {
         let record: Self = serde_json::from_slice(bytes).map_err(no_record)?;
         if record.medium.len() != 32 || !record.medium.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(damaged("its medium id is not 32 hex digits"));
+        }
+        if let Some(fault) = record.files_fault() {
+            return Err(Unusable::Damaged(fault));
         }
         Ok(record)
     }

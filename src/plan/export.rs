@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::delta::{Base, DeltaStep};
+use super::files::{FileStep, FileVerdict};
 use crate::error::{Error, Result, Side};
 use crate::image::{Compression, Descriptor, Digest, LayerType, MediaKind, Reference, kind};
 use crate::layer::Zstd;
@@ -93,6 +94,10 @@ pub struct ExportPlan {
     pub layers: Vec<LayerStep>,
     /// Blobs of what refers to the images, each once.
     pub attached: Vec<AttachedStep>,
+    /// The files beside the images.
+    pub files: Vec<FileStep>,
+    /// Whether a document that lists the medium's files for other tools is missing.
+    pub renews_file_list: bool,
     /// What happens to each image's name, in the order of the images.
     pub names: Vec<NameVerdict>,
     /// Bytes of the manifests, indexes and configs, at most.
@@ -140,6 +145,8 @@ impl ExportPlan {
         Self {
             layers,
             attached: attached(images, held),
+            files: Vec::new(),
+            renews_file_list: false,
             names,
             documents,
             keep_parts_from: None,
@@ -174,7 +181,10 @@ impl ExportPlan {
         if percent > 0 && !self.is_nothing() {
             let there = record.into_iter().flat_map(|record| &record.blobs);
             let (count, bytes) = there.fold((0, 0), |(count, bytes), blob| (count + 1, bytes + blob.size));
-            let new = self.layers.len() + self.attached.len() + DOCUMENTS * self.names.len();
+            let new = self.layers.len()
+                + self.attached.len()
+                + self.files.len()
+                + DOCUMENTS * (self.names.len() + 1);
             let bytes = bytes + self.bytes_to_write(filesystem);
             self.recovery = Geometry::bytes(count + new as u64, bytes, percent, MOST_COPIED, filesystem);
         }
@@ -187,13 +197,16 @@ impl ExportPlan {
                 matches!(step.verdict, Verdict::Present(..) | Verdict::DeltaThere(..) | Verdict::LeftOut(_))
             })
             && self.attached.iter().all(|step| step.present)
+            && self.files.iter().all(|step| step.present && step.verdict == FileVerdict::Unchanged)
             && !self.renews_recovery
+            && !self.renews_file_list
     }
 
-    /// Bytes of layers, and of what refers to images, that are read from the source.
+    /// Bytes of layers, of what refers to images, and of files that are read from the source.
     pub fn bytes_to_read(&self) -> u64 {
         let attached: u64 = self.attached.iter().map(AttachedStep::bytes).sum();
-        self.layers.iter().map(LayerStep::bytes).sum::<u64>() + attached
+        let files: u64 = self.files.iter().map(FileStep::bytes).sum();
+        self.layers.iter().map(LayerStep::bytes).sum::<u64>() + attached + files
     }
 
     /// Bytes of layers that the medium has already, as they are encoded there.
@@ -210,7 +223,8 @@ impl ExportPlan {
     pub fn bytes_to_write(&self, filesystem: &Filesystem) -> u64 {
         let layers: u64 = self.layers.iter().map(|step| filesystem.occupied(step.bytes())).sum();
         let attached: u64 = self.attached.iter().map(|step| filesystem.occupied(step.bytes())).sum();
-        layers + attached + self.documents + self.recovery + SLACK
+        let files: u64 = self.files.iter().map(|step| filesystem.occupied(step.bytes())).sum();
+        layers + attached + files + self.documents + self.recovery + SLACK
     }
 
     /// An error unless everything will fit on `filesystem`, which `path` is on.
@@ -220,6 +234,12 @@ impl ExportPlan {
     pub fn require_space(&self, filesystem: &Filesystem, path: &std::path::Path) -> Result<()> {
         if self.is_nothing() {
             return Ok(());
+        }
+        for FileStep { file, .. } in self.files.iter().filter(|step| !step.present) {
+            if let Some(limit) = filesystem.largest_file.filter(|limit| file.size > *limit) {
+                let (what, filesystem) = (format!("file {}", file.name), filesystem.name.clone());
+                return Err(Error::FileTooLarge { what, size: file.size, filesystem, limit });
+            }
         }
         for step in &self.layers {
             let blob = match &step.verdict {

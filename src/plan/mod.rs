@@ -3,6 +3,7 @@
 mod carried;
 mod delta;
 mod export;
+mod files;
 pub mod import;
 mod next;
 pub mod repair;
@@ -10,4 +11,5 @@ pub mod repair;
 pub use carried::{carried_index, carried_manifest};
 pub use delta::{At, Base, BaseImage, Bases, DeltaStep};
 pub use export::{AttachedStep, ExportPlan, Held, LayerStep, NameVerdict, Pick, Verdict};
+pub use files::{FileOrigin, FileStep, FileVerdict, files as plan_files};
 pub use next::{ExportedImage, ExportedLayer, next_record};

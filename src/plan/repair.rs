@@ -6,7 +6,7 @@ use super::carried::{carried_manifest, carried_root, index_of};
 use super::export::Pick;
 use crate::image::{Descriptor, Digest, Document, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, Reference};
 use crate::layer::Zstd;
-use crate::medium::{Blob, Image, ImagePlatform, Record, Role};
+use crate::medium::{Blob, CarriedFile, Image, ImagePlatform, Record, Role};
 
 /// What a plan depends on.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +15,8 @@ pub struct Offered {
     pub blobs: BTreeMap<Digest, Pick>,
     /// Layers that the source holds in some encoding, by diff_id, best first.
     pub layers: BTreeMap<Digest, Vec<Pick>>,
+    /// Files that the source holds as they are.
+    pub files: BTreeMap<Digest, CarriedFile>,
     /// Blobs that the medium's recovery data bring back.
     pub recoverable: BTreeSet<Digest>,
 }
@@ -30,8 +32,10 @@ pub enum Remedy {
     Reencode(Digest, Descriptor, Zstd),
     /// Made again from the source's encoding of the layer.
     Encode(Digest, Pick, Zstd),
-    /// Made again from what it is derived from: a carried manifest or index.
+    /// Made again from what it is derived from: a carried manifest or index, the list of files.
     Derive,
+    /// As it is, from the source's files.
+    File(CarriedFile),
 }
 
 /// A damaged blob and what is to be done about it.
@@ -86,6 +90,9 @@ fn remedies(record: &Record, blob: &Blob, damaged: &BTreeSet<Digest>, offered: &
     if let Some(pick) = offered.blobs.get(&blob.digest) {
         remedies.push(Remedy::Fetch(pick.clone()));
     }
+    if let Some(file) = offered.files.get(&blob.digest) {
+        remedies.push(Remedy::File(file.clone()));
+    }
     if is_derived(record, &blob.digest) {
         remedies.push(Remedy::Derive);
     }
@@ -119,7 +126,7 @@ fn is_derived(record: &Record, digest: &Digest) -> bool {
             || (image.carried.digest == *digest
                 && image.carried.media_type == OCI_INDEX
                 && image.original.digest != *digest)
-    })
+    }) || record.files_documents().iter().any(|document| Digest::of(document) == *digest)
 }
 
 /// The blob's descriptor, with its media type as far as the record or its role tells.
@@ -130,14 +137,16 @@ pub fn described(record: &Record, blob: &Blob) -> Descriptor {
         [&image.original, &image.carried].into_iter().chain(platforms).chain(referrers)
     });
     let layers = record.layers.iter().flat_map(|layer| layer.encodings.iter().chain(&layer.originals));
-    let known =
-        images.chain(layers).find(|known| known.digest == blob.digest && !known.media_type.is_empty());
+    let known = images
+        .chain(layers)
+        .chain(&record.files_manifest)
+        .find(|known| known.digest == blob.digest && !known.media_type.is_empty());
     let media_type = match (known, blob.role) {
         (Some(known), _) => &known.media_type,
         (None, Role::Index | Role::OriginalIndex) => OCI_INDEX,
         (None, Role::Manifest | Role::OriginalManifest) => OCI_MANIFEST,
         (None, Role::Config) => OCI_CONFIG,
-        (None, Role::Layer | Role::Referrer) => "application/octet-stream",
+        (None, Role::Layer | Role::Referrer | Role::File) => "application/octet-stream",
     };
     Descriptor { media_type: media_type.to_owned(), digest: blob.digest, size: blob.size }
 }
@@ -152,6 +161,7 @@ pub fn is_original(record: &Record, blob: &Blob) -> bool {
         Role::Config | Role::OriginalManifest | Role::OriginalIndex | Role::Referrer => true,
         Role::Manifest | Role::Index => record.images.iter().any(original),
         Role::Layer => record.layers.iter().any(|layer| has(&layer.originals, &blob.digest)),
+        Role::File => false,
     }
 }
 
@@ -170,6 +180,10 @@ pub fn derive(
     digest: &Digest,
     mut read: impl FnMut(&Descriptor) -> Option<Vec<u8>>,
 ) -> Option<Vec<u8>> {
+    let of_files = record.files_documents().into_iter().find(|bytes| Digest::of(bytes) == *digest);
+    if of_files.is_some() {
+        return of_files;
+    }
     for image in &record.images {
         if image.carried.digest == *digest && image.carried.media_type == OCI_INDEX {
             let bytes = index_of(&image.platforms);

@@ -103,15 +103,11 @@ impl Work<'_> {
     fn attempt(&self, step: &RepairStep, remedy: &Remedy, item: &str) -> Result<Attempt> {
         match (remedy, self.source) {
             (Remedy::Fetch(pick), Some(source)) => {
-                let blob = source::open(source, &pick.image, &pick.blob)?;
-                let mut mend = self.medium.mend_blob(&step.blob.digest)?;
-                let copied = io::copy(&mut Watched::new(blob, item, self.run), &mut mend);
-                if let Err(error) = copied {
-                    mend.discard()?;
-                    return Err(Error::from_io(Side::Source, "read", item.into(), error));
-                }
-                mend.commit(&step.blob)?;
-                Ok(Attempt::Repaired(format!("fetched from {}", source.name())))
+                self.fetch(step, source::open(source, &pick.image, &pick.blob)?, source, item)
+            }
+            (Remedy::File(file), Some(source)) => {
+                let bytes = Verified::new(source.open_file(file, 0)?, &file.blob(), Side::Source);
+                self.fetch(step, bytes, source, item)
             }
             (Remedy::Encode(diff_id, pick, zstd), Some(source)) => {
                 let blob = source::open(source, &pick.image, &pick.blob)?;
@@ -122,10 +118,22 @@ impl Work<'_> {
                 self.encode(step, diff_id, blob, *zstd, item, "another encoding on the medium")
             }
             (Remedy::Derive, _) => self.derive(step),
-            (Remedy::Fetch(_) | Remedy::Encode(..), None) | (Remedy::Recover, _) => {
+            (Remedy::Fetch(_) | Remedy::File(_) | Remedy::Encode(..), None) | (Remedy::Recover, _) => {
                 Err(Error::not_found(Side::Source, step.blob.digest))
             }
         }
+    }
+
+    /// Copies what is read, which proves itself at its end.
+    fn fetch(&self, step: &RepairStep, blob: impl Read, source: &dyn Source, item: &str) -> Result<Attempt> {
+        let mut mend = self.medium.mend_blob(&step.blob.digest)?;
+        let copied = io::copy(&mut Watched::new(blob, item, self.run), &mut mend);
+        if let Err(error) = copied {
+            mend.discard()?;
+            return Err(Error::from_io(Side::Source, "read", item.into(), error));
+        }
+        mend.commit(&step.blob)?;
+        Ok(Attempt::Repaired(format!("fetched from {}", source.name())))
     }
 
     /// Decodes the layer and encodes it as it was.
@@ -180,6 +188,6 @@ impl Work<'_> {
         let mut mend = self.medium.mend_blob(&step.blob.digest)?;
         mend.write_bytes(&bytes)?;
         mend.commit(&step.blob)?;
-        Ok(Attempt::Repaired("derived from the original manifest".into()))
+        Ok(Attempt::Repaired("derived from what else is on the medium".into()))
     }
 }

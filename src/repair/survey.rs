@@ -28,6 +28,8 @@ pub(super) fn survey(
         // has to do without.
         let _ = source.list();
     }
+    let files = source.files().iter().filter(|file| damaged.contains(&file.digest));
+    offered.files = files.map(|file| (file.digest, file.clone())).collect();
     for blob in record.blobs.iter().filter(|blob| damaged.contains(&blob.digest)) {
         run.check()?;
         let names = survey.names(record, &blob.digest);

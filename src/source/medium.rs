@@ -6,7 +6,7 @@ use std::path::Path;
 use super::{Listed, Offer, Referrer, Source, find_or_explain};
 use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest, Reference};
-use crate::medium::{Medium, Record};
+use crate::medium::{CarriedFile, Medium, Record};
 
 /// A medium as a source.
 #[derive(Debug)]
@@ -25,6 +25,16 @@ impl MediumSource {
             Error::invalid(Side::Source, format!("medium:{}", path.display()), reason)
         })?;
         Ok(Self { medium, record })
+    }
+
+    fn open_blob(&self, blob: &Descriptor, offset: u64) -> Result<Box<dyn Read + Send>> {
+        let mut file = self.medium.blob_file(blob).map_err(as_source)?;
+        file.seek(SeekFrom::Start(offset)).map_err(Error::io(
+            Side::Source,
+            "read",
+            self.medium.blob_path(&blob.digest),
+        ))?;
+        Ok(Box::new(file))
     }
 }
 
@@ -52,13 +62,15 @@ impl Source for MediumSource {
     }
 
     fn open_unverified(&self, _: &Reference, blob: &Descriptor, offset: u64) -> Result<Box<dyn Read + Send>> {
-        let mut file = self.medium.blob_file(blob).map_err(as_source)?;
-        file.seek(SeekFrom::Start(offset)).map_err(Error::io(
-            Side::Source,
-            "read",
-            self.medium.blob_path(&blob.digest),
-        ))?;
-        Ok(Box::new(file))
+        self.open_blob(blob, offset)
+    }
+
+    fn files(&self) -> &[CarriedFile] {
+        &self.record.files
+    }
+
+    fn open_file(&self, file: &CarriedFile, offset: u64) -> Result<Box<dyn Read + Send>> {
+        self.open_blob(&file.blob(), offset)
     }
 
     fn referrers(&self, _: &Reference, subject: &Descriptor) -> Result<Vec<Referrer>> {

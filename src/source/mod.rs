@@ -5,6 +5,7 @@ mod attached;
 mod containerd;
 mod docker_archive;
 mod docker_names;
+mod local_files;
 mod medium;
 mod oci_archive;
 mod oci_dir;
@@ -19,9 +20,11 @@ use std::io::Read;
 use crate::content::{self, Verified};
 use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest, Reference};
+use crate::medium::CarriedFile;
 
 pub use attached::{Attached, attached};
 pub use containerd::ContainerdSource;
+pub use local_files::{LocalFiles, NamedPath};
 pub use medium::MediumSource;
 pub use open::{SourceSpec, open_local};
 pub(crate) use resolve::find_or_explain;
@@ -99,6 +102,17 @@ pub trait Source: Send + Sync {
     fn referrers(&self, image: &Reference, subject: &Descriptor) -> Result<Vec<Referrer>> {
         let _ = (image, subject);
         Ok(Vec::new())
+    }
+
+    /// The files that it has beside images. Only media have any, and what is named on the command line.
+    fn files(&self) -> &[CarriedFile] {
+        &[]
+    }
+
+    /// The bytes of one of its files from `offset` on; neither length nor content is checked.
+    fn open_file(&self, file: &CarriedFile, offset: u64) -> Result<Box<dyn Read + Send>> {
+        let _ = offset;
+        Err(Error::not_found(Side::Source, format!("{}: file {}", self.name(), file.name)))
     }
 
     /// The error for a blob that it does not hold, with what is known of the reason.

@@ -53,6 +53,7 @@ pub(super) fn check_record(medium: &Medium, record: &Record, report: &mut Report
             report.add("left-out", Severity::Note, &label, detail);
         }
     }
+    files(record, &listed, report);
     for layer in &record.layers {
         for encoding in &layer.encodings {
             if listed.get(&encoding.digest) != Some(&encoding.size) {
@@ -63,9 +64,27 @@ pub(super) fn check_record(medium: &Medium, record: &Record, report: &mut Report
     }
 }
 
-/// The names of the images that need the blob `digest`.
-pub(super) fn images_with(record: &Record, digest: &Digest) -> Vec<String> {
-    needing(record, digest).into_iter().map(label).collect()
+/// Checks the list of files beside the images against the blobs and the manifest.
+fn files(record: &Record, listed: &BTreeMap<Digest, u64>, report: &mut Report) {
+    for file in &record.files {
+        if listed.get(&file.digest) != Some(&file.size) {
+            let detail = format!("{} is not among the blobs with its size", file.digest);
+            report.add("record-file", Severity::Error, &file.name, detail);
+        }
+    }
+    let documents = record.files_documents();
+    let derived = documents.first().map(|manifest| (Digest::of(manifest), manifest.len() as u64));
+    if derived != record.files_manifest.as_ref().map(|manifest| (manifest.digest, manifest.size)) {
+        let detail = "the manifest that lists the files for other tools is not the one of these files";
+        report.add("record-file", Severity::Error, "files", detail);
+    }
+}
+
+/// The names of the images, and of the files, that need the blob `digest`.
+pub(crate) fn needed_by(record: &Record, digest: &Digest) -> Vec<String> {
+    let files = record.files.iter().filter(|file| file.digest == *digest);
+    let files = files.map(|file| format!("file {}", file.name));
+    needing(record, digest).into_iter().map(label).chain(files).collect()
 }
 
 /// The images that need the blob `digest`.
@@ -95,7 +114,7 @@ pub(crate) fn needing<'a>(record: &'a Record, digest: &Digest) -> Vec<&'a Image>
 }
 
 /// An image's names, in one line.
-pub(crate) fn label(image: &Image) -> String {
+fn label(image: &Image) -> String {
     let names: Vec<String> = image.names.iter().map(ToString::to_string).collect();
     names.join(" ")
 }

@@ -1,0 +1,108 @@
+//! Carries files beside the images.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use super::Options;
+use super::attached::copy_blob;
+use crate::error::{Error, Result, Side};
+use crate::image::{Digest, MAX_MANIFEST};
+use crate::medium::{CarriedFile, Medium, Record};
+use crate::plan::{ExportPlan, FileOrigin, FileStep, FileVerdict, plan_files};
+use crate::progress::{Event, Run, Watched};
+use crate::source::Source;
+
+/// Plans the files: what was named, and what the source has where that was asked for.
+pub(super) fn plan(
+    source: &dyn Source,
+    medium: Option<&Medium>,
+    options: &Options,
+    plan: &mut ExportPlan,
+    run: Run<'_>,
+) -> Result<()> {
+    let named = options.files.files();
+    let of_source = if options.source_files { source.files() } else { &[] };
+    let record = medium.and_then(Medium::record);
+    let mut there = BTreeSet::new();
+    for file in named.iter().chain(of_source) {
+        if let Some(medium) = medium
+            && is_there(medium, file, run)?
+        {
+            there.insert(file.digest);
+        }
+    }
+    plan.files = plan_files(named, of_source, record, &there);
+    for document in record.iter().flat_map(|record| record.files_documents()) {
+        let size = medium.map(|medium| medium.blob_size(&Digest::of(&document))).transpose()?.flatten();
+        plan.renews_file_list |= size != Some(document.len() as u64);
+    }
+    Ok(())
+}
+
+/// Whether the bytes of a file are on the medium: committed and of the right size; or else left by a run
+/// that was cut off, and proven.
+fn is_there(medium: &Medium, file: &CarriedFile, run: Run<'_>) -> Result<bool> {
+    if medium.blob_size(&file.digest)? != Some(file.size) {
+        return Ok(false);
+    }
+    if medium.record().is_some_and(|record| record.blobs.iter().any(|blob| blob.digest == file.digest)) {
+        return Ok(true);
+    }
+    let mut blob = Watched::new(medium.open_blob(&file.blob())?, "", run);
+    match io::copy(&mut blob, &mut io::sink()) {
+        Ok(_) => Ok(true),
+        Err(_) => run.check().map(|()| false),
+    }
+}
+
+/// Writes the bytes of the plan's files.
+pub(super) fn carry(
+    source: &dyn Source,
+    medium: &Medium,
+    plan: &ExportPlan,
+    options: &Options,
+    run: Run<'_>,
+) -> Result<()> {
+    for FileStep { file, origin, .. } in plan.files.iter().filter(|step| !step.present) {
+        run.check()?;
+        let item = format!("{} {}", file.digest.short(), file.name);
+        run.report(Event::Started { item: &item, bytes: file.size });
+        let from = match origin {
+            FileOrigin::Named => &*options.files as &dyn Source,
+            FileOrigin::Source => source,
+        };
+        let copied = copy_blob(medium, &file.blob(), |offset| from.open_file(file, offset), &item, run);
+        run.report(Event::Finished { item: &item });
+        copied.map_err(|error| match error {
+            Error::DigestMismatch { side: Side::Source, expected, found, .. } => {
+                let what = format!("file {}", file.name);
+                Error::DigestMismatch { side: Side::Source, what, expected, found }
+            }
+            other => other,
+        })?;
+    }
+    Ok(())
+}
+
+/// Puts the plan's files into `record`, and writes the documents that list them.
+pub(super) fn place(medium: &Medium, record: &mut Record, plan: &ExportPlan) -> Result<()> {
+    let changed = plan.files.iter().any(|step| step.verdict != FileVerdict::Unchanged || !step.present);
+    if !changed && !plan.renews_file_list {
+        return Ok(());
+    }
+    let files: Vec<CarriedFile> = plan.files.iter().map(|step| step.file.clone()).collect();
+    for bytes in record.carry_files(&files) {
+        if bytes.len() as u64 > MAX_MANIFEST {
+            let reason = format!("{} are too many for one medium", record.files.len());
+            return Err(Error::invalid(Side::Source, "files", reason));
+        }
+        medium.write_blob(&bytes)?;
+    }
+    Ok(())
+}
+
+/// How many files are written, and their bytes.
+pub(super) fn written(plan: &ExportPlan) -> (usize, u64) {
+    let written = plan.files.iter().filter(|step| !step.present);
+    written.fold((0, 0), |(count, bytes), step| (count + 1, bytes + step.file.size))
+}
