@@ -5,6 +5,7 @@
 //! image once all of it is there, and lets go of the lease last. Run again after whatever cut it
 //! off, it goes on: nothing is believed that containerd cannot show.
 
+mod prune;
 mod space;
 mod wanted;
 
@@ -17,6 +18,7 @@ use crate::node::{self, Depth, HeldLease, Naming, Node};
 use crate::plan::import::{Choices, ImportPlan, LayerVerdict};
 use crate::progress::{Event, Phase, Run};
 
+pub use prune::{plan_prune, prune};
 pub use space::{Need, Space};
 
 /// How an import is done.

@@ -169,3 +169,143 @@ fn an_inventory_that_is_none_or_of_another_machine_is_refused() {
     refused(&"[".repeat(1_000_000), "none that");
     refused(&" ".repeat((16 << 20) + 1), "16 MiB");
 }
+
+/// A medium whose first export has `old` and `used` besides what the second one has, and a copy of the
+/// medium as it was then.
+///
+/// A medium keeps what was exported to it, so the second export goes to a copy that never had them.
+struct Pruning {
+    update: Update,
+}
+
+const OLD: &str = "docker.io/library/old:1";
+const USED: &str = "docker.io/library/used:1";
+const PULLED: &str = "docker.io/library/pulled:1";
+const OTHER: &str = "docker.io/library/other:1";
+const FOREIGN: &str = "docker.io/library/foreign:1";
+
+impl Pruning {
+    fn new() -> Self {
+        let extra = |name: &str, seed| image(name).layer(program("podmain")).layer(large(seed));
+        let older = layout().with(pause()).with(image(APP).layer(program("podmain")).layer(large(2)));
+        let newer = layout().with(pause()).with(image(APP).layer(program("podmain")).layer(large(3)));
+        let update = Update::new(&layout().with(pause()), &newer);
+        copy(&update.path("old"), &update.path("new"));
+        older
+            .with(extra(OLD, 5))
+            .with(extra(USED, 6))
+            .with(extra(PULLED, 11))
+            .write_dir(&update.path("first"));
+        update.export(0, "first", "old", &[]);
+        layout().with(extra(OTHER, 12)).write_dir(&update.path("other-layout"));
+        update.export(0, "other-layout", "other", &[]);
+        for turn in 7..9 {
+            layout().with(extra(TOOL, turn)).write_dir(&update.path(&format!("tool-{turn}")));
+        }
+        // The same number of exports, and one more.
+        update.export(0, "tool-7", "new", &[]);
+        update.export(0, "tool-8", "new", &[]);
+        update.export(0, "new-layout", "new", &[]);
+        Self { update }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.update.path(name)
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    support::layout::write_files(
+        to,
+        support::carry::files(from).into_iter().map(|(path, bytes)| (text(&path).to_owned(), bytes)),
+    );
+}
+
+/// What CRI lists once it has taken note of what was removed.
+fn listed(node: &Node, gone: &[&str]) -> Vec<String> {
+    for _ in 0..500 {
+        let images = node.client().cri_list_images().unwrap();
+        let names: Vec<String> = images
+            .into_iter()
+            .flat_map(|image| [image.tags, image.digests, vec![image.id.to_string()]].concat())
+            .collect();
+        if gone.iter().all(|gone| !names.iter().any(|name| name.starts_with(gone))) {
+            return names;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    panic!("CRI still lists some of {gone:?}");
+}
+
+fn names_of(pruned: &Value, list: &str) -> Vec<String> {
+    let images = pruned["prune"][list].as_array().unwrap_or_else(|| panic!("{pruned}")).iter();
+    images.map(|image| image["names"][0].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn pruning_takes_away_what_the_medium_dropped_and_nothing_else() {
+    let bench = Pruning::new();
+    let (old, new) = (bench.path("old"), bench.path("new"));
+    let foreign = bench.path("foreign.tar");
+    fs::write(&foreign, layout().with(image(FOREIGN).layer(large(9))).oci_archive()).unwrap();
+    for version in versions() {
+        let node = Node::start(version);
+        import(0, &node, &old, &[]);
+        node.ctr(&["images", "import", text(&foreign)]);
+        // A pull that moves a name keeps our labels on it.
+        let pulled = node.client().image(FOREIGN).unwrap().unwrap().target;
+        node.client().set_image(PULLED, &pulled, &Default::default()).unwrap();
+        let before = node.client().list_images().unwrap();
+        let pod = node.leave_pod(USED);
+        let blobs = node.client().blobs().unwrap().len();
+
+        let plan = import(0, &node, &new, &["--prune", "--dry-run"]).json();
+        assert_eq!(names_of(&plan, "kept"), [USED], "{plan}");
+        let removed = names_of(&plan, "removed");
+        // The older app under its digests, the image that `pulled` was, and what is dropped.
+        assert_eq!(removed.len(), 3, "{version}: {plan}");
+        assert_eq!(node.client().list_images().unwrap().len(), before.len());
+        assert_eq!(node.client().blobs().unwrap().len(), blobs);
+
+        let done = import(0, &node, &new, &["--prune"]).json();
+        assert_eq!(names_of(&done, "removed"), removed, "{done}");
+        assert!(done["bytesFreed"].as_u64().unwrap() > 1_000_000, "{done}");
+        let reason = &done["prune"]["kept"][0]["reason"];
+        assert!(reason.as_str().unwrap().contains("container"), "{done}");
+        let names = listed(&node, &["docker.io/library/old", "docker.io/library/pulled@"]);
+        for name in [APP, TOOL, USED, PULLED, FOREIGN, "registry.k8s.io/pause:3.10"] {
+            assert!(names.contains(&name.to_owned()), "{version}: {name} in {names:?}");
+        }
+        // The older app had this id; nothing of it is left, CRI's own record included.
+        let records = node.client().list_images().unwrap();
+        let ids: Vec<&str> =
+            plan["prune"]["removed"].as_array().unwrap().iter().map(|i| i["id"].as_str().unwrap()).collect();
+        for id in ids {
+            assert!(!records.iter().any(|record| record.name == id), "{version}: {id}");
+            assert!(node.client().blob(id.parse().unwrap()).unwrap().is_none(), "{version}: {id}");
+        }
+        assert_starts(&node, USED);
+        assert_starts(&node, APP);
+
+        node.remove_pod(&pod);
+        let done = import(0, &node, &new, &["--prune"]).json();
+        assert_eq!(names_of(&done, "removed"), [USED], "{done}");
+        listed(&node, &["docker.io/library/used"]);
+        let again = import(0, &node, &new, &["--prune"]).json();
+        assert_eq!((names_of(&again, "removed").len(), names_of(&again, "kept").len()), (0, 0), "{again}");
+        // The medium as it was brings back what it had, and takes away nothing that is newer.
+        let back = import(0, &node, &old, &["--prune", OLD]).json();
+        assert_eq!(names_of(&back, "removed").len(), 0, "{back}");
+        assert_starts(&node, TOOL);
+        import(0, &node, &new, &["--prune"]);
+
+        // What another medium brought stays, until it is said that there is no other.
+        import(0, &node, &bench.path("other"), &[]);
+        let done = import(0, &node, &new, &["--prune"]).json();
+        assert_eq!(names_of(&done, "removed").len(), 0, "{done}");
+        let done = import(0, &node, &new, &["--prune=all"]).json();
+        assert_eq!(names_of(&done, "removed"), [OTHER], "{done}");
+        let names = listed(&node, &["docker.io/library/other"]);
+        assert!(names.contains(&FOREIGN.to_owned()) && names.contains(&TOOL.to_owned()), "{names:?}");
+    }
+}

@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 use super::node::{NodeArgs, references};
 use super::output::Output;
 use super::trust::TrustArgs;
-use super::{signals, text};
+use super::{pruned, signals, text};
 use crate::error::{Error, Result};
-use crate::import::{Options, Prepared, Summary, carry_out, prepare};
-use crate::node::Node;
+use crate::import::{self, Options, Prepared, Summary, carry_out, plan_prune, prepare};
+use crate::node::{Node, Pruned};
 use crate::plan::import::{ImagePlan, LayerVerdict, Lists, NameVerdict};
+use crate::plan::prune::{PrunePlan, Scope};
 use crate::progress::Run;
 
 /// Put images from a medium into containerd, where kubelet finds them
@@ -23,6 +24,7 @@ use crate::progress::Run;
 Examples:
   pannier import /media/stick
   pannier import /media/stick nginx:1.22 --dry-run
+  pannier import /media/stick --prune --dry-run
   pannier import /media/stick --repair")]
 pub(super) struct Args {
     /// The medium's directory
@@ -47,11 +49,35 @@ pub(super) struct Args {
     /// Import the other images when one fails
     #[arg(long)]
     keep_going: bool,
+    /// Afterwards take away what earlier imports brought and the medium no longer has
+    ///
+    /// Only images that came from this medium, unless it is --prune=all; never what a container uses,
+    /// or what somebody else put there. Not done when an image could not be imported.
+    #[arg(long, value_name = "SCOPE", num_args = 0..=1, require_equals = true, default_missing_value = "medium")]
+    prune: Option<PruneScope>,
     /// Say what would be done, and change nothing
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
     trust: TrustArgs,
+}
+
+/// Whose images `--prune` takes away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum PruneScope {
+    /// Those that came from this medium
+    Medium,
+    /// Those that came from any medium
+    All,
+}
+
+impl From<PruneScope> for Scope {
+    fn from(scope: PruneScope) -> Self {
+        match scope {
+            PruneScope::Medium => Self::Medium,
+            PruneScope::All => Self::All,
+        }
+    }
 }
 
 pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
@@ -72,16 +98,24 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
     let node = args.node.survey(args.platform.as_deref(), output)?;
     let prepared = prepare(&medium, &node, &options, run)?;
     if args.dry_run {
-        return describe(&prepared, &node, output);
+        let pruning = args.prune.filter(|_| prepared.failed.is_empty());
+        let pruning = pruning.map(|scope| plan_prune(&medium, &node, Some(&prepared.plan), scope.into()));
+        return describe(&prepared, pruning.transpose()?.as_ref(), &node, output);
     }
     announce(&prepared, &node, output);
     let summary = carry_out(&medium, &node, prepared, &options, run)?;
-    conclude(&summary, output)?;
+    let pruning = args.prune.filter(|_| summary.failed.is_empty());
+    let pruned = pruning.map(|scope| import::prune(&medium, &node, scope.into(), run)).transpose();
+    // What was imported is said also where pruning failed.
+    conclude(&summary, pruned.as_ref().ok().and_then(Option::as_ref), output)?;
+    pruned?;
     if summary.failed.is_empty() {
-        Ok(())
-    } else {
-        Err(Error::Partial { total: summary.images + summary.failed.len(), failed: summary.failed })
+        return Ok(());
     }
+    if args.prune.is_some() {
+        output.say("Nothing was taken away, since not everything was imported.");
+    }
+    Err(Error::Partial { total: summary.images + summary.failed.len(), failed: summary.failed })
 }
 
 /// Says before the first byte what will be done.
@@ -119,14 +153,14 @@ fn announce(prepared: &Prepared, node: &Node, output: &Output) {
 }
 
 /// Prints the plan of a dry run.
-fn describe(prepared: &Prepared, node: &Node, output: &Output) -> Result<()> {
+fn describe(prepared: &Prepared, pruning: Option<&PrunePlan>, node: &Node, output: &Output) -> Result<()> {
     let plan = &prepared.plan;
     if output.json() {
         let space = prepared
             .space
             .iter()
             .map(|space| json!({ "path": space.path, "needed": space.need.total(), "free": space.free }));
-        return output.document(&json!({
+        let mut document = json!({
             "platform": node.platform.to_string(),
             "snapshotters": node.snapshotters,
             "images": plan.images.iter().map(image).collect::<Vec<_>>(),
@@ -135,7 +169,11 @@ fn describe(prepared: &Prepared, node: &Node, output: &Output) -> Result<()> {
             "layersToUnpack": plan.unpacks.len(),
             "bytesToUnpack": plan.unpack_bytes(),
             "space": space.collect::<Vec<_>>(),
-        }));
+        });
+        if let Some(pruning) = pruning {
+            document["prune"] = pruned::json(pruning);
+        }
+        return output.document(&document);
     }
     let mut lines = String::new();
     for image in &plan.images {
@@ -152,6 +190,7 @@ fn describe(prepared: &Prepared, node: &Node, output: &Output) -> Result<()> {
             ));
         }
     }
+    lines.push_str(&pruning.map(pruned::lines).unwrap_or_default());
     output.data(&lines)?;
     announce(prepared, node, output);
     output.say("Nothing was changed.");
@@ -211,9 +250,9 @@ fn lists(lists: &Lists) -> &'static str {
 }
 
 /// Says what was done.
-fn conclude(summary: &Summary, output: &Output) -> Result<()> {
+fn conclude(summary: &Summary, pruned: Option<&(PrunePlan, Pruned)>, output: &Output) -> Result<()> {
     if output.json() {
-        return output.document(&json!({
+        let mut document = json!({
             "event": "summary",
             "images": summary.images,
             "layersSent": summary.layers,
@@ -222,22 +261,30 @@ fn conclude(summary: &Summary, output: &Output) -> Result<()> {
             "bytesReused": summary.reused,
             "layersUnpacked": summary.unpacked,
             "names": summary.named,
-        }));
+        });
+        if let Some((plan, done)) = pruned {
+            document["prune"] = pruned::json(plan);
+            document["bytesFreed"] = done.freed.into();
+        }
+        return output.document(&document);
     }
     let images = text::count(summary.images, "image");
     if summary.sent == 0 && summary.named == 0 && summary.unpacked == 0 {
         if summary.failed.is_empty() {
             output.say(format_args!("The node has all of it already: {images}."));
         }
-        return Ok(());
+    } else {
+        output.say(format_args!(
+            "{images}: {} sent, {}; {} on the node already. {} unpacked, {} made.",
+            text::count(summary.layers, "layer"),
+            text::size(summary.sent),
+            text::size(summary.reused),
+            text::count(summary.unpacked, "layer"),
+            text::count(summary.named, "name"),
+        ));
     }
-    output.say(format_args!(
-        "{images}: {} sent, {}; {} on the node already. {} unpacked, {} made.",
-        text::count(summary.layers, "layer"),
-        text::size(summary.sent),
-        text::size(summary.reused),
-        text::count(summary.unpacked, "layer"),
-        text::count(summary.named, "name"),
-    ));
+    if let Some((plan, done)) = pruned {
+        pruned::conclude(plan, *done, output);
+    }
     Ok(())
 }

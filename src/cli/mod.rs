@@ -12,6 +12,7 @@ mod list;
 mod node;
 mod output;
 mod progress;
+mod pruned;
 mod registry;
 mod repair;
 mod sign;

@@ -28,6 +28,15 @@ pub struct CriImage {
     pub pinned: bool,
 }
 
+/// A container as kubelet sees it.
+#[derive(Clone, Debug)]
+pub struct CriContainer {
+    /// Its id.
+    pub id: String,
+    /// What it runs: an image id, or a name.
+    pub image: String,
+}
+
 fn image(image: api::Image) -> Option<CriImage> {
     Some(CriImage {
         id: image.id.parse().ok()?,
@@ -92,5 +101,16 @@ impl Client {
         let request = self.request(api::ListImagesRequest { filter: None });
         let answer = self.call(|| "asking CRI for its images".into(), images.list_images(request))?;
         Ok(answer.images.into_iter().filter_map(image).collect())
+    }
+
+    /// All containers that kubelet sees, whatever state they are in.
+    pub fn cri_list_containers(&self) -> Result<Vec<CriContainer>> {
+        let mut runtime = api::runtime_service_client::RuntimeServiceClient::new(self.channel())
+            .max_decoding_message_size(MAX_MESSAGE);
+        let request = self.request(api::ListContainersRequest {});
+        let answer =
+            self.call(|| "asking CRI for its containers".into(), runtime.list_containers(request))?;
+        let container = |c: api::Container| CriContainer { id: c.id, image: c.image_ref };
+        Ok(answer.containers.into_iter().map(container).collect())
     }
 }

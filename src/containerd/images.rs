@@ -116,10 +116,17 @@ impl Client {
         Ok(self.find(|| format!("labelling {name}"), images.update(self.request(update)))?.is_some())
     }
 
-    /// Removes a name; what only it referred to goes with the next garbage collection.
-    pub fn delete_image(&self, name: &str) -> Result<()> {
-        let message = api::DeleteImageRequest { name: name.to_owned(), sync: false, target: None };
+    /// Removes a name if it points at `target`; what only it referred to goes with the next garbage
+    /// collection. False when it is gone, or points elsewhere by now.
+    pub fn delete_image(&self, name: &str, target: &Descriptor) -> Result<bool> {
+        if self.image(name)?.is_none_or(|record| record.target.digest != target.digest) {
+            return Ok(false);
+        }
+        // containerd 2 compares once more; older ones do not know the field.
+        let target = message(name, Some(target), HashMap::new()).target;
+        let message = api::DeleteImageRequest { name: name.to_owned(), sync: false, target };
         let mut images = self.images();
-        self.find(|| format!("removing image {name}"), images.delete(self.request(message))).map(drop)
+        let action = || format!("removing image {name}");
+        Ok(self.find(action, images.delete(self.request(message)))?.is_some())
     }
 }

@@ -5,6 +5,7 @@
 //! order is the business of `plan` and `import`.
 
 mod client;
+mod containers;
 mod content;
 mod cri;
 mod diff;
@@ -16,8 +17,9 @@ mod snapshots;
 mod socket;
 
 pub use client::Client;
+pub use containers::Container;
 pub use content::{BlobInfo, Committed, Ingest, Opened, Partial};
-pub use cri::{CriImage, api as cri_api};
+pub use cri::{CriContainer, CriImage, api as cri_api};
 pub use images::ImageRecord;
 pub use introspection::{Plugin, Version};
 pub use leases::{Lease, Resource};

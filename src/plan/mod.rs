@@ -6,6 +6,7 @@ mod export;
 mod files;
 pub mod import;
 mod next;
+pub mod prune;
 pub mod repair;
 
 pub use carried::{carried_index, carried_manifest};

@@ -365,10 +365,26 @@ mod pods {
         ///
         /// The image is never pulled: it is there, or this fails with what CRI said.
         pub(crate) fn run_pod(&self, image: &str, args: &[&str]) -> Result<Ran, String> {
-            block_on(self.pod(image, args))
+            block_on(self.pod(image, args, true)).map(|(_, ran)| ran)
         }
 
-        async fn pod(&self, image: &str, args: &[&str]) -> Result<Ran, String> {
+        /// Runs a pod like [`Self::run_pod`] and leaves it there; the id of its sandbox.
+        pub(crate) fn leave_pod(&self, image: &str) -> String {
+            block_on(self.pod(image, &["/bin/app"], false)).unwrap().0
+        }
+
+        /// Stops and removes one pod.
+        pub(crate) fn remove_pod(&self, sandbox: &str) {
+            block_on(async {
+                let mut cri = connect(&self.socket()).await;
+                let pod_sandbox_id = sandbox.to_owned();
+                let stop = StopPodSandboxRequest { pod_sandbox_id: pod_sandbox_id.clone() };
+                cri.stop_pod_sandbox(stop).await.unwrap();
+                cri.remove_pod_sandbox(RemovePodSandboxRequest { pod_sandbox_id }).await.unwrap();
+            });
+        }
+
+        async fn pod(&self, image: &str, args: &[&str], remove: bool) -> Result<(String, Ran), String> {
             let mut cri = connect(&self.socket()).await;
             let name = format!("pod-{}", uuid::Uuid::new_v4());
             let logs = self.dir().join("logs").join(&name);
@@ -433,9 +449,12 @@ mod pods {
                 }
             }
             .await;
-            let _ = cri.stop_pod_sandbox(StopPodSandboxRequest { pod_sandbox_id: sandbox.clone() }).await;
-            let _ = cri.remove_pod_sandbox(RemovePodSandboxRequest { pod_sandbox_id: sandbox }).await;
-            result
+            if remove {
+                let _ = cri.stop_pod_sandbox(StopPodSandboxRequest { pod_sandbox_id: sandbox.clone() }).await;
+                let request = RemovePodSandboxRequest { pod_sandbox_id: sandbox.clone() };
+                let _ = cri.remove_pod_sandbox(request).await;
+            }
+            result.map(|ran| (sandbox, ran))
         }
 
         /// Stops and removes all pods.

@@ -119,7 +119,7 @@ pub(crate) fn empty(node: &Node) {
     let begun = Instant::now();
     loop {
         for image in client.list_images().unwrap() {
-            client.delete_image(&image.name).unwrap();
+            client.delete_image(&image.name, &image.target).unwrap();
         }
         client.collect_garbage().unwrap();
         let there = client.blobs().unwrap().len() + client.list_snapshots("overlayfs").unwrap().len();
