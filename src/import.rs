@@ -138,7 +138,7 @@ pub fn carry_out(
     let Prepared { plan, space, failed, medium_id } = prepared;
     let mut summary = Summary { failed, reused: reused(&plan), ..Summary::default() };
     if plan.is_done() {
-        node::drop_orphans(&node.client)?;
+        node::drop_orphans(&node.client, node.alone)?;
         summary.images = plan.images.len();
         return Ok(summary);
     }
@@ -149,7 +149,7 @@ pub fn carry_out(
             node.version.text
         )));
     }
-    let lease = HeldLease::take(&node.client)?;
+    let lease = HeldLease::take(&node.client, node.alone)?;
     let naming = Naming { medium: medium_id, pin: options.pin, unpacked: options.unpack };
     let done = node::carry_out(node, &lease.client, medium, &plan, &naming, options.keep_going, run)?;
     lease.end()?;

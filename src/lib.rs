@@ -19,6 +19,7 @@
 //! | [`plan`] | decisions, pure: what has to move, and why |
 //! | [`medium`] | the directory that is carried: blobs, commit records, index.json |
 //! | [`containerd`] | the gRPC client; [`node`] uses it to send, unpack, name and repair |
+//! | [`bake`] | the same for a containerd that does not run, in an image of a machine; [`sysroot`] finds paths there |
 //! | [`holdings`] | what a node holds, as a file: an export leaves it out |
 //! | [`verify`], [`readback`], [`list`], [`images`] | looking at a medium, and at a node |
 //! | [`extract`] | files that travel beside the images, onto this machine |
@@ -46,6 +47,7 @@
 //! - **The core is blocking.** Asynchronous code lives inside [`containerd`] and the registry client.
 //! - **An error says which side failed** ([`Side`]), on what, and the command line says what to do next.
 
+pub mod bake;
 pub mod cli;
 pub mod config;
 pub mod containerd;
@@ -68,6 +70,7 @@ pub mod readback;
 pub mod recovery;
 pub mod repair;
 pub mod source;
+pub mod sysroot;
 pub mod trust;
 pub mod verify;
 

@@ -119,7 +119,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
 }
 
 /// Says before the first byte what will be done.
-fn announce(prepared: &Prepared, node: &Node, output: &Output) {
+pub(super) fn announce(prepared: &Prepared, node: &Node, output: &Output) {
     let plan = &prepared.plan;
     if plan.is_done() {
         return;
@@ -250,7 +250,11 @@ fn lists(lists: &Lists) -> &'static str {
 }
 
 /// Says what was done.
-fn conclude(summary: &Summary, pruned: Option<&(PrunePlan, Pruned)>, output: &Output) -> Result<()> {
+pub(super) fn conclude(
+    summary: &Summary,
+    pruned: Option<&(PrunePlan, Pruned)>,
+    output: &Output,
+) -> Result<()> {
     if output.json() {
         let mut document = json!({
             "event": "summary",

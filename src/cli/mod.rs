@@ -1,5 +1,6 @@
 //! The command line: all parsing, drawing and printing. One file for each command.
 
+mod bake;
 mod completions;
 mod exit;
 mod export;
@@ -63,6 +64,7 @@ struct Globals {
 enum Command {
     Export(Box<export::Args>),
     Import(Box<import::Args>),
+    Bake(Box<bake::Args>),
     Verify(verify::Args),
     Sign(sign::Args),
     #[command(visible_alias = "ls")]
@@ -94,6 +96,7 @@ fn run(command: &Command, output: &Output) -> Result<()> {
     match command {
         Command::Export(args) => export::run(args, output),
         Command::Import(args) => import::run(args, output),
+        Command::Bake(args) => bake::run(args, output),
         Command::Verify(args) => verify::run(args, output),
         Command::Sign(args) => sign::run(args, output),
         Command::List(args) => list::run(args, output),

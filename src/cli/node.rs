@@ -36,6 +36,7 @@ impl NodeArgs {
             snapshotter: self.snapshotter.clone(),
             platform,
             no_cri: self.no_cri,
+            alone: false,
         })?;
         if output.verbose() {
             output.say(format_args!(

@@ -19,8 +19,9 @@ pub struct HeldLease {
 }
 
 impl HeldLease {
-    /// Takes a lease, and takes over what leases of imports hold that died.
-    pub fn take(client: &Client) -> Result<Self> {
+    /// Takes a lease, and takes over what leases of imports hold that died. Where we are `alone`, all did.
+    pub fn take(client: &Client, alone: bool) -> Result<Self> {
+        let orphans = orphans(client, alone)?;
         let id = format!("{PREFIX}import-{}", uuid::Uuid::new_v4());
         let ends = time::OffsetDateTime::now_utc() + time::Duration::days(DAYS);
         let ends = ends.format(&time::format_description::well_known::Rfc3339).unwrap_or_default();
@@ -30,7 +31,7 @@ impl HeldLease {
         ]);
         client.create_lease(&id, labels)?;
         let lease = Self { client: client.with_lease(&id)?, id };
-        for orphan in orphans(client)? {
+        for orphan in orphans {
             for resource in client.lease_resources(&orphan)? {
                 client.hold(&lease.id, &resource)?;
             }
@@ -46,18 +47,18 @@ impl HeldLease {
 }
 
 /// Drops the leases of imports that died when nothing was left to do for them.
-pub(crate) fn drop_orphans(client: &Client) -> Result<()> {
-    for orphan in orphans(client)? {
+pub(crate) fn drop_orphans(client: &Client, alone: bool) -> Result<()> {
+    for orphan in orphans(client, alone)? {
         client.delete_lease(&orphan, false)?;
     }
     Ok(())
 }
 
-fn orphans(client: &Client) -> Result<Vec<String>> {
+fn orphans(client: &Client, alone: bool) -> Result<Vec<String>> {
     let ours = format!("{PREFIX}import-");
     let leases = client.list_leases()?.into_iter().filter(|lease| lease.id.starts_with(&ours));
     let dead = |lease: &containerd::Lease| lease.labels.get(label::OWNER).is_some_and(|owner| is_dead(owner));
-    Ok(leases.filter(dead).map(|lease| lease.id).collect())
+    Ok(leases.filter(|lease| alone || dead(lease)).map(|lease| lease.id).collect())
 }
 
 /// This process, so that another can tell whether it still runs: boot, PID namespace, PID, start time.

@@ -20,6 +20,8 @@ pub struct Wishes {
     pub platform: Option<Platform>,
     /// Do without CRI: this is no kubelet's containerd, or its CRI plugin is off.
     pub no_cri: bool,
+    /// Nobody else uses it: a containerd that was started for this.
+    pub alone: bool,
 }
 
 /// A node, known well enough to plan for it.
@@ -31,6 +33,8 @@ pub struct Node {
     pub version: Version,
     /// Whether CRI is asked.
     pub cri: bool,
+    /// Whether nobody else uses it.
+    pub alone: bool,
     /// What layers are unpacked with, the default first.
     pub snapshotters: Vec<String>,
     /// What it runs.
@@ -87,6 +91,7 @@ impl Node {
         Ok(Self {
             version,
             cri,
+            alone: wishes.alone,
             snapshotters,
             platform,
             snapshot_root: visible(snapshot_root.or_else(|| content_root.clone())),

@@ -20,8 +20,12 @@ pub(crate) fn pannier<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Comma
 
 /// Runs the program and expects this exit status.
 pub(crate) fn run<'a>(status: i32, arguments: impl IntoIterator<Item = &'a str>) -> Ran {
-    let output = pannier(arguments).output().unwrap();
-    let ran = Ran { output };
+    expect(status, &mut pannier(arguments))
+}
+
+/// Runs a command of the program and expects this exit status.
+pub(crate) fn expect(status: i32, command: &mut Command) -> Ran {
+    let ran = Ran { output: command.output().unwrap() };
     assert_eq!(ran.output.status.code(), Some(status), "{}{}", ran.stdout(), ran.stderr());
     ran
 }

@@ -1,0 +1,100 @@
+//! Fills the directory of a containerd that does not run: that of an image of a machine, of a chroot.
+//!
+//! A containerd of our own is started on the directory, with its state and socket elsewhere and
+//! without CRI; the import does the rest, and containerd is ended. Moved to its place, the directory
+//! is as if the images had been imported there: nothing is left to do when the machine boots.
+
+mod daemon;
+mod distribution;
+mod root;
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result, Side};
+use crate::image::Platform;
+use crate::import::{self, Prepared, Summary};
+use crate::medium::Medium;
+use crate::node::{Node, Wishes};
+use crate::progress::{Event, Run};
+
+pub use daemon::{Daemon, Program};
+pub use distribution::{Distribution, Images};
+
+/// The namespace of Kubernetes, which CRI uses.
+const NAMESPACE: &str = "k8s.io";
+
+/// What is filled, and with what.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// containerd's root directory; made if it is not there.
+    pub root: PathBuf,
+    /// The system that the directory is part of: `/` when it is this one.
+    pub system: PathBuf,
+    /// The containerd that fills it.
+    pub program: Program,
+    /// What layers are unpacked with; it must be what CRI will use on that machine.
+    pub snapshotter: String,
+    /// The platform of the images, instead of this machine's.
+    pub platform: Option<Platform>,
+}
+
+/// Imports images into the root directory of a containerd that does not run.
+///
+/// `planned` is told the plan before the first byte. However this ends, the containerd that it started
+/// has ended; run again after an interruption, it goes on. Errors: a directory that cannot be one of
+/// a containerd, or is that of one that runs; those of [`import::prepare`] and [`import::carry_out`].
+///
+/// To be called from a thread that lives as long as the process: the kernel ends the containerd with
+/// the thread that started it.
+pub fn bake(
+    medium: &Medium,
+    target: &Target,
+    options: &import::Options,
+    run: Run<'_>,
+    planned: impl FnOnce(&Prepared, &Node),
+) -> Result<Summary> {
+    root::require_usable(&target.root, &target.snapshotter)?;
+    let folders = root::RunFolders::note(&target.system);
+    let daemon = Daemon::start(&target.program, &target.root, &target.snapshotter, run.stop)?;
+    let result = fill(medium, target, &daemon, options, run, planned);
+    // What went wrong first is what is told.
+    let stopped = daemon.stop();
+    root::unmount_leftovers(&target.root);
+    let summary = result?;
+    stopped?;
+    root::tidy(&target.root)?;
+    for warning in folders.appeared() {
+        run.report(Event::Warning(&warning));
+    }
+    Ok(summary)
+}
+
+fn fill(
+    medium: &Medium,
+    target: &Target,
+    daemon: &Daemon,
+    options: &import::Options,
+    run: Run<'_>,
+    planned: impl FnOnce(&Prepared, &Node),
+) -> Result<Summary> {
+    let node = Node::survey(&Wishes {
+        address: Some(daemon.socket().to_owned()),
+        namespace: NAMESPACE.into(),
+        snapshotter: Some(target.snapshotter.clone()),
+        platform: target.platform.clone(),
+        no_cri: true,
+        alone: true,
+    })?;
+    let prepared = import::prepare(medium, &node, options, run)?;
+    planned(&prepared, &node);
+    import::carry_out(medium, &node, prepared, options, run)
+}
+
+/// An error about the directory that is filled.
+fn refused(path: &Path, reason: impl Into<String>) -> Error {
+    Error::Refused {
+        side: Side::Node,
+        action: format!("baking into {}", path.display()),
+        reason: reason.into(),
+    }
+}

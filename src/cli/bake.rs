@@ -1,0 +1,143 @@
+//! `pannier bake`.
+
+use std::path::{Path, PathBuf};
+
+use super::node::references;
+use super::output::Output;
+use super::trust::TrustArgs;
+use super::{import as said, signals};
+use crate::bake::{Distribution, Program, Target, bake};
+use crate::error::{Error, Result, Side};
+use crate::import::Options;
+use crate::progress::Run;
+use crate::sysroot;
+
+/// Put images into the directory of a containerd that does not run
+///
+/// For images of machines: the root directory of containerd is filled while the image is mounted,
+/// and pods start at its first boot with nothing left to import. A containerd of its own is started
+/// for that, with its state and socket elsewhere, and ended again. It needs root.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  pannier bake /media/stick --root /mnt/image/var/lib/containerd --containerd ./containerd
+  pannier bake /media/stick --distro k8s --sysroot /mnt/image")]
+pub(super) struct Args {
+    /// The medium's directory
+    medium: PathBuf,
+    /// Images to put there [default: all on the medium]
+    #[arg(value_name = "IMAGE")]
+    images: Vec<String>,
+    /// containerd's root directory
+    #[arg(long, value_name = "DIR", required_unless_present = "distro")]
+    root: Option<PathBuf>,
+    /// The distribution whose places are used
+    #[arg(long, value_name = "NAME")]
+    distro: Option<Distro>,
+    /// The system that the distribution's places are below
+    #[arg(long, value_name = "DIR", requires = "distro", default_value = "/")]
+    sysroot: PathBuf,
+    /// The machine's own containerd [default: the one in PATH]
+    #[arg(long, value_name = "PATH")]
+    containerd: Option<PathBuf>,
+    /// The snapshotter that CRI uses on that machine
+    #[arg(long, value_name = "NAME", default_value = "overlayfs")]
+    snapshotter: String,
+    /// The platform of that machine [default: this one's]
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<String>,
+    #[command(flatten)]
+    trust: TrustArgs,
+    /// Let kubelet collect the images when its disk fills up
+    #[arg(long)]
+    no_pin: bool,
+    /// Put the other images there when one fails
+    #[arg(long)]
+    keep_going: bool,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Distro {
+    K8s,
+    K3s,
+    Rke2,
+    Microk8s,
+    K0s,
+    Kubeadm,
+}
+
+impl From<Distro> for Distribution {
+    fn from(distro: Distro) -> Self {
+        match distro {
+            Distro::K8s => Self::K8s,
+            Distro::K3s => Self::K3s,
+            Distro::Rke2 => Self::Rke2,
+            Distro::Microk8s => Self::Microk8s,
+            Distro::K0s => Self::K0s,
+            Distro::Kubeadm => Self::Kubeadm,
+        }
+    }
+}
+
+pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
+    let options = Options {
+        images: references(&args.images)?,
+        unpack: true,
+        pin: !args.no_pin,
+        repair: false,
+        keep_going: args.keep_going,
+    };
+    let target = target(args)?;
+    let stop = signals::stop()?;
+    let reporter = output.reporter();
+    let run = Run { reporter: &*reporter, stop: &stop };
+    let medium = args.trust.open(&args.medium, output)?;
+    for rejected in medium.rejected() {
+        output.complain(format_args!("warning: {}: {}; it is ignored", rejected.name, rejected.reason));
+    }
+    output.say(format_args!(
+        "{} is filled by {}, containerd {}.",
+        target.root.display(),
+        target.program.path.display(),
+        target.program.version.text,
+    ));
+    let summary =
+        bake(&medium, &target, &options, run, |prepared, node| said::announce(prepared, node, output))?;
+    said::conclude(&summary, None, output)?;
+    if summary.failed.is_empty() {
+        output.say(format_args!("{} can be moved to its place.", target.root.display()));
+        Ok(())
+    } else {
+        Err(Error::Partial { total: summary.images + summary.failed.len(), failed: summary.failed })
+    }
+}
+
+fn target(args: &Args) -> Result<Target> {
+    let platform = args.platform.as_deref();
+    let platform = platform.map(|text| text.parse().map_err(|error| Error::Usage(format!("{error}"))));
+    let root = match (&args.root, args.distro) {
+        (Some(root), _) => root.clone(),
+        (None, Some(distro)) => beneath(&args.sysroot, Distribution::from(distro).root())?,
+        (None, None) => return Err(Error::Usage("say --root or --distro".into())),
+    };
+    Ok(Target {
+        root: std::path::absolute(&root).map_err(Error::io(Side::Node, "find", root))?,
+        system: args.sysroot.clone(),
+        program: Program::find(args.containerd.as_deref())?,
+        snapshotter: args.snapshotter.clone(),
+        platform: platform.transpose()?,
+    })
+}
+
+/// A path of the system below `sysroot`, which must look like one: a directory in which an image was
+/// not mounted after all would be filled without a word.
+fn beneath(sysroot: &Path, path: &Path) -> Result<PathBuf> {
+    if !sysroot.join("etc").is_dir() && !sysroot.join("usr").is_dir() {
+        let reason = "there is neither etc nor usr in it; is the image mounted?";
+        return Err(Error::invalid(Side::Node, sysroot.display(), reason));
+    }
+    sysroot::resolve(sysroot, path).ok_or_else(|| {
+        let reason = format!("links on the way to {} lead round in a circle", path.display());
+        Error::invalid(Side::Node, sysroot.display(), reason)
+    })
+}
