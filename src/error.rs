@@ -185,6 +185,28 @@ pub enum Error {
         /// A sentence, free of the medium's bytes.
         reason: String,
     },
+    /// None of several media has room for an image.
+    #[error("medium: {place} has no room for {image}: it takes up to {needed} bytes, {free} are free")]
+    NoRoom {
+        /// The medium that it has to be on, or that there is none.
+        place: String,
+        /// The image.
+        image: String,
+        /// Bytes that it takes, where it comes closest to fitting.
+        needed: u64,
+        /// Bytes free there.
+        free: u64,
+    },
+    /// A set of several media of which some were not imported yet.
+    #[error("volume {number} of {of} is on the node; {} {} not", volumes(missing), if missing.len() == 1 { "is" } else { "are" })]
+    VolumesMissing {
+        /// The medium that was imported.
+        number: u32,
+        /// How many there are.
+        of: u32,
+        /// Those that are missing.
+        missing: Vec<u32>,
+    },
     /// The person or the system asked to stop.
     #[error("interrupted")]
     Interrupted,
@@ -242,6 +264,11 @@ impl Error {
     pub fn not_found(side: Side, what: impl fmt::Display) -> Self {
         Self::NotFound { side, what: what.to_string() }
     }
+}
+
+fn volumes(numbers: &[u32]) -> String {
+    let numbers: Vec<String> = numbers.iter().map(ToString::to_string).collect();
+    format!("{} {}", if numbers.len() == 1 { "volume" } else { "volumes" }, numbers.join(", "))
 }
 
 fn and_more(more: usize) -> String {

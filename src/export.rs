@@ -9,7 +9,9 @@ mod carry;
 mod delta;
 mod files;
 mod held;
+mod resolve;
 mod targets;
+mod volumes;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,20 +21,18 @@ use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest};
 use crate::layer::Zstd;
 use crate::medium::{
-    Blob, Delta, Encoded, Filesystem, ImagePlatform, IndexWritten, Medium, Record, Referrer, Role,
+    Blob, Delta, Encoded, Filesystem, ImagePlatform, IndexWritten, Medium, Record, Referrer, Role, Volume,
 };
 use crate::plan::{ExportPlan, ExportedImage, ExportedLayer, Held, Verdict, carried_manifest, next_record};
 use crate::progress::{Event, Phase, Run};
 use crate::readback;
 use crate::recovery;
-use crate::source::{LocalFiles, Platforms, Resolved, ResolvedPlatform, Source, Wanted, resolve};
+use crate::source::{LocalFiles, Platforms, Resolved, ResolvedPlatform, Source, Wanted};
 
 use carry::Carried;
 use held::held;
 pub use targets::Targets;
-
-/// Images of a remote source that are asked about at a time.
-const RESOLVED_AT_ONCE: usize = 8;
+pub use volumes::{Destinations, Spread, VolumePlan, spread};
 
 /// How an export is done.
 #[derive(Clone, Debug)]
@@ -57,6 +57,8 @@ pub struct Options {
     pub files: Arc<LocalFiles>,
     /// Whether the source's own files come along.
     pub source_files: bool,
+    /// Which of several media it goes to, where a set is spread over them.
+    pub volume: Option<Volume>,
 }
 
 /// An export, ready to be carried out.
@@ -111,18 +113,20 @@ pub fn prepare(
     options: &Options,
     run: Run<'_>,
 ) -> Result<Prepared> {
-    let mut images = Vec::new();
-    let mut failed = Vec::new();
-    run.report(Event::Phase { phase: Phase::Resolving, bytes: 0, items: wanted.len() });
-    for (wanted, resolved) in wanted.iter().zip(resolve_all(source, wanted, options, run)) {
-        match resolved {
-            Ok(image) => images.push(image),
-            Err(error) if options.keep_going => failed.push((wanted.name.to_string(), error.into())),
-            Err(error) => return Err(error),
-        }
-    }
-    run.report(Event::PhaseEnded { phase: Phase::Resolving });
-    run.check()?;
+    let (images, failed) = resolve::wanted(source, wanted, options, run)?;
+    plan(source, medium, path, images, failed, options, run)
+}
+
+/// Plans the export of `images`, of which some `failed`.
+fn plan(
+    source: &dyn Source,
+    medium: Option<&Medium>,
+    path: &Path,
+    images: Vec<Resolved>,
+    failed: Vec<(String, Arc<Error>)>,
+    options: &Options,
+    run: Run<'_>,
+) -> Result<Prepared> {
     let held = match medium {
         Some(medium) => held(medium, &images, run)?,
         None => Held::default(),
@@ -137,6 +141,9 @@ pub fn prepare(
         }
     }
     files::plan(source, medium, options, &mut plan, run)?;
+    plan.renews_volume = options.volume.is_some()
+        && options.volume.as_ref()
+            != medium.and_then(Medium::record).and_then(|record| record.volume.as_ref());
     let filesystem = Filesystem::of(path)?;
     plan.protect(medium.and_then(Medium::record), options.recovery, &filesystem);
     plan.require_space(&filesystem, path)?;
@@ -144,58 +151,6 @@ pub fn prepare(
         plan.keep_parts(&filesystem, carry::MAX_AT_ONCE);
     }
     Ok(Prepared { images, failed, plan, filesystem })
-}
-
-/// Resolves every image, several at a time where each question takes its time on the way.
-///
-/// In the order of `wanted`; where one fails and the export does not keep going, it ends with that one.
-fn resolve_all(
-    source: &dyn Source,
-    wanted: &[Wanted],
-    options: &Options,
-    run: Run<'_>,
-) -> Vec<Result<Resolved>> {
-    let resolve = |wanted: &Wanted| {
-        run.check()?;
-        let image = resolve(source, wanted, &options.platforms)?;
-        let image = with_attached(source, image, options, run)?;
-        run.report(Event::Finished { item: &wanted.name.to_string() });
-        Ok(image)
-    };
-    let mut resolved = Vec::new();
-    for some in wanted.chunks(if source.is_remote() { RESOLVED_AT_ONCE } else { 1 }) {
-        let answers: Vec<Result<Resolved>> = std::thread::scope(|scope| {
-            let threads: Vec<_> = some.iter().map(|wanted| scope.spawn(|| resolve(wanted))).collect();
-            let joined = threads.into_iter().map(std::thread::ScopedJoinHandle::join);
-            joined.map(|joined| joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
-        });
-        let ended = !options.keep_going && answers.iter().any(Result::is_err);
-        resolved.extend(answers);
-        if ended {
-            break;
-        }
-    }
-    resolved
-}
-
-/// Adds what refers to an image. A registry that does not want to tell is no reason to carry nothing.
-fn with_attached(
-    source: &dyn Source,
-    mut image: Resolved,
-    options: &Options,
-    run: Run<'_>,
-) -> Result<Resolved> {
-    if options.referrers {
-        match crate::source::attached(source, &image) {
-            Ok(attached) => image.attached = attached,
-            Err(error @ Error::Refused { .. }) => {
-                let text = format!("{}: carried without signatures and the like: {error}", image.name);
-                run.report(Event::Warning(&text));
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(image)
 }
 
 /// Carries out a plan and commits the new state of the medium.
@@ -256,6 +211,9 @@ pub fn carry_out(
     let mut record = next_state(medium, &exported, &layers, &documents)?;
     files::place(medium, &mut record, &plan)?;
     note_settings(&mut record, &plan, &carried, options.compression);
+    if options.volume.is_some() {
+        record.volume.clone_from(&options.volume);
+    }
     summary.recovery = recovery::protect(medium, &mut record, options.recovery, run)?;
     run.report(Event::Phase { phase: Phase::Syncing, bytes: 0, items: 0 });
     medium.sync()?;

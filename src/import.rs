@@ -7,6 +7,7 @@
 
 mod prune;
 mod space;
+mod volumes;
 mod wanted;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use crate::progress::{Event, Phase, Run};
 
 pub use prune::{plan_prune, prune};
 pub use space::{Need, Space};
+pub use volumes::missing_volumes;
 
 /// How an import is done.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::image::Digest;
-use crate::medium::{CarriedFile, Image, Layer, Record, Referrer};
+use crate::medium::{CarriedFile, Image, Layer, Record, Referrer, Volume};
 
 /// An image on a medium, with what it takes up.
 #[derive(Clone, Debug, Serialize)]
@@ -75,6 +75,9 @@ pub struct Listing {
     pub commit: u64,
     /// When it was made (RFC 3339).
     pub created: String,
+    /// Which of several media this is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub volume: Option<Volume>,
     /// The images, by name.
     pub images: Vec<ListedImage>,
     /// The files beside the images, by name.
@@ -149,6 +152,7 @@ pub fn list(record: &Record) -> Listing {
         medium: record.medium.clone(),
         commit: record.sequence,
         created: record.created.clone(),
+        volume: record.volume.clone(),
         alone: images.iter().map(|image| image.size).sum(),
         unused: sizes.iter().filter(|(digest, _)| !used(digest)).map(|(_, size)| size).sum(),
         files: record.files.clone(),

@@ -28,10 +28,11 @@ fn status(error: &Error) -> u8 {
         | Error::Damaged { .. } => VERIFICATION,
         Error::Io { side: Side::Medium | Side::Node, .. }
         | Error::NoSpace { .. }
+        | Error::NoRoom { .. }
         | Error::FileTooLarge { .. } => STORAGE,
         Error::Unreachable { .. } => UNREACHABLE,
         Error::Unrepaired { repaired: 0, .. } => VERIFICATION,
-        Error::Unrepaired { .. } | Error::Lacking { .. } => INCOMPLETE,
+        Error::Unrepaired { .. } | Error::Lacking { .. } | Error::VolumesMissing { .. } => INCOMPLETE,
         Error::Partial { failed, .. } => {
             // A lying source weighs more than an absent image.
             failed.iter().map(|(_, error)| status(error)).find(|s| *s != FAILED).unwrap_or(INCOMPLETE)
@@ -69,6 +70,10 @@ fn hint(error: &Error) -> Option<String> {
         Error::NoSpace { side: Side::Medium, .. } => {
             "use a larger medium, or export fewer images or platforms"
         }
+        Error::NoRoom { .. } => {
+            "add another --to, or export fewer images or platforms; one image is never spread over two media"
+        }
+        Error::VolumesMissing { .. } => "import the other media of the set as well, in any order",
         Error::FileTooLarge { .. } => "format the medium with exFAT or ext4, or export without that image",
         Error::Locked { .. } => "wait until the other one has ended; a process that died holds no lock",
         Error::Interrupted => {

@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use super::output::Output;
 use super::registry::RegistryArgs;
-use super::signals;
+use super::size::Size;
 use super::source::Access;
 use super::wanted::{self, WantedArgs};
+use super::{signals, volumes};
 use crate::error::{Error, Result};
-use crate::export::{Options, Targets, carry_out, prepare};
+use crate::export::{Destinations, Options, Prepared, Targets, carry_out, prepare, spread};
 use crate::image::{Platform, Reference};
 use crate::layer::Zstd;
 use crate::medium::Medium;
@@ -32,13 +33,17 @@ Examples:
   pannier export --from oci:./layout --all --to /media/stick
   pannier export --from containerd --list images.txt --to /media/stick
   pannier export --file k8s.snap --file k8s.assert --file core22.snap --to /media/stick
-  pannier export --from docker-archive:app.tar --as registry.local/app:1 --to /media/stick")]
+  pannier export --from docker-archive:app.tar --as registry.local/app:1 --to /media/stick
+  pannier export --list images.txt --to /media/stick1 --to /media/stick2")]
 pub(super) struct Args {
     #[command(flatten)]
     wanted: WantedArgs,
-    /// The medium's directory; it is made if it is not there
+    /// The medium's directory; it is made if it is not there. Given several times, the images are spread over the media
     #[arg(long, value_name = "MEDIUM", required_unless_present = "list_only")]
-    to: Option<PathBuf>,
+    to: Vec<PathBuf>,
+    /// Spread the images over directories volume-1, volume-2 and so on below --to, of at most so much each, such as 14.5GB
+    #[arg(long, value_name = "SIZE")]
+    volumes: Option<Size>,
     /// Where the images are: registry, containerd, oci:DIR, oci-archive:FILE, docker-archive:FILE or medium:DIR
     #[arg(long, value_name = "SOURCE", default_value = "registry")]
     from: SourceSpec,
@@ -96,7 +101,25 @@ pub(super) struct Args {
 
 impl Args {
     fn to(&self) -> &Path {
-        self.to.as_deref().unwrap_or(Path::new(""))
+        self.to.first().map_or(Path::new(""), PathBuf::as_path)
+    }
+
+    /// Where the images go if to more than one medium.
+    fn destinations(&self) -> Result<Option<Destinations>> {
+        match (self.volumes, self.to.as_slice()) {
+            (None, [_]) => Ok(None),
+            (None, media) => {
+                let distinct: BTreeSet<&PathBuf> = media.iter().collect();
+                if distinct.len() < media.len() {
+                    return Err(Error::Usage("one medium is named twice with --to".into()));
+                }
+                Ok(Some(Destinations::Media(media.to_vec())))
+            }
+            (Some(Size(size)), [below]) => Ok(Some(Destinations::Below(below.clone(), size))),
+            (Some(_), _) => {
+                Err(Error::Usage("--volumes goes with one --to, below which it makes directories".into()))
+            }
+        }
     }
 }
 
@@ -162,6 +185,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
         recovery: args.recovery.map(|percent| percent.0),
         files: Arc::new(LocalFiles::open(&args.file, run)?),
         source_files: args.all,
+        volume: None,
     };
     let named: Vec<Reference> = named.into_iter().map(|named| named.image).collect();
     let registries = || named.iter().map(|image| image.registry().to_owned()).collect();
@@ -174,33 +198,66 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
             "nothing is named: give IMAGE, --list FILE, --manifests PATH, --all, or --file PATH".into(),
         ));
     }
-    let existing = Medium::find(args.to())?;
+    let Some(destinations) = args.destinations()? else {
+        let prepare = |medium: Option<&Medium>| prepare(&*source, medium, args.to(), &wanted, &options, run);
+        return to_medium(args, args.to(), &*source, prepare, &options, run, output);
+    };
+    if wanted.is_empty() || !args.file.is_empty() {
+        return Err(Error::Usage(
+            "images are spread over media, files are not: export the files to one of the media, by a command of their own".into(),
+        ));
+    }
+    let spread = spread(&*source, &destinations, &wanted, &options, run)?;
+    volumes::announce(&spread, output);
+    let mut failed = spread.failed;
+    for plan in spread.volumes {
+        volumes::begin(&plan, output);
+        let options = Options { volume: Some(plan.volume.clone()), source_files: false, ..options.clone() };
+        let prepare = |medium: Option<&Medium>| plan.prepare(&*source, medium, &options, run);
+        match to_medium(args, &plan.path, &*source, prepare, &options, run, output) {
+            Err(Error::Partial { failed: some, .. }) => failed.extend(some),
+            other => other?,
+        }
+    }
+    partial(wanted.len(), failed)
+}
+
+/// Exports to the medium at `path` what `prepare` plans for it.
+fn to_medium(
+    args: &Args,
+    path: &Path,
+    source: &dyn Source,
+    prepare: impl Fn(Option<&Medium>) -> Result<Prepared>,
+    options: &Options,
+    run: Run<'_>,
+    output: &Output,
+) -> Result<()> {
+    let existing = Medium::find(path)?;
     if args.dry_run {
-        let prepared = prepare(&*source, existing.as_ref(), args.to(), &wanted, &options, run)?;
-        return report::describe(&prepared, args, output);
+        return report::describe(&prepare(existing.as_ref())?, path, output);
     }
     // A first export that cannot begin leaves nothing behind, not even an empty medium.
     let first = match existing {
-        None => Some(prepare(&*source, None, args.to(), &wanted, &options, run)?),
+        None => Some(prepare(None)?),
         Some(_) => None,
     };
-    let mut medium = Medium::create(args.to())?;
+    let mut medium = Medium::create(path)?;
     let _lock = medium.lock()?;
     for rejected in medium.rejected() {
         output.complain(format_args!("warning: {}: {}; it is ignored", rejected.name, rejected.reason));
     }
     let prepared = match first.filter(|_| medium.record().is_none()) {
         Some(prepared) => prepared,
-        None => prepare(&*source, Some(&medium), args.to(), &wanted, &options, run)?,
+        None => prepare(Some(&medium))?,
     };
-    report::announce(&prepared, args, output);
-    let summary = carry_out(&*source, &mut medium, prepared, &options, run)?;
-    report::conclude(&summary, args, output)?;
-    if summary.failed.is_empty() {
-        Ok(())
-    } else {
-        Err(Error::Partial { total: summary.images + summary.failed.len(), failed: summary.failed })
-    }
+    report::announce(&prepared, path, output);
+    let summary = carry_out(source, &mut medium, prepared, options, run)?;
+    report::conclude(&summary, path, args.file.len(), output)?;
+    partial(summary.images + summary.failed.len(), summary.failed)
+}
+
+fn partial(total: usize, failed: Vec<(String, Arc<Error>)>) -> Result<()> {
+    if failed.is_empty() { Ok(()) } else { Err(Error::Partial { total, failed }) }
 }
 
 fn platforms(args: &Args, say: bool, output: &Output) -> Result<Platforms> {

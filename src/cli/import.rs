@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 use super::node::{NodeArgs, references};
 use super::output::Output;
 use super::trust::TrustArgs;
-use super::{pruned, signals, text};
+use super::{pruned, signals, text, volumes};
 use crate::error::{Error, Result};
-use crate::import::{self, Options, Prepared, Summary, carry_out, plan_prune, prepare};
+use crate::import::{self, Options, Prepared, Summary, carry_out, missing_volumes, plan_prune, prepare};
+use crate::medium::Volume;
 use crate::node::{Node, Pruned};
 use crate::plan::import::{ImagePlan, LayerVerdict, Lists, NameVerdict};
 use crate::plan::prune::{PrunePlan, Scope};
@@ -91,31 +92,54 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
     let stop = signals::stop()?;
     let reporter = output.reporter();
     let run = Run { reporter: &*reporter, stop: &stop };
+    while let Some((volume, missing)) = import_one(args, &options, run, output)? {
+        volumes::ask_for_next(&volume, missing, &args.medium, output)?;
+    }
+    Ok(())
+}
+
+/// Imports the medium that is there. Where it is one of several and all of it was asked for, the numbers of
+/// those that are missing.
+fn import_one(
+    args: &Args,
+    options: &Options,
+    run: Run<'_>,
+    output: &Output,
+) -> Result<Option<(Volume, Vec<u32>)>> {
     let medium = args.trust.open(&args.medium, output)?;
     for rejected in medium.rejected() {
         output.complain(format_args!("warning: {}: {}; it is ignored", rejected.name, rejected.reason));
     }
     let node = args.node.survey(args.platform.as_deref(), output)?;
-    let prepared = prepare(&medium, &node, &options, run)?;
+    let prepared = prepare(&medium, &node, options, run)?;
     if args.dry_run {
         let pruning = args.prune.filter(|_| prepared.failed.is_empty());
         let pruning = pruning.map(|scope| plan_prune(&medium, &node, Some(&prepared.plan), scope.into()));
-        return describe(&prepared, pruning.transpose()?.as_ref(), &node, output);
+        describe(&prepared, pruning.transpose()?.as_ref(), &node, output)?;
+        return Ok(None);
     }
     announce(&prepared, &node, output);
-    let summary = carry_out(&medium, &node, prepared, &options, run)?;
+    let summary = carry_out(&medium, &node, prepared, options, run)?;
     let pruning = args.prune.filter(|_| summary.failed.is_empty());
     let pruned = pruning.map(|scope| import::prune(&medium, &node, scope.into(), run)).transpose();
     // What was imported is said also where pruning failed.
     conclude(&summary, pruned.as_ref().ok().and_then(Option::as_ref), output)?;
     pruned?;
-    if summary.failed.is_empty() {
-        return Ok(());
+    if !summary.failed.is_empty() {
+        if args.prune.is_some() {
+            output.say("Nothing was taken away, since not everything was imported.");
+        }
+        return Err(Error::Partial { total: summary.images + summary.failed.len(), failed: summary.failed });
     }
-    if args.prune.is_some() {
-        output.say("Nothing was taken away, since not everything was imported.");
+    let volume =
+        medium.record().and_then(|record| record.volume.clone()).filter(|_| options.images.is_empty());
+    let Some(volume) = volume else { return Ok(None) };
+    let missing = missing_volumes(&node, &volume)?;
+    if missing.is_empty() {
+        output.say(format_args!("All {} volumes of this set are on the node.", volume.of));
+        return Ok(None);
     }
-    Err(Error::Partial { total: summary.images + summary.failed.len(), failed: summary.failed })
+    Ok(Some((volume, missing)))
 }
 
 /// Says before the first byte what will be done.

@@ -85,6 +85,14 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
         listing.commit,
         listing.created,
     ));
+    if let Some(volume) = &listing.volume {
+        output.say(format_args!(
+            "Volume {} of {}; the others hold {} more.",
+            volume.number,
+            volume.of,
+            text::count(volume.elsewhere.len(), "image"),
+        ));
+    }
     if let Some(recovery) = listing.recovery {
         let state = if recovery.current { "" } else { ", out of date" };
         let size = text::size(recovery.size);

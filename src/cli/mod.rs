@@ -18,10 +18,12 @@ mod registry;
 mod repair;
 mod sign;
 mod signals;
+mod size;
 mod source;
 mod text;
 mod trust;
 mod verify;
+mod volumes;
 mod wanted;
 
 use std::process::ExitCode;

@@ -33,9 +33,14 @@ impl Output {
 
     /// A line for people.
     pub(super) fn say(&self, text: impl std::fmt::Display) {
-        if !self.globals.quiet && !self.globals.json {
+        if self.talks() {
             self.complain(text);
         }
+    }
+
+    /// Whether text for people is printed.
+    pub(super) fn talks(&self) -> bool {
+        !self.globals.quiet && !self.globals.json
     }
 
     /// A line for people that quiet does not suppress: warnings and errors.

@@ -30,10 +30,27 @@ pub(super) fn select<'a>(record: &'a Record, names: &[Reference]) -> Result<Vec<
         match record.images.iter().find(is_it) {
             Some(image) if chosen.iter().any(|known| std::ptr::eq(*known, image)) => {}
             Some(image) => chosen.push(image),
-            None => return Err(Error::not_found(Side::Medium, format!("image {name}"))),
+            None => {
+                return Err(Error::not_found(
+                    Side::Medium,
+                    format!("image {name}{}", on_which(record, name)),
+                ));
+            }
         }
     }
     Ok(chosen)
+}
+
+/// Where else in the set of media an image is.
+fn on_which(record: &Record, name: &Reference) -> String {
+    let Some(volume) = &record.volume else { return String::new() };
+    match volume.elsewhere.iter().find(|image| image.name == *name) {
+        Some(image) => format!(
+            ": it is on volume {} of the {} of this set, this is volume {}",
+            image.volume, volume.of, volume.number
+        ),
+        None => String::new(),
+    }
 }
 
 /// An error that lists what the medium has, unless every image is there for the node's platform.

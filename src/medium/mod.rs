@@ -23,6 +23,7 @@ mod record;
 mod recovery;
 mod root;
 mod signed;
+mod volume;
 mod writer;
 
 use std::fs::File;
@@ -48,6 +49,7 @@ pub use record::{
     Blob, Encoded, Image, ImagePlatform, Layer, Record, Recovery, RecoveryFile, Referrer, Role, Unusable,
 };
 pub(crate) use root::Root;
+pub use volume::{Elsewhere, Volume};
 
 /// The content of `oci-layout` (OCI image-spec, image-layout.md).
 const OCI_LAYOUT: &[u8] = b"{\"imageLayoutVersion\":\"1.0.0\"}";

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::delta::Delta;
 use super::files::CarriedFile;
+use super::volume::Volume;
 use crate::image::{Descriptor, Digest, Platform, Reference};
 
 /// Largest record that is read, in bytes.
@@ -67,6 +68,9 @@ pub struct Record {
     /// The manifest that lists them for other tools.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files_manifest: Option<Descriptor>,
+    /// Which of several media this is, where a set was spread over them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume: Option<Volume>,
 }
 
 /// Recovery data: see [`crate::recovery`].
@@ -255,6 +259,7 @@ impl Record {
             recovery: None,
             files: Vec::new(),
             files_manifest: None,
+            volume: None,
         }
     }
 

@@ -109,12 +109,14 @@ pub struct ExportPlan {
     pub recovery: u64,
     /// Whether recovery data are wanted that the medium does not have so, or no longer wanted.
     pub renews_recovery: bool,
+    /// Whether what the record says of the set's other media changes.
+    pub renews_volume: bool,
 }
 
 /// A smaller blob is fetched again sooner than it is written twice.
 const MIN_PART: u64 = 16 << 20;
 /// Room for the commit record, index.json and directory entries.
-const SLACK: u64 = 4 << 20;
+pub(super) const SLACK: u64 = 4 << 20;
 /// Documents of an image, as a rule at most; each takes a whole block of recovery data.
 const DOCUMENTS: usize = 8;
 /// A commit record and `index.json` of which recovery data hold a copy, as a rule at most.
@@ -152,6 +154,7 @@ impl ExportPlan {
             keep_parts_from: None,
             recovery: 0,
             renews_recovery: false,
+            renews_volume: false,
         }
     }
 
@@ -200,6 +203,7 @@ impl ExportPlan {
             && self.files.iter().all(|step| step.present && step.verdict == FileVerdict::Unchanged)
             && !self.renews_recovery
             && !self.renews_file_list
+            && !self.renews_volume
     }
 
     /// Bytes of layers, of what refers to images, and of files that are read from the source.

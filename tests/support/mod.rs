@@ -7,6 +7,7 @@ pub(crate) mod docker;
 pub(crate) mod fixtures;
 pub(crate) mod image;
 pub(crate) mod layout;
+pub(crate) mod mounted;
 pub(crate) mod node;
 pub(crate) mod node_state;
 pub(crate) mod proxy;

@@ -1,8 +1,9 @@
 //! What an export says: its plan, and what it did.
 
+use std::path::Path;
+
 use serde_json::json;
 
-use super::Args;
 use crate::cli::output::Output;
 use crate::cli::text;
 use crate::error::Result;
@@ -10,7 +11,7 @@ use crate::export::{Prepared, Summary};
 use crate::plan::{FileStep, FileVerdict, NameVerdict, Verdict};
 
 /// Says before the first byte what will be done.
-pub(super) fn announce(prepared: &Prepared, args: &Args, output: &Output) {
+pub(super) fn announce(prepared: &Prepared, path: &Path, output: &Output) {
     let Prepared { images, plan, filesystem, .. } = prepared;
     for image in images.iter().filter(|image| !image.absent.is_empty()) {
         let absent: Vec<String> = image.absent.iter().map(ToString::to_string).collect();
@@ -28,14 +29,14 @@ pub(super) fn announce(prepared: &Prepared, args: &Args, output: &Output) {
         text::count(moving, "layer"),
         text::count(plan.layers.len() - moving, "layer"),
         text::size(plan.bytes_to_write(filesystem)),
-        args.to().display(),
+        path.display(),
         text::size(filesystem.free),
         filesystem.name,
     ));
 }
 
 /// Prints the plan of a dry run.
-pub(super) fn describe(prepared: &Prepared, args: &Args, output: &Output) -> Result<()> {
+pub(super) fn describe(prepared: &Prepared, path: &Path, output: &Output) -> Result<()> {
     let Prepared { images, plan, filesystem, .. } = prepared;
     if output.json() {
         let images: Vec<_> = images
@@ -76,7 +77,7 @@ pub(super) fn describe(prepared: &Prepared, args: &Args, output: &Output) -> Res
         lines.push_str(&format!("{:9}  file {} {size}\n", file_verdict(step), step.file.name));
     }
     output.data(&lines)?;
-    announce(prepared, args, output);
+    announce(prepared, path, output);
     output.say("Nothing was written.");
     Ok(())
 }
@@ -117,8 +118,8 @@ fn layer(verdict: &Verdict) -> (&'static str, (crate::image::Digest, u64)) {
 }
 
 /// Says what was done, and what is true of the medium now.
-pub(super) fn conclude(summary: &Summary, args: &Args, output: &Output) -> Result<()> {
-    let medium = args.to().display();
+pub(super) fn conclude(summary: &Summary, path: &Path, named_files: usize, output: &Output) -> Result<()> {
+    let medium = path.display();
     if output.json() {
         return output.document(&json!({
             "event": "summary",
@@ -139,7 +140,7 @@ pub(super) fn conclude(summary: &Summary, args: &Args, output: &Output) -> Resul
     if !summary.changed {
         if summary.failed.is_empty() {
             let images = text::count(summary.images, "image");
-            let files = text::and_count(args.file.len(), "file");
+            let files = text::and_count(named_files, "file");
             output.say(format_args!("{medium} has all of it already: {images}{files}. Nothing was written."));
         }
         return Ok(());
