@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build install man completions test lint demo corpus figures bench
+.PHONY: help build install man completions test test-faults lint demo corpus figures bench
 
 CARGO := cargo
 TOOLS := $(or $(PANNIER_TOOLS),$(CURDIR)/target/tools)
@@ -29,6 +29,14 @@ test: ## everything: unit and integration tests against the real thing, doc test
 	$(CARGO) $(RUN_TESTS) --locked
 	$(CARGO) test --locked --doc
 	$(MAKE) --no-print-directory lint
+
+# A test that would skip something fails instead: the table says what was really tried.
+test-faults: ## the whole fault matrix, and a table of its rows; about a quarter of an hour
+	tests/setup/install.sh build node peers faults
+	mkdir -p target/faults
+	command -v cargo-nextest >/dev/null && run=(nextest run --run-ignored all -E "$$(tests/faults/table.py --filter)") || run=(test --tests --no-fail-fast -- --include-ignored); \
+	CI=true PANNIER_FAULTS=all $(CARGO) "$${run[@]}" 2>&1 | tee target/faults/log || true
+	tests/faults/table.py target/faults/log
 
 lint: ## format, clippy, documentation, licences and sources of dependencies, shell scripts
 	tests/setup/install.sh build lint

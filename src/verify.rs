@@ -83,8 +83,11 @@ impl Report {
 /// directory can be read, is an error.
 pub fn verify(medium: &Medium, deep: bool, run: Run<'_>) -> Result<Report> {
     let mut report = Report { deep, ..Report::default() };
+    let newest = medium.record().map_or(0, |record| record.sequence);
     for rejected in medium.rejected() {
-        report.add("record-damaged", Severity::Error, &rejected.name, &rejected.reason);
+        // Of one that was superseded only the fallback is gone: what an export left that was cut off.
+        let severity = if rejected.sequence < newest { Severity::Warning } else { Severity::Error };
+        report.add("record-damaged", severity, &rejected.name, &rejected.reason);
     }
     if let Some(fault) = medium.layout_fault()? {
         report.add("layout-file", Severity::Warning, "oci-layout", fault);

@@ -287,6 +287,7 @@ fn a_medium_is_a_source_from_which_nothing_is_recompressed() {
     verified(&bench.path("m2"));
 }
 
+// fault-matrix: rows 74
 #[test]
 fn entries_of_other_tools_stay() {
     let bench = Bench::new(&two_images());
@@ -364,6 +365,7 @@ fn names_are_found_in_every_form_and_lists_are_read() {
     assert!(ran.stderr().contains("docker.io/library/absent:1") && ran.stderr().contains("app:1"));
 }
 
+// fault-matrix: rows 53
 #[test]
 fn two_exports_to_one_medium_do_not_meet() {
     let bench = Bench::new(&two_images());

@@ -190,6 +190,7 @@ fn h07_signature_of_1_gib() {
     stick.refused("longer than the 65536 bytes allowed");
 }
 
+// fault-matrix: rows 42
 #[test]
 fn h08_an_older_signed_record_does_not_stand_in_for_a_damaged_one() {
     let stick = Stick::new();

@@ -37,6 +37,7 @@ fn findings(document: &Value) -> Vec<(String, String)> {
     list.iter().map(|finding| (text(&finding["blob"]), text(&finding["fault"]))).collect()
 }
 
+// fault-matrix: rows 41
 #[test]
 fn a_flipped_byte_on_the_medium_stops_its_image_and_no_other() {
     let bench = Bench::new();

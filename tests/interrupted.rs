@@ -56,6 +56,7 @@ impl Sweep {
 /// The calls by which a medium is changed.
 const CHANGING: [&str; 5] = ["write", "renameat", "mkdirat", "fsync,fdatasync,syncfs", "unlinkat"];
 
+// fault-matrix: rows 1, 2, 3, 4
 #[test]
 fn killed_at_any_call_that_changes_the_medium_the_same_command_goes_on() {
     if !strace::available() {

@@ -58,6 +58,7 @@ fn each_file(damage: impl Fn(&Path, Vec<u8>)) {
     assert_eq!(findings(&medium, &[]), (0, vec![]));
 }
 
+// fault-matrix: rows 41, 43
 #[test]
 fn one_flipped_byte_in_any_file_is_found() {
     // In the middle, and at the first byte, where a header is.
@@ -92,6 +93,7 @@ fn a_missing_file_is_found() {
     assert_eq!(findings(&medium, &[]), (4, vec![("index-missing".into(), "index.json".into())]));
 }
 
+// fault-matrix: rows 44
 #[test]
 fn a_truncated_and_a_grown_file_are_found() {
     each_file(|path, bytes| fs::write(path, &bytes[..bytes.len() - 1]).unwrap());
@@ -133,6 +135,8 @@ fn a_newest_record_that_was_cut_off_is_named_and_the_one_before_counts() {
     let arguments = ["export", "--from", &from, "app:1", "--as", "app:2", "--to", text(&medium)];
     support::carry::run(0, arguments.into_iter().chain(["--platform", "linux/amd64"]));
     assert!(medium.join(".pannier/commits/0000000003.json").exists());
+    let (status, found) = findings(&medium, &["--deep"]);
+    assert_eq!((status, found.len()), (0, 1), "that it was cut off is still said: {found:?}");
 }
 
 #[test]

@@ -105,6 +105,7 @@ fn files_of(medium: &Path) -> Files {
     files
 }
 
+// fault-matrix: rows 44, 51
 #[test]
 fn five_percent_of_all_blocks_zeroed_are_repaired_with_no_source_byte_for_byte() {
     let bench = Bench::new();
@@ -193,6 +194,7 @@ fn every_file_of_the_recovery_data_is_made_again_and_verify_knows_them() {
     assert!(files(&medium) == whole);
 }
 
+// fault-matrix: rows 51
 #[test]
 fn beyond_parity_the_medium_stays_as_it_is_and_what_is_lost_is_listed() {
     let bench = Bench::new();

@@ -4,12 +4,14 @@
 pub(crate) mod carry;
 pub(crate) mod cluster;
 pub(crate) mod docker;
+pub(crate) mod faultdisk;
 pub(crate) mod fixtures;
 pub(crate) mod image;
 pub(crate) mod layout;
 pub(crate) mod mounted;
 pub(crate) mod node;
 pub(crate) mod node_state;
+pub(crate) mod oracle;
 pub(crate) mod proxy;
 pub(crate) mod pushed;
 pub(crate) mod registry;

@@ -1,6 +1,6 @@
-//! Runs that are killed at a chosen call.
+//! Runs that are killed, or told a lie, at a chosen call.
 
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 /// Whether strace is there; said loudly where it is not.
 pub(crate) fn available() -> bool {
@@ -22,4 +22,31 @@ pub(crate) fn killed(arguments: &[&str], calls: &str, number: usize) -> bool {
         .status()
         .unwrap();
     !status.success()
+}
+
+/// A run under strace: what came of it, and its calls, one a line.
+pub(crate) struct Traced {
+    pub(crate) output: Output,
+    pub(crate) calls: Vec<String>,
+}
+
+impl Traced {
+    /// The number of the first call that got a wrong answer.
+    pub(crate) fn injected(&self) -> Option<usize> {
+        self.calls.iter().position(|call| call.contains("(INJECTED)"))
+    }
+}
+
+/// Runs pannier and notes its calls of `calls`; `inject` is strace's, such as `error=EIO:when=3`.
+pub(crate) fn traced(arguments: &[&str], calls: &str, inject: Option<&str>) -> Traced {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq", "-y", "-o"]).arg(log.path()).args(["-e", &format!("trace={calls}")]);
+    if let Some(inject) = inject {
+        command.args(["-e", &format!("inject={calls}:{inject}")]);
+    }
+    let output = command.arg(env!("CARGO_BIN_EXE_pannier")).args(arguments).output().unwrap();
+    let log = std::fs::read(log.path()).unwrap();
+    let calls = String::from_utf8_lossy(&log).lines().map(str::to_owned).collect();
+    Traced { output, calls }
 }

@@ -1,0 +1,14 @@
+//! Faults of the medium, in every phase of an export: the rows of `tests/faults/matrix.txt`.
+//!
+//! A line `// fault-matrix: rows 1, 2` above a test says which rows it covers. `make test` runs a part of
+//! each sweep; `make test-faults` runs all of it (`PANNIER_FAULTS=all`) and prints the table.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod kill;
+mod power;
+mod room;
+mod yank;
