@@ -24,6 +24,7 @@
 //! | [`verify`], [`readback`], [`list`], [`images`] | looking at a medium, and at a node |
 //! | [`extract`] | files that travel beside the images, onto this machine |
 //! | [`repair`], [`recovery`] | getting back what is damaged on a medium, also from parity on it |
+//! | [`prune`] | taking images off a medium |
 //! | [`trust`] | who signed a medium, and whose signatures count |
 //! | [`config`] | what the administrator of a machine has decided |
 //! | [`cli`] | the command line: everything that is printed or drawn |
@@ -66,6 +67,7 @@ pub mod medium;
 pub mod node;
 pub mod plan;
 pub mod progress;
+pub mod prune;
 pub mod readback;
 pub mod recovery;
 pub mod repair;

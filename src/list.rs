@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::image::Digest;
-use crate::medium::{CarriedFile, Image, Layer, Record, Referrer, Volume};
+use crate::medium::{CarriedFile, Image, Record, Referrer, Volume};
 
 /// An image on a medium, with what it takes up.
 #[derive(Clone, Debug, Serialize)]
@@ -110,13 +110,7 @@ pub struct ListedRecovery {
 pub fn list(record: &Record) -> Listing {
     let mut sizes: BTreeMap<Digest, u64> = record.blobs.iter().map(|blob| (blob.digest, blob.size)).collect();
     sizes.extend(record.deltas.iter().map(|delta| (delta.digest, delta.size)));
-    let files = |layer: &Layer| {
-        let deltas = record.deltas_to(layer.diff_id).map(|delta| delta.digest);
-        layer.encodings.iter().map(|encoding| encoding.digest).chain(deltas).collect()
-    };
-    let layers: BTreeMap<Digest, Vec<Digest>> =
-        record.layers.iter().map(|layer| (layer.diff_id, files(layer))).collect();
-    let blobs: Vec<BTreeSet<Digest>> = record.images.iter().map(|image| blobs(image, &layers)).collect();
+    let blobs = record.needs();
     let mut users: BTreeMap<Digest, usize> = BTreeMap::new();
     for digest in blobs.iter().flatten() {
         *users.entry(*digest).or_default() += 1;
@@ -175,20 +169,6 @@ fn deltas(record: &Record, image: &Image) -> Vec<ListedDelta> {
         image.platforms.iter().flat_map(|platform| platform.diff_ids.iter().copied()).collect();
     let deltas = diff_ids.into_iter().flat_map(|diff_id| record.deltas_to(diff_id));
     deltas.map(|delta| ListedDelta { diff_id: delta.diff_id, base: delta.base, size: delta.size }).collect()
-}
-
-/// Every blob that an image needs.
-fn blobs(image: &Image, layers: &BTreeMap<Digest, Vec<Digest>>) -> BTreeSet<Digest> {
-    let mut blobs = BTreeSet::from([image.original.digest, image.carried.digest]);
-    for platform in &image.platforms {
-        blobs.extend([platform.original.digest, platform.carried.digest, platform.config.digest]);
-        blobs.extend(platform.diff_ids.iter().filter_map(|diff_id| layers.get(diff_id)).flatten());
-    }
-    for referrer in &image.referrers {
-        blobs.insert(referrer.descriptor.digest);
-        blobs.extend(referrer.blobs.iter().map(|blob| blob.digest));
-    }
-    blobs
 }
 
 fn listed(referrer: &Referrer) -> ListedReferrer {

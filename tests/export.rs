@@ -369,7 +369,7 @@ fn names_are_found_in_every_form_and_lists_are_read() {
 #[test]
 fn two_exports_to_one_medium_do_not_meet() {
     let bench = Bench::new(&two_images());
-    let medium = Medium::create(&bench.path("m")).unwrap();
+    let mut medium = Medium::create(&bench.path("m")).unwrap();
     let lock = medium.lock().unwrap();
     let ran = bench.export(1, "layout", "m", &[]);
     assert!(ran.stderr().contains("in use"), "{}", ran.stderr());

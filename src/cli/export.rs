@@ -242,7 +242,7 @@ fn to_medium(
         Some(_) => None,
     };
     let mut medium = Medium::create(path)?;
-    let _lock = medium.lock()?;
+    let _lock = output.lock(&mut medium)?;
     for rejected in medium.rejected() {
         output.complain(format_args!("warning: {}: {}; it is ignored", rejected.name, rejected.reason));
     }

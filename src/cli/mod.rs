@@ -13,6 +13,7 @@ mod list;
 mod node;
 mod output;
 mod progress;
+mod prune;
 mod pruned;
 mod registry;
 mod repair;
@@ -74,6 +75,7 @@ enum Command {
     Repair(Box<repair::Args>),
     Files(files::Args),
     Extract(extract::Args),
+    Prune(prune::Args),
     Images(images::Args),
     Inventory(inventory::Args),
     Completions(completions::Args),
@@ -105,6 +107,7 @@ fn run(command: &Command, output: &Output) -> Result<()> {
         Command::Repair(args) => repair::run(args, output),
         Command::Files(args) => files::run(args, output),
         Command::Extract(args) => extract::run(args, output),
+        Command::Prune(args) => prune::run(args, output),
         Command::Images(args) => images::run(args, output),
         Command::Inventory(args) => inventory::run(args, output),
         Command::Completions(args) => completions::run(args, Cli::command(), output),

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::Globals;
 use super::progress::{Bars, Lines, Plain};
 use crate::error::{Error, Result, Side};
+use crate::medium::{Lock, Medium};
 use crate::progress::{Reporter, Silent};
 
 /// Prints as the global flags ask for.
@@ -47,6 +48,18 @@ impl Output {
     pub(super) fn complain(&self, text: impl std::fmt::Display) {
         // Nobody is left to tell when standard error is closed.
         let _ = writeln!(io::stderr().lock(), "{text}");
+    }
+
+    /// Locks a medium for writing; warns where its filesystem knows no locks.
+    pub(super) fn lock(&self, medium: &mut Medium) -> Result<Lock> {
+        let lock = medium.lock()?;
+        if !lock.is_certain() {
+            self.complain(format_args!(
+                "warning: {} cannot be locked: make sure that no other pannier writes to it",
+                medium.path().display()
+            ));
+        }
+        Ok(lock)
     }
 
     /// Text on standard output that was asked for.

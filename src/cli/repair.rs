@@ -62,7 +62,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
     let options = Options { renames };
     let mut medium = Medium::open(&args.medium)?;
     let mut restored = Vec::new();
-    let _lock = if args.dry_run { None } else { Some(medium.lock()?) };
+    let _lock = if args.dry_run { None } else { Some(output.lock(&mut medium)?) };
     if !args.dry_run {
         medium.settle()?;
         medium = Medium::open(&args.medium)?;

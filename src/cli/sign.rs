@@ -31,10 +31,9 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
 
 /// Signs the newest record and says so.
 fn sign(path: &Path, key: &SigningKey, output: &Output) -> Result<()> {
-    let medium = Medium::open(path)?;
-    let _lock = medium.lock()?;
-    // Again, under the lock: an export may just have ended.
-    let sequence = Medium::open(path)?.sign(|bytes| key.sign(bytes))?;
+    let mut medium = Medium::open(path)?;
+    let _lock = output.lock(&mut medium)?;
+    let sequence = medium.sign(|bytes| key.sign(bytes))?;
     let fingerprint = key.fingerprint();
     if output.json() {
         return output

@@ -7,7 +7,7 @@ use super::trust::TrustArgs;
 use super::{signals, text};
 use crate::error::{Error, Result};
 use crate::progress::Run;
-use crate::verify::{Report, Severity, verify};
+use crate::verify::{Finding, Report, Severity, verify};
 
 /// Read everything on a medium back and report whatever is damaged or missing
 ///
@@ -44,18 +44,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
 
 fn print(report: &Report, args: &Args, output: &Output) -> Result<()> {
     let mut lines = String::new();
-    for finding in &report.findings {
-        let severity = match finding.severity {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
-            Severity::Note => "note",
-        };
-        let (subject, detail) = (finding.subject.escape_debug(), finding.detail.escape_debug());
-        lines.push_str(&format!("{severity} {}: {subject}: {detail}\n", finding.id));
-        for image in &finding.images {
-            lines.push_str(&format!("    needed by {image}\n"));
-        }
-    }
+    report.findings.iter().for_each(|finding| lines.push_str(&describe(finding)));
     output.data(&lines)?;
     if report.errors() == 0 {
         let depth = if report.deep { ", every layer that is there decoded" } else { "" };
@@ -69,4 +58,19 @@ fn print(report: &Report, args: &Args, output: &Output) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// A finding, and the images that it concerns.
+pub(super) fn describe(finding: &Finding) -> String {
+    let severity = match finding.severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+        Severity::Note => "note",
+    };
+    let (subject, detail) = (finding.subject.escape_debug(), finding.detail.escape_debug());
+    let mut lines = format!("{severity} {}: {subject}: {detail}\n", finding.id);
+    for image in &finding.images {
+        lines.push_str(&format!("    needed by {image}\n"));
+    }
+    lines
 }

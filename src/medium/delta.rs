@@ -65,7 +65,7 @@ pub(super) fn file_name(blob: &Descriptor) -> Option<String> {
     (blob.media_type == DELTA).then(|| path(&blob.digest))
 }
 
-fn path(digest: &Digest) -> String {
+pub(super) fn path(digest: &Digest) -> String {
     format!("{DIRECTORY}/{}", digest.hex())
 }
 

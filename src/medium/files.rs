@@ -144,6 +144,13 @@ impl Record {
         documents
     }
 
+    /// Drops the files of these names and makes the manifest anew; returns the documents that are then named.
+    pub fn drop_files(&mut self, names: &BTreeSet<FileName>) -> Vec<Vec<u8>> {
+        let dropped: BTreeSet<String> = names.iter().map(FileName::folded).collect();
+        self.files.retain(|file| !dropped.contains(&file.name.folded()));
+        self.carry_files(&[])
+    }
+
     /// The artifact's manifest and its config, as they are derived from the list of files.
     pub fn files_documents(&self) -> Vec<Vec<u8>> {
         if self.files.is_empty() {

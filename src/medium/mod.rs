@@ -18,7 +18,10 @@ mod files;
 mod filesystem;
 mod index;
 mod ingest;
+mod lock;
 mod mend;
+mod needs;
+mod prune;
 mod record;
 mod recovery;
 mod root;
@@ -27,10 +30,7 @@ mod volume;
 mod writer;
 
 use std::fs::File;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-
-use rustix::fs::{FlockOperation, OFlags};
 
 use crate::content::{self, Verified};
 use crate::error::{Error, Result, Side};
@@ -44,7 +44,9 @@ pub use files::{CarriedFile, FileName, FileNameError};
 pub use filesystem::Filesystem;
 pub use index::{ForeignEntry, IndexState, IndexWritten};
 pub use ingest::{Finished, Ingest};
+pub use lock::Lock;
 pub use mend::Mend;
+pub use prune::Pruned;
 pub use record::{
     Blob, Encoded, Image, ImagePlatform, Layer, Record, Recovery, RecoveryFile, Referrer, Role, Unusable,
 };
@@ -62,37 +64,41 @@ pub struct Medium {
     root: Root,
     record: Option<commits::Head>,
     rejected: Vec<Rejected>,
-}
-
-/// Held while the medium is worked on; the kernel lets go of it when the process ends, however it does.
-#[derive(Debug)]
-pub struct Lock {
-    _handle: OwnedFd,
+    /// Held for as long as what the record names may be read.
+    reader: Option<Lock>,
 }
 
 impl Medium {
-    /// Opens the medium at `path` for reading; nothing is written to it.
+    /// Opens the medium at `path` for reading; nothing is written to it. Nothing is deleted from it while it
+    /// is open.
     ///
-    /// An error unless there is a layout or a commit record.
+    /// An error unless there is a layout or a commit record; [`Error::Locked`] while something is deleted.
     pub fn open(path: &Path) -> Result<Self> {
-        Self::find(path)?.ok_or_else(|| {
+        let nothing = || {
             let reason =
                 "not a medium: it has neither oci-layout nor .pannier; `pannier export --to` makes one";
             Error::invalid(Side::Medium, path.display(), reason)
-        })
+        };
+        if !path.exists() {
+            return Err(nothing());
+        }
+        let root = Root::open(path)?;
+        // Before the record is read: what it names stays.
+        let reader = lock::shared(&root)?;
+        Self::examine(root, reader)?.ok_or_else(nothing)
     }
 
     /// Opens the medium at `path` if there is one; `None` for a directory that is none, or absent.
     pub fn find(path: &Path) -> Result<Option<Self>> {
-        if !path.exists() {
-            return Ok(None);
-        }
-        let root = Root::open(path)?;
+        if path.exists() { Self::examine(Root::open(path)?, None) } else { Ok(None) }
+    }
+
+    fn examine(root: Root, reader: Option<Lock>) -> Result<Option<Self>> {
         let (record, rejected) = commits::newest(&root)?;
         if record.is_none() && rejected.is_empty() && root.size("oci-layout")?.is_none() {
             return Ok(None);
         }
-        Ok(Some(Self { root, record, rejected }))
+        Ok(Some(Self { root, record, rejected, reader }))
     }
 
     /// Opens the medium at `path` for an export, making whatever is missing of it.
@@ -106,7 +112,7 @@ impl Medium {
             durable::write_new(&root, ".", "oci-layout", OCI_LAYOUT)?;
         }
         let (record, rejected) = commits::newest(&root)?;
-        Ok(Self { root, record, rejected })
+        Ok(Self { root, record, rejected, reader: None })
     }
 
     /// Where it is, for messages.
@@ -125,16 +131,10 @@ impl Medium {
         &self.rejected
     }
 
-    /// Locks the medium against other exports. Readers are not kept out: they see the last commit.
-    pub fn lock(&self) -> Result<Lock> {
-        let name = ".pannier";
-        let fail = |source| self.root.error("lock", name, source);
-        let handle = self.root.open_at(name, OFlags::RDONLY | OFlags::DIRECTORY).map_err(fail)?;
-        match rustix::fs::flock(&handle, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Lock { _handle: handle }),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::Locked { path: self.path().to_owned() }),
-            Err(errno) => Err(fail(errno.into())),
-        }
+    /// Looks for the newest record again.
+    fn reload(&mut self) -> Result<()> {
+        (self.record, self.rejected) = commits::newest(&self.root)?;
+        Ok(())
     }
 
     /// Opens a blob for reading. Its size is compared at once; reading it to the end proves the rest.

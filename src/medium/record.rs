@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::delta::Delta;
 use super::files::CarriedFile;
+use super::prune::Pruned;
 use super::volume::Volume;
 use crate::image::{Descriptor, Digest, Platform, Reference};
 
@@ -71,6 +72,9 @@ pub struct Record {
     /// Which of several media this is, where a set was spread over them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume: Option<Volume>,
+    /// What a prune took away, so that it can be completed when it was cut off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pruned: Option<Pruned>,
 }
 
 /// Recovery data: see [`crate::recovery`].
@@ -260,6 +264,7 @@ impl Record {
             files: Vec::new(),
             files_manifest: None,
             volume: None,
+            pruned: None,
         }
     }
 

@@ -91,8 +91,7 @@ impl Medium {
         let mut mend = self.mend(name)?;
         mend.write_bytes(bytes)?;
         mend.commit(&Descriptor::of("", bytes))?;
-        (self.record, self.rejected) = commits::newest(&self.root)?;
-        Ok(())
+        self.reload()
     }
 
     /// The bytes of `index.json`, if it can be read.

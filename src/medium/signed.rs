@@ -30,6 +30,7 @@ impl Medium {
         check: impl FnOnce(&[u8], &[Vec<u8>]) -> Result<(), String>,
     ) -> Result<Self> {
         let root = Root::open(path_of)?;
+        let reader = super::lock::shared(&root)?;
         let untrusted = |what: String, reason: String| Error::Untrusted {
             what: root.join(&what).display().to_string(),
             reason,
@@ -53,7 +54,7 @@ impl Medium {
         if record.sequence != sequence {
             return Err(refuse(format!("its sequence is {}, which its name does not say", record.sequence)));
         }
-        Ok(Self { record: Some((record, Digest::of(&bytes))), rejected: Vec::new(), root })
+        Ok(Self { record: Some((record, Digest::of(&bytes))), rejected: Vec::new(), root, reader })
     }
 
     /// Signs the newest record with `sign`, which is given the file's bytes; returns its sequence.

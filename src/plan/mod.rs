@@ -7,6 +7,7 @@ mod files;
 pub mod import;
 mod next;
 pub mod prune;
+pub mod pruning;
 pub mod repair;
 mod spread;
 

@@ -1,0 +1,85 @@
+//! Who works on a medium. The kernel lets go of every lock here when its process ends, however it does.
+//!
+//! | lock (`flock(2)`) on | shared | exclusive |
+//! |---|---|---|
+//! | `.pannier` | | whoever writes: one at a time |
+//! | `.pannier/commits` | whoever reads blobs | whoever deletes blobs |
+//!
+//! An export disturbs no reader, since it adds files only, and waits for none. Both are directories that are
+//! there anyway: no file is made for a lock, so a read-only medium can be locked, and nothing is left
+//! over that somebody would have to judge by its time or a process id.
+
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{FlockOperation, OFlags};
+use rustix::io::Errno;
+
+use super::root::Root;
+use super::{Medium, commits};
+use crate::error::{Error, Result};
+
+const WRITERS: &str = ".pannier";
+const READERS: &str = commits::DIRECTORY;
+
+/// Held while the medium is worked on.
+#[derive(Debug)]
+pub struct Lock {
+    _handle: OwnedFd,
+    certain: bool,
+}
+
+impl Lock {
+    /// Whether others are kept out. A filesystem that knows no locks lets everybody pass.
+    pub fn is_certain(&self) -> bool {
+        self.certain
+    }
+}
+
+impl Medium {
+    /// Locks the medium against others that write, and reads the newest record again: one of them may
+    /// just have ended. Readers are not kept out: they see the last commit.
+    ///
+    /// Errors: [`Error::Locked`] at once while another one writes.
+    pub fn lock(&mut self) -> Result<Lock> {
+        let handle = self
+            .root
+            .open_at(WRITERS, OFlags::RDONLY | OFlags::DIRECTORY)
+            .map_err(|source| self.root.error("lock", WRITERS, source))?;
+        let certain = take(&self.root, WRITERS, &handle, FlockOperation::NonBlockingLockExclusive)?;
+        self.reload()?;
+        Ok(Lock { _handle: handle, certain })
+    }
+
+    /// Keeps out readers, and waits for none: [`Error::Locked`] while there is one besides this medium
+    /// itself. For deleting what an older record names.
+    pub fn shut_out_readers(&mut self) -> Result<Lock> {
+        // Locks of one process on two handles are strangers to each other.
+        self.reader = None;
+        let handle = self
+            .root
+            .open_at(READERS, OFlags::RDONLY | OFlags::DIRECTORY)
+            .map_err(|source| self.root.error("lock", READERS, source))?;
+        let certain = take(&self.root, READERS, &handle, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(Lock { _handle: handle, certain })
+    }
+}
+
+/// The lock of whoever reads; `None` where there is nothing to lock yet, or locks are unknown.
+///
+/// Errors: [`Error::Locked`] while somebody deletes.
+pub(super) fn shared(root: &Root) -> Result<Option<Lock>> {
+    let Ok(handle) = root.open_at(READERS, OFlags::RDONLY | OFlags::DIRECTORY) else { return Ok(None) };
+    let certain = take(root, READERS, &handle, FlockOperation::NonBlockingLockShared)?;
+    Ok(certain.then_some(Lock { _handle: handle, certain }))
+}
+
+/// True if the lock was taken, false where the filesystem or the system knows none.
+fn take(root: &Root, name: &str, handle: &OwnedFd, operation: FlockOperation) -> Result<bool> {
+    match rustix::fs::flock(handle, operation) {
+        Ok(()) => Ok(true),
+        Err(Errno::WOULDBLOCK) => Err(Error::Locked { path: root.path().to_owned() }),
+        // Network and FUSE filesystems without locks; a lock server that cannot be reached.
+        Err(Errno::NOLCK | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::BADF) => Ok(false),
+        Err(errno) => Err(root.error("lock", name, errno.into())),
+    }
+}

@@ -1,0 +1,38 @@
+//! Which files of a medium an image needs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::record::{Image, Layer, Record};
+use crate::image::Digest;
+
+impl Record {
+    /// Every blob and delta that each image needs, in the order of the images.
+    pub fn needs(&self) -> Vec<BTreeSet<Digest>> {
+        let files = |layer: &Layer| {
+            let deltas = self.deltas_to(layer.diff_id).map(|delta| delta.digest);
+            layer.encodings.iter().map(|encoding| encoding.digest).chain(deltas).collect()
+        };
+        let layers: BTreeMap<Digest, Vec<Digest>> =
+            self.layers.iter().map(|layer| (layer.diff_id, files(layer))).collect();
+        self.images.iter().map(|image| of(image, &layers)).collect()
+    }
+
+    /// Every blob and delta that the record names.
+    pub fn named(&self) -> BTreeSet<Digest> {
+        let blobs = self.blobs.iter().map(|blob| blob.digest);
+        blobs.chain(self.deltas.iter().map(|delta| delta.digest)).collect()
+    }
+}
+
+fn of(image: &Image, layers: &BTreeMap<Digest, Vec<Digest>>) -> BTreeSet<Digest> {
+    let mut blobs = BTreeSet::from([image.original.digest, image.carried.digest]);
+    for platform in &image.platforms {
+        blobs.extend([platform.original.digest, platform.carried.digest, platform.config.digest]);
+        blobs.extend(platform.diff_ids.iter().filter_map(|diff_id| layers.get(diff_id)).flatten());
+    }
+    for referrer in &image.referrers {
+        blobs.insert(referrer.descriptor.digest);
+        blobs.extend(referrer.blobs.iter().map(|blob| blob.digest));
+    }
+    blobs
+}
