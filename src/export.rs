@@ -59,6 +59,8 @@ pub struct Options {
     pub source_files: bool,
     /// Which of several media it goes to, where a set is spread over them.
     pub volume: Option<Volume>,
+    /// Bytes after which a blob goes on in another file; `None` for one file each.
+    pub split: Option<u64>,
 }
 
 /// An export, ready to be carried out.
@@ -144,7 +146,10 @@ fn plan(
     plan.renews_volume = options.volume.is_some()
         && options.volume.as_ref()
             != medium.and_then(Medium::record).and_then(|record| record.volume.as_ref());
-    let filesystem = Filesystem::of(path)?;
+    let mut filesystem = Filesystem::of(path)?;
+    if options.split.is_some() {
+        filesystem.largest_file = None;
+    }
     plan.protect(medium.and_then(Medium::record), options.recovery, &filesystem);
     plan.require_space(&filesystem, path)?;
     if source.is_remote() {
@@ -327,7 +332,7 @@ fn next_state(
     for bytes in &indexes {
         medium.write_blob(bytes)?;
     }
-    medium.stamp(&mut record);
+    medium.stamp(&mut record)?;
     Ok(record)
 }
 

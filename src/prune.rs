@@ -164,7 +164,7 @@ pub fn carry_out(medium: &mut Medium, plan: &Pruning, percent: Option<u32>, run:
             medium.write_blob(bytes)?;
         }
         next.sequence = medium.next_sequence()?;
-        medium.stamp(&mut next);
+        medium.stamp(&mut next)?;
         recovery = recovery::protect(medium, &mut next, percent, run)?;
         medium.sync()?;
         run.check()?;
@@ -175,7 +175,7 @@ pub fn carry_out(medium: &mut Medium, plan: &Pruning, percent: Option<u32>, run:
     let others = medium.records()?.len() - naming.len();
     if !naming.is_empty() && others < RECORDS {
         next.sequence = medium.next_sequence()?;
-        medium.stamp(&mut next);
+        medium.stamp(&mut next)?;
         medium.commit(next)?;
     }
     medium.write_index()?;

@@ -321,7 +321,7 @@ fn commit_reencoded(
     medium.sync()?;
     readback::require(medium, &whole, run)?;
     next.sequence = medium.next_sequence()?;
-    medium.stamp(&mut next);
+    medium.stamp(&mut next)?;
     recovery::protect(medium, &mut next, None, run)?;
     summary.commit = Some(next.sequence);
     for (old, new) in &made.replaced {

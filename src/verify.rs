@@ -263,6 +263,16 @@ fn strays(medium: &Medium, known: &BTreeSet<Digest>, report: &mut Report) -> Res
             }
         }
     }
+    let parts = medium.stray_parts(|digest| known.contains(digest))?;
+    if parts > 0 {
+        let files = if parts == 1 { "1 file".to_owned() } else { format!("{parts} files") };
+        report.add(
+            "part-unused",
+            Severity::Note,
+            ".pannier/parts",
+            format!("{files} that belong to no blob"),
+        );
+    }
     if unused > 0 {
         let files = if unused == 1 { "1 file".to_owned() } else { format!("{unused} files") };
         let detail = format!("{files} that neither the commit record nor index.json refers to");

@@ -1,5 +1,5 @@
-//! A set that is larger than each of several media: each gets whole images, and they are imported in any
-//! order.
+//! Too large: a set for each of several media, which get whole images and are imported in any order; and a
+//! layer for a file, which goes in parts.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -10,11 +10,12 @@ use std::path::Path;
 
 use pannier::medium::{Medium, Record};
 use serde_json::Value;
-use support::carry::{assert_names_only_what_is_there, files, oci, run, text};
+use support::carry::{assert_names_only_what_is_there, blobs, files, flip, oci, repair, run, text};
 use support::cluster::{app, assert_starts, available, images, import, pause};
 use support::layout::{Layout, layout, noise};
 use support::mounted::Mounted;
 use support::node::{Node, PAUSE};
+use support::strace;
 
 const MIB: usize = 1 << 20;
 
@@ -154,4 +155,138 @@ fn media_of_two_sets_are_not_mixed() {
     assert!(mixed.stderr().contains("two different sets"), "{}", mixed.stderr());
     let twice = run(2, source.export(&["--to", &path("a/volume-1"), "--to", &path("a/volume-1")]));
     assert!(twice.stderr().contains("named twice"), "{}", twice.stderr());
+}
+
+/// One image with a layer that takes several parts of 1 MiB, and one without.
+fn with_a_long_layer() -> Layout {
+    let long = app("long:1").layer(noise("long", 3, 6 * MIB));
+    layout().with(pause()).with(long).with(app("short:1").layer(noise("short", 4, MIB / 2)))
+}
+
+fn parts(medium: &Path) -> Vec<std::path::PathBuf> {
+    files(&medium.join(".pannier/parts"))
+        .into_keys()
+        .map(|name| medium.join(".pannier/parts").join(name))
+        .collect()
+}
+
+// fault-matrix: rows 33, 34
+#[test]
+fn a_layer_that_is_longer_than_a_file_may_be_goes_in_parts() {
+    let source = Source::of(&with_a_long_layer());
+    let directory = tempfile::tempdir().unwrap();
+    let medium = directory.path().join("medium");
+    // As on FAT32, only smaller: no file may be longer than 1.5 MiB.
+    let limited = |arguments: &[&str]| {
+        let script = "trap '' XFSZ; ulimit -f 1536; exec \"$0\" \"$@\"";
+        let mut command = std::process::Command::new("bash");
+        command.args(["-c", script, env!("CARGO_BIN_EXE_pannier")]).args(arguments);
+        command.output().unwrap()
+    };
+    let to = ["--to", text(&medium)];
+    let refused = limited(&source.export(&to));
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(5), "{said}");
+    assert!(said.contains("too large"), "{said}");
+    for (name, bytes) in blobs(&medium) {
+        assert_eq!(name.to_str(), Some(pannier::image::Digest::of(&bytes).hex().as_str()));
+    }
+    let split = [to[0], to[1], "--split=1MiB"];
+    let exported = limited(&source.export(&split));
+    assert!(exported.status.success(), "{}", String::from_utf8_lossy(&exported.stderr));
+
+    let record = record(&medium);
+    let [split_blob] = record.parts.as_slice() else { panic!("{:?}", record.parts) };
+    let all = parts(&medium);
+    assert!(all.len() > 2);
+    let mut bytes = Vec::new();
+    all.iter().for_each(|part| bytes.extend(std::fs::read(part).unwrap()));
+    assert_eq!(pannier::image::Digest::of(&bytes), split_blob.digest);
+    // Other tools find the images that they can read.
+    let index = std::fs::read_to_string(medium.join("index.json")).unwrap();
+    assert!(index.contains("short:1") && !index.contains("long:1"));
+    run(0, ["verify", "--deep", text(&medium)]);
+
+    // Again, also by somebody who says nothing of parts: nothing is written.
+    let before = files(&medium);
+    run(0, source.export(&to));
+    assert_eq!(files(&medium), before);
+
+    // A copy on a medium without that limit is one file again.
+    let copy = directory.path().join("copy");
+    let from = format!("medium:{}", medium.display());
+    run(0, ["export", "--from", &from, "--all", "--platform", "linux/amd64", "--to", text(&copy)]);
+    assert_eq!(std::fs::read(copy.join("blobs/sha256").join(split_blob.digest.hex())).unwrap(), bytes);
+    assert!(!copy.join(".pannier/parts").exists());
+
+    if available("2.1") {
+        let node = Node::start("2.1");
+        import(0, &node, &medium, &[]);
+        assert_starts(&node, "docker.io/library/long:1");
+    }
+}
+
+#[test]
+fn parts_are_repaired_from_a_source_and_from_parity() {
+    let source = Source::of(&with_a_long_layer());
+    let directory = tempfile::tempdir().unwrap();
+    let medium = directory.path().join("medium");
+    run(0, source.export(&["--to", text(&medium), "--split=1MiB", "--recovery", "20%"]));
+    let whole = files(&medium.join(".pannier/parts"));
+    let all = parts(&medium);
+
+    flip(&all[1]);
+    let found = run(4, ["verify", "--json", text(&medium)]);
+    assert!(found.stdout().contains(&record(&medium).parts[0].digest.to_string()), "{}", found.stdout());
+    repair(0, &medium, &[]);
+    assert_eq!(files(&medium.join(".pannier/parts")), whole);
+
+    std::fs::remove_file(&all[0]).unwrap();
+    flip(&all[2]);
+    run(4, ["verify", text(&medium)]);
+    repair(0, &medium, &["--from", &source.from]);
+    assert_eq!(files(&medium.join(".pannier/parts")), whole);
+    run(0, ["verify", "--deep", text(&medium)]);
+}
+
+#[test]
+fn an_export_in_parts_that_is_killed_goes_on() {
+    if !strace::available() {
+        return;
+    }
+    let source = Source::of(&with_a_long_layer());
+    let directory = tempfile::tempdir().unwrap();
+    let undisturbed = directory.path().join("undisturbed");
+    run(0, source.export(&["--to", text(&undisturbed), "--split=1MiB", "--compression", "none"]));
+    let calls = "renameat,renameat2,fdatasync,mkdirat,unlinkat";
+    for number in (1..).step_by(3) {
+        let medium = directory.path().join(number.to_string());
+        let arguments = source.export(&["--to", text(&medium), "--split=1MiB", "--compression", "none"]);
+        let killed = strace::killed(&arguments, calls, number);
+        run(0, arguments);
+        assert_eq!(
+            files(&medium.join(".pannier/parts")),
+            files(&undisturbed.join(".pannier/parts")),
+            "{number}"
+        );
+        assert_eq!(files(&medium.join("blobs")), files(&undisturbed.join("blobs")), "{number}");
+        run(0, ["verify", text(&medium)]);
+        if !killed {
+            assert!(number > 9, "the sweep reached the parts");
+            break;
+        }
+    }
+}
+
+#[test]
+fn pruning_takes_the_parts_away_as_well() {
+    let source = Source::of(&with_a_long_layer());
+    let directory = tempfile::tempdir().unwrap();
+    let medium = directory.path().join("medium");
+    run(0, source.export(&["--to", text(&medium), "--split=1MiB"]));
+    assert!(!parts(&medium).is_empty());
+    run(0, ["prune", text(&medium), "--image", "long:1"]);
+    assert!(parts(&medium).is_empty());
+    assert!(record(&medium).parts.is_empty());
+    run(0, ["verify", "--deep", text(&medium)]);
 }

@@ -74,7 +74,9 @@ fn hint(error: &Error) -> Option<String> {
             "add another --to, or export fewer images or platforms; one image is never spread over two media"
         }
         Error::VolumesMissing { .. } => "import the other media of the set as well, in any order",
-        Error::FileTooLarge { .. } => "format the medium with exFAT or ext4, or export without that image",
+        Error::FileTooLarge { .. } => {
+            "format the medium with exFAT or ext4, export with --split (other tools cannot read that image then), or without that image"
+        }
         Error::Locked { .. } => "wait until the other one has ended; a process that died holds no lock",
         Error::Interrupted => {
             "not safe to remove yet: unmount the medium first. Run the same command again to go on"

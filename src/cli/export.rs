@@ -21,6 +21,9 @@ use crate::progress::Run;
 use crate::recovery::Percent;
 use crate::source::{self, LocalFiles, NamedPath, Platforms, Source, SourceSpec, Wanted};
 
+/// Fewest bytes of a part: a blob has at most 256 of them, each of which is opened to read it.
+const LEAST_PART: u64 = 1 << 20;
+
 /// Write images to a medium as one deduplicated, compressed OCI layout
 ///
 /// Only what the medium lacks is written: layers are compared by their content, whatever tool
@@ -41,6 +44,9 @@ pub(super) struct Args {
     /// The medium's directory; it is made if it is not there. Given several times, the images are spread over the media
     #[arg(long, value_name = "MEDIUM", required_unless_present = "list_only")]
     to: Vec<PathBuf>,
+    /// Write layers that are longer than SIZE in parts of SIZE, for a medium whose files cannot be as long: FAT32
+    #[arg(long, value_name = "SIZE", num_args = 0..=1, require_equals = true, default_missing_value = "4095MiB")]
+    split: Option<Size>,
     /// Spread the images over directories volume-1, volume-2 and so on below --to, of at most so much each, such as 14.5GB
     #[arg(long, value_name = "SIZE")]
     volumes: Option<Size>,
@@ -165,6 +171,9 @@ impl std::str::FromStr for Rename {
 }
 
 pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
+    if let Some(Size(bytes)) = args.split.filter(|size| size.0 < LEAST_PART) {
+        return Err(Error::Usage(format!("--split {bytes}: parts have at least {LEAST_PART} bytes")));
+    }
     let named = args.wanted.named(output)?;
     if args.wanted.list_only {
         return wanted::print(&named, output);
@@ -186,6 +195,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
         files: Arc::new(LocalFiles::open(&args.file, run)?),
         source_files: args.all,
         volume: None,
+        split: args.split.map(|size| size.0),
     };
     let named: Vec<Reference> = named.into_iter().map(|named| named.image).collect();
     let registries = || named.iter().map(|image| image.registry().to_owned()).collect();
@@ -243,6 +253,7 @@ fn to_medium(
     };
     let mut medium = Medium::create(path)?;
     let _lock = output.lock(&mut medium)?;
+    options.split.into_iter().for_each(|bytes| medium.split_at(bytes));
     for rejected in medium.rejected() {
         output.complain(format_args!("warning: {}: {}; it is ignored", rejected.name, rejected.reason));
     }

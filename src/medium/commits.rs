@@ -105,11 +105,14 @@ impl Medium {
         self.record.as_ref().map(|(_, digest)| *digest)
     }
 
-    /// Says in `record` what it follows, when it was made, and by what.
-    pub fn stamp(&self, record: &mut Record) {
+    /// Says in `record` what it follows, when it was made, and by what; and which of its blobs are in parts.
+    pub fn stamp(&self, record: &mut Record) -> Result<()> {
+        self.note_parts(record)?;
+        record.name_features();
         record.previous = self.head();
         record.created = now();
         record.tool = TOOL.into();
+        Ok(())
     }
 
     /// Writes `record` under its fresh name and brings it to the device: the commit point.

@@ -107,8 +107,11 @@ pub(super) fn barrier(root: &Root) -> Result<()> {
     for directory in ["blobs/sha256", "blobs", ".pannier/commits", "."] {
         sync_directory(root, directory)?;
     }
-    // Only where there are deltas.
-    root.find(sync_directory(root, ".pannier/deltas")).map(drop)
+    // Only where there are any of these.
+    for directory in [".pannier/deltas", ".pannier/parts"] {
+        root.find(sync_directory(root, directory))?;
+    }
+    Ok(())
 }
 
 /// Drops the cached pages of `file`, so that the next read comes from the medium where the system

@@ -4,7 +4,7 @@
 //! by a run that was cut off is used again by the next one, but only for what its bytes prove to be.
 //!
 //! Names: `<digest>` for a blob whose digest is known beforehand; `<diff_id>.0` while a layer is
-//! recompressed. An empty file `<diff_id>.<digest>.<level>.<window>` notes which blob a layer was
+//! recompressed; `.001` and so on behind that for further files of a blob that goes in parts. An empty file `<diff_id>.<digest>.<level>.<window>` notes which blob a layer was
 //! encoded to, since the record that says so is written only at the end.
 
 use std::io::{self, Write};
@@ -41,7 +41,7 @@ impl Medium {
     pub fn ingest_layer(&self, diff_id: &Digest) -> Result<Ingest<'_>> {
         let name = format!("{DIRECTORY}/{}.0", diff_id.hex());
         let file = durable::create(&self.root, &name)?;
-        Ok(Ingest { medium: self, writer: Writer::new(&self.root, name, file) })
+        Ok(Ingest { medium: self, writer: Writer::new(&self.root, name, file, self.most_in_a_file()) })
     }
 
     /// Starts or goes on with the blob `blob`. What is there already has to be read first, with
@@ -49,7 +49,8 @@ impl Medium {
     pub fn ingest_blob(&self, blob: &Descriptor) -> Result<Ingest<'_>> {
         let name = format!("{DIRECTORY}/{}", blob.digest.hex());
         let file = durable::reopen(&self.root, &name)?;
-        let mut ingest = Ingest { medium: self, writer: Writer::new(&self.root, name, file) };
+        let mut ingest =
+            Ingest { medium: self, writer: Writer::new(&self.root, name, file, self.most_in_a_file()) };
         if ingest.left_over()? > blob.size {
             ingest.restart()?;
         }
@@ -103,16 +104,15 @@ impl Medium {
 
     /// Removes a blob that is known to be damaged or that nothing needs.
     pub fn remove_blob(&self, digest: &Digest) -> Result<()> {
-        durable::remove(&self.root, &blob_name(digest))
+        durable::remove(&self.root, &blob_name(digest))?;
+        self.remove_parts(digest, 0)
     }
 }
 
 impl Ingest<'_> {
     /// How many bytes an earlier run left.
     pub fn left_over(&self) -> Result<u64> {
-        let metadata = self.writer.file().metadata();
-        let examine = |source| self.medium.root.error("examine", self.writer.name(), source);
-        Ok(metadata.map_err(examine)?.len())
+        self.writer.left_over()
     }
 
     /// Reads the next of the bytes that an earlier run left; 0 at their end.
@@ -152,14 +152,13 @@ impl Ingest<'_> {
             self.medium.note(&Finished { diff_id, digest, level, window })?;
         }
         self.writer.write_out();
-        let name = self.writer.close();
-        durable::publish(&self.medium.root, &name, &blob_name(&digest))?;
+        self.medium.publish_blob(&digest, &self.writer.close())?;
         Ok((digest, size))
     }
 
     /// Gives the blob up and removes it.
     pub fn discard(self) -> Result<()> {
-        durable::remove(&self.medium.root, self.writer.name())
+        self.writer.names().iter().try_for_each(|name| durable::remove(&self.medium.root, name))
     }
 }
 

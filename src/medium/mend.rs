@@ -9,7 +9,7 @@
 use std::io::{self, Read, Write};
 
 use super::writer::Writer;
-use super::{Medium, OCI_LAYOUT, blob_name, durable};
+use super::{Medium, OCI_LAYOUT, blob_name, durable, parts};
 use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest, Hasher};
 
@@ -28,16 +28,21 @@ pub struct Mend<'m> {
 impl Medium {
     /// Starts the repaired file of the blob `digest`.
     pub fn mend_blob(&self, digest: &Digest) -> Result<Mend<'_>> {
-        self.mend(blob_name(digest))
+        self.mend_within(blob_name(digest), self.part_of(digest))
     }
 
     /// Starts the repaired file `target`, a path beneath the root.
     pub(crate) fn mend(&self, target: String) -> Result<Mend<'_>> {
+        self.mend_within(target, u64::MAX)
+    }
+
+    /// The same, in files of at most so many bytes each.
+    fn mend_within(&self, target: String, most: u64) -> Result<Mend<'_>> {
         let staged = format!("{INGEST}/{}.new", last(&target));
         // A name that an earlier repair left is made fresh: nothing of that file is believed.
         durable::remove(&self.root, &staged)?;
         let file = durable::create(&self.root, &staged)?;
-        Ok(Mend { medium: self, target, writer: Writer::new(&self.root, staged, file) })
+        Ok(Mend { medium: self, target, writer: Writer::new(&self.root, staged, file, most) })
     }
 
     /// Makes the directories of a medium that are missing.
@@ -54,7 +59,7 @@ impl Medium {
                     Ok(None) => durable::publish(&self.root, &path, &target)?,
                     _ => durable::remove(&self.root, &path)?,
                 }
-            } else if name.ends_with(".new") {
+            } else if name.ends_with(".new") || name.contains(".new.") {
                 durable::remove(&self.root, &path)?;
             }
         }
@@ -103,8 +108,19 @@ impl Mend<'_> {
             return Err(Error::DigestMismatch { side: Side::Source, what, expected, found: digest });
         }
         self.prove(digest)?;
-        let aside = format!("{INGEST}/{}.old", last(&self.target));
-        durable::exchange(&self.medium.root, self.writer.name(), &self.target, &aside)
+        let aside = |target: &str| format!("{INGEST}/{}.old", last(target));
+        let exchange =
+            |staged: &str, target: &str| durable::exchange(&self.medium.root, staged, target, &aside(target));
+        match self.writer.names().as_slice() {
+            [one] => exchange(one, &self.target),
+            several => {
+                durable::make_directory(&self.medium.root, parts::DIRECTORY)?;
+                for (number, staged) in several.iter().enumerate() {
+                    exchange(staged, &parts::path(&digest, number))?;
+                }
+                self.medium.remove_parts(&digest, several.len())
+            }
+        }
     }
 
     /// The same, whatever the bytes are that were written.
@@ -118,22 +134,24 @@ impl Mend<'_> {
     pub fn commit_as_other(self) -> Result<(Digest, u64)> {
         let (digest, size) = self.written();
         self.prove(digest)?;
-        durable::publish(&self.medium.root, self.writer.name(), &blob_name(&digest))?;
+        self.medium.publish_blob(&digest, &self.writer.names())?;
         Ok((digest, size))
     }
 
     /// Brings the file to the device and reads it back.
     fn prove(&self, expected: Digest) -> Result<()> {
         let (root, staged) = (&self.medium.root, self.writer.name());
-        durable::sync_new(root, INGEST, staged, self.writer.file())?;
-        let mut file = root.open_file(staged)?;
-        durable::forget_cached(&file);
         let mut hasher = Hasher::default();
         let mut buffer = vec![0; CHUNK];
-        loop {
-            match file.read(&mut buffer).map_err(|source| root.error("read", staged, source))? {
-                0 => break,
-                n => hasher.update(&buffer[..n]),
+        for part in self.writer.names() {
+            let mut file = root.open_file(&part)?;
+            durable::sync_new(root, INGEST, &part, &file)?;
+            durable::forget_cached(&file);
+            loop {
+                match file.read(&mut buffer).map_err(|source| root.error("read", &part, source))? {
+                    0 => break,
+                    n => hasher.update(&buffer[..n]),
+                }
             }
         }
         match hasher.finish() {
@@ -147,7 +165,7 @@ impl Mend<'_> {
 
     /// Gives it up; what it was to repair stays as it is.
     pub fn discard(self) -> Result<()> {
-        durable::remove(&self.medium.root, self.writer.name())
+        self.writer.names().iter().try_for_each(|name| durable::remove(&self.medium.root, name))
     }
 }
 
@@ -169,6 +187,9 @@ fn last(path: &str) -> &str {
 fn place(name: &str) -> Option<String> {
     if Digest::from_hex(name).is_ok() {
         return Some(format!("blobs/sha256/{name}"));
+    }
+    if parts::digest_of(name).is_some() {
+        return Some(format!("{}/{name}", parts::DIRECTORY));
     }
     match name.rsplit_once('.') {
         Some((_, "json")) if name.len() == 15 => Some(format!(".pannier/commits/{name}")),

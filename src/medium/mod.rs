@@ -6,6 +6,7 @@
 //!   blobs/sha256/<64 hex>       manifests, configs, layers
 //!   .pannier/commits/*.json     the state after each export, under a fresh name each; the only commit point
 //!   .pannier/deltas/<64 hex>    layers as what differs from another one; made with the first of them
+//!   .pannier/parts/             blobs that are longer than a file here may be, in parts; where asked for
 //!   .pannier/ingest/            unfinished blobs, and which layer a finished one encodes
 //!   .pannier/recovery/          parity and copies of the newest records, where asked for
 //! ```
@@ -21,6 +22,7 @@ mod ingest;
 mod lock;
 mod mend;
 mod needs;
+mod parts;
 mod prune;
 mod record;
 mod recovery;
@@ -29,7 +31,6 @@ mod signed;
 mod volume;
 mod writer;
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use crate::content::{self, Verified};
@@ -46,6 +47,7 @@ pub use index::{ForeignEntry, IndexState, IndexWritten};
 pub use ingest::{Finished, Ingest};
 pub use lock::Lock;
 pub use mend::Mend;
+pub use parts::{BlobFile, Parts};
 pub use prune::Pruned;
 pub use record::{
     Blob, Encoded, Image, ImagePlatform, Layer, Record, Recovery, RecoveryFile, Referrer, Role, Unusable,
@@ -66,6 +68,8 @@ pub struct Medium {
     rejected: Vec<Rejected>,
     /// Held for as long as what the record names may be read.
     reader: Option<Lock>,
+    /// Bytes after which a new blob goes on in another file.
+    part_size: Option<u64>,
 }
 
 impl Medium {
@@ -98,7 +102,7 @@ impl Medium {
         if record.is_none() && rejected.is_empty() && root.size("oci-layout")?.is_none() {
             return Ok(None);
         }
-        Ok(Some(Self { root, record, rejected, reader }))
+        Ok(Some(Self { root, record, rejected, reader, part_size: None }))
     }
 
     /// Opens the medium at `path` for an export, making whatever is missing of it.
@@ -112,7 +116,7 @@ impl Medium {
             durable::write_new(&root, ".", "oci-layout", OCI_LAYOUT)?;
         }
         let (record, rejected) = commits::newest(&root)?;
-        Ok(Self { root, record, rejected, reader: None })
+        Ok(Self { root, record, rejected, reader: None, part_size: None })
     }
 
     /// Where it is, for messages.
@@ -138,7 +142,7 @@ impl Medium {
     }
 
     /// Opens a blob for reading. Its size is compared at once; reading it to the end proves the rest.
-    pub fn open_blob(&self, blob: &Descriptor) -> Result<Verified<File>> {
+    pub fn open_blob(&self, blob: &Descriptor) -> Result<Verified<BlobFile>> {
         Ok(Verified::new(self.blob_file(blob)?, blob, Side::Medium))
     }
 
@@ -147,23 +151,28 @@ impl Medium {
         content::read_all(self.blob_file(blob)?, blob, Side::Medium, limit)
     }
 
-    /// The length of the file of the blob `digest`; `None` if there is none.
+    /// The length of the blob `digest`, going by its file or files; `None` if there is none.
     pub fn blob_size(&self, digest: &Digest) -> Result<Option<u64>> {
-        self.root.size(&blob_name(digest))
+        match self.root.size(&blob_name(digest))? {
+            None => self.size_of_parts(digest),
+            there => Ok(there),
+        }
     }
 
     /// Opens the file of a blob whose size is right. Its content is not proven.
-    pub(crate) fn blob_file(&self, blob: &Descriptor) -> Result<File> {
-        let name = delta::file_name(blob).unwrap_or_else(|| blob_name(&blob.digest));
-        let file = self.root.open_file(&name).map_err(|error| match error {
-            Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
-                Error::not_found(Side::Medium, self.root.join(&name).display())
+    pub(crate) fn blob_file(&self, blob: &Descriptor) -> Result<BlobFile> {
+        let (name, found) = match delta::file_name(blob) {
+            Some(name) => {
+                let file = self.root.find(self.root.open_file(&name))?;
+                let file = file.map(|file| BlobFile::new(vec![file])).transpose();
+                let found = file.map_err(|source| self.root.error("examine", &name, source))?;
+                (name, found)
             }
-            other => other,
-        })?;
-        let found = file.metadata().map_err(|source| self.root.error("examine", &name, source))?.len();
-        if found != blob.size {
-            let what = format!("blob {}", blob.digest);
+            None => (blob_name(&blob.digest), self.open_blob_files(&blob.digest)?),
+        };
+        let file = found.ok_or_else(|| Error::not_found(Side::Medium, self.root.join(&name).display()))?;
+        if file.size() != blob.size {
+            let (what, found) = (format!("blob {}", blob.digest), file.size());
             return Err(Error::SizeMismatch { side: Side::Medium, what, expected: blob.size, found });
         }
         Ok(file)
@@ -171,9 +180,9 @@ impl Medium {
 
     /// Opens a blob so that, where the system allows it, its bytes come from the medium and not from
     /// the page cache.
-    pub fn open_blob_uncached(&self, blob: &Descriptor) -> Result<Verified<File>> {
+    pub fn open_blob_uncached(&self, blob: &Descriptor) -> Result<Verified<BlobFile>> {
         let file = self.blob_file(blob)?;
-        durable::forget_cached(&file);
+        file.forget_cached();
         Ok(Verified::new(file, blob, Side::Medium))
     }
 

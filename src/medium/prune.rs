@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Medium, Record, blob_name, commits, delta, durable, record};
+use super::{Medium, Record, blob_name, commits, delta, durable, parts, record};
 use crate::error::{Error, Result};
 use crate::image::Digest;
 
@@ -43,9 +43,15 @@ impl Medium {
         durable::sync_directory(&self.root, commits::DIRECTORY)
     }
 
-    /// The blobs that are there as files, and their lengths in bytes.
+    /// The blobs that are there, as a file or in parts, and their lengths in bytes.
     pub fn blob_files(&self) -> Result<BTreeMap<Digest, u64>> {
-        self.files("blobs/sha256")
+        let mut blobs = self.files("blobs/sha256")?;
+        for digest in self.part_names()?.iter().filter_map(|name| parts::digest_of(name)) {
+            if let Some(size) = self.blob_size(&digest)? {
+                blobs.insert(digest, size);
+            }
+        }
+        Ok(blobs)
     }
 
     /// The deltas that are there as files, and their lengths in bytes.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::delta::Delta;
 use super::files::CarriedFile;
+use super::parts::Parts;
 use super::prune::Pruned;
 use super::volume::Volume;
 use crate::image::{Descriptor, Digest, Platform, Reference};
@@ -22,8 +23,10 @@ const DELTAS: &str = "deltas";
 const TOP_UP: &str = "top-up";
 /// Files are carried beside the images: an export that does not know them would drop them.
 const FILES: &str = "files";
+/// Blobs lie in parts, where a reader that knows only `blobs/` would miss them.
+const PARTS: &str = "parts";
 /// The critical features that this version knows.
-const KNOWN: [&str; 3] = [DELTAS, TOP_UP, FILES];
+const KNOWN: [&str; 4] = [DELTAS, TOP_UP, FILES, PARTS];
 /// How the file begins; 64 hex digits of the checksum follow.
 const CHECKSUM_PREFIX: &[u8] = b"{\"checksum\":\"sha256:";
 
@@ -75,6 +78,9 @@ pub struct Record {
     /// What a prune took away, so that it can be completed when it was cut off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pruned: Option<Pruned>,
+    /// The blobs that are carried in parts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Parts>,
 }
 
 /// Recovery data: see [`crate::recovery`].
@@ -265,12 +271,13 @@ impl Record {
             files_manifest: None,
             volume: None,
             pruned: None,
+            parts: Vec::new(),
         }
     }
 
     /// Lists as critical what a reader has to know to make use of this record.
     pub fn name_features(&mut self) {
-        self.critical.retain(|feature| ![DELTAS, TOP_UP, FILES].contains(&feature.as_str()));
+        self.critical.retain(|feature| ![DELTAS, TOP_UP, FILES, PARTS].contains(&feature.as_str()));
         if !self.deltas.is_empty() {
             self.critical.push(DELTAS.into());
         }
@@ -280,15 +287,25 @@ impl Record {
         if self.blobs.iter().any(|blob| blob.role == Role::File) {
             self.critical.push(FILES.into());
         }
+        if !self.parts.is_empty() {
+            self.critical.push(PARTS.into());
+        }
     }
 
     /// Whether all layers of an image are on the medium, so that other tools can read it.
     pub fn is_whole(&self, image: &Image) -> bool {
         let here = |diff_id: &Digest| {
-            self.layer(diff_id).is_some_and(|layer| !layer.encodings.is_empty())
-                && self.deltas_to(*diff_id).next().is_none()
+            self.layer(diff_id).is_some_and(|layer| {
+                !layer.encodings.is_empty()
+                    && !layer.encodings.iter().any(|blob| self.is_in_parts(&blob.digest))
+            }) && self.deltas_to(*diff_id).next().is_none()
         };
         image.platforms.iter().flat_map(|platform| &platform.diff_ids).all(here)
+    }
+
+    /// Whether a blob is carried in parts.
+    pub fn is_in_parts(&self, digest: &Digest) -> bool {
+        self.parts.iter().any(|parts| parts.digest == *digest)
     }
 
     /// How many layers of an image are on the medium in no way.

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 
-use super::{Medium, Mend, Record, Unusable, blob_name, commits, durable};
+use super::{BlobFile, Medium, Mend, Record, Unusable, commits, durable};
 use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest};
 
@@ -60,9 +60,9 @@ impl Medium {
     }
 
     /// Opens a blob's file whatever its size is; `None` if there is none that can be opened.
-    pub(crate) fn damaged_blob_file(&self, digest: &Digest) -> Option<File> {
-        let file = self.root.open_file(&blob_name(digest)).ok()?;
-        durable::forget_cached(&file);
+    pub(crate) fn damaged_blob_file(&self, digest: &Digest) -> Option<BlobFile> {
+        let file = self.open_blob_files(digest).ok().flatten()?;
+        file.forget_cached();
         Some(file)
     }
 

@@ -54,7 +54,13 @@ impl Medium {
         if record.sequence != sequence {
             return Err(refuse(format!("its sequence is {}, which its name does not say", record.sequence)));
         }
-        Ok(Self { record: Some((record, Digest::of(&bytes))), rejected: Vec::new(), root, reader })
+        Ok(Self {
+            record: Some((record, Digest::of(&bytes))),
+            rejected: Vec::new(),
+            root,
+            reader,
+            part_size: None,
+        })
     }
 
     /// Signs the newest record with `sign`, which is given the file's bytes; returns its sequence.

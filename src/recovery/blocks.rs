@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 
 use super::geometry::{BLOCK, FILE, Geometry};
 use crate::image::Digest;
-use crate::medium::{Blob, Medium, Record, Recovery};
+use crate::medium::{Blob, BlobFile, Medium, Record, Recovery};
 
 /// The blocks of a record's blobs, in the order of the digests.
 #[derive(Debug)]
@@ -13,7 +13,7 @@ pub(super) struct Blocks<'a> {
     medium: &'a Medium,
     /// Each blob that has bytes, with the number of its first block.
     blobs: Vec<(u64, &'a Blob)>,
-    open: Option<(usize, Option<File>)>,
+    open: Option<(usize, Option<BlobFile>)>,
 }
 
 impl<'a> Blocks<'a> {
@@ -73,7 +73,7 @@ impl<'a> Blocks<'a> {
 }
 
 /// Reads all of `out`, or block by block what can be read.
-fn read_at(file: Option<&File>, offset: u64, out: &mut [u8], mut unreadable: impl FnMut(u64)) {
+fn read_at(file: Option<&BlobFile>, offset: u64, out: &mut [u8], mut unreadable: impl FnMut(u64)) {
     let whole = file.is_some_and(|file| file.read_exact_at(out, offset).is_ok());
     if whole {
         return;

@@ -1,6 +1,6 @@
 //! `medium:DIR`: another medium. What is on it is carried as it is; nothing is recompressed.
 
-use std::io::{Read, Seek, SeekFrom};
+use std::io::Read;
 use std::path::Path;
 
 use super::{Listed, Offer, Referrer, Source, find_or_explain};
@@ -29,11 +29,7 @@ impl MediumSource {
 
     fn open_blob(&self, blob: &Descriptor, offset: u64) -> Result<Box<dyn Read + Send>> {
         let mut file = self.medium.blob_file(blob).map_err(as_source)?;
-        file.seek(SeekFrom::Start(offset)).map_err(Error::io(
-            Side::Source,
-            "read",
-            self.medium.blob_path(&blob.digest),
-        ))?;
+        file.skip_to(offset);
         Ok(Box::new(file))
     }
 }
