@@ -8,11 +8,11 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, Side};
+use crate::image::json::{self, Keys};
 use crate::image::{Descriptor, Digest, LayerType, MediaKind, Platform, Reference, kind};
+use crate::limits::INVENTORY as MAX_BYTES;
 
 const FORMAT: &str = "pannier-inventory-v1";
-/// A node of 200 images has some hundred KiB; more than this is read of none.
-const MAX_BYTES: u64 = 16 << 20;
 
 /// What a node holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,13 +90,13 @@ impl Holdings {
         if bytes.len() as u64 > MAX_BYTES {
             return Err("is longer than 16 MiB; `pannier inventory -o FILE` makes one".into());
         }
-        let none = |error: serde_json::Error| format!("is none that `pannier inventory` made: {error}");
-        let version: Version = serde_json::from_slice(bytes).map_err(none)?;
+        let none = |error: String| format!("is none that `pannier inventory` made: {error}");
+        let version: Version = json::read(bytes, Keys::Own).map_err(none)?;
         if version.format != FORMAT {
             let format: String = version.format.escape_debug().take(40).collect();
             return Err(format!("is in the format {format}, of which this version knows only {FORMAT}"));
         }
-        let holdings: Self = serde_json::from_slice(bytes).map_err(none)?;
+        let holdings: Self = serde_json::from_slice(bytes).map_err(|error| none(error.to_string()))?;
         for (diff_id, blobs) in &holdings.layers {
             let layer =
                 |blob: &Descriptor| matches!(kind(&blob.media_type), MediaKind::Layer(LayerType::Tar(_)));

@@ -25,6 +25,7 @@
 //! | [`extract`] | files that travel beside the images, onto this machine |
 //! | [`repair`], [`recovery`] | getting back what is damaged on a medium, also from parity on it |
 //! | [`prune`] | taking images off a medium |
+//! | [`limits`] | how much is read of what comes from outside |
 //! | [`trust`] | who signed a medium, and whose signatures count |
 //! | [`config`] | what the administrator of a machine has decided |
 //! | [`cli`] | the command line: everything that is printed or drawn |
@@ -61,6 +62,7 @@ pub mod image;
 pub mod images;
 pub mod import;
 pub mod layer;
+pub mod limits;
 pub mod list;
 pub mod lists;
 pub mod medium;

@@ -26,7 +26,7 @@ pub(super) struct ManArgs {
 pub(super) fn run(args: &Args, mut command: clap::Command, output: &Output) -> Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut command, "pannier", &mut script);
-    output.data(&String::from_utf8_lossy(&script))
+    output.file(&script)
 }
 
 pub(super) fn man(args: &ManArgs, command: clap::Command) -> Result<()> {

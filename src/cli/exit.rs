@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::output::Output;
 use super::signals::INTERRUPTED;
+use super::text;
 use crate::error::{Error, Side};
 
 const FAILED: u8 = 1;
@@ -157,9 +158,7 @@ fn chain(error: &Error) -> String {
         }
         cause = error.source();
     }
-    text.chars()
-        .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
-        .collect()
+    text::one_line(&text).into_owned()
 }
 
 #[cfg(test)]

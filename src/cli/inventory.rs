@@ -39,7 +39,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
         held.to_bytes().map_err(|error| Error::invalid(Side::Node, "its inventory", error.to_string()))?;
     match &args.output {
         Some(path) => std::fs::write(path, &bytes).map_err(Error::io(Side::Node, "write", path))?,
-        None => output.data(&String::from_utf8_lossy(&bytes))?,
+        None => output.file(&bytes)?,
     }
     output.say(format_args!(
         "{}, {} of {} ({}), {}.",

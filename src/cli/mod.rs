@@ -9,6 +9,7 @@ mod files;
 mod images;
 mod import;
 mod inventory;
+mod limits;
 mod list;
 mod node;
 mod output;
@@ -78,6 +79,7 @@ enum Command {
     Prune(prune::Args),
     Images(images::Args),
     Inventory(inventory::Args),
+    Limits(limits::Args),
     Completions(completions::Args),
     #[command(hide = true)]
     Man(completions::ManArgs),
@@ -110,6 +112,7 @@ fn run(command: &Command, output: &Output) -> Result<()> {
         Command::Prune(args) => prune::run(args, output),
         Command::Images(args) => images::run(args, output),
         Command::Inventory(args) => inventory::run(args, output),
+        Command::Limits(args) => limits::run(args, output),
         Command::Completions(args) => completions::run(args, Cli::command(), output),
         Command::Man(args) => completions::man(args, Cli::command()),
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::Globals;
 use super::progress::{Bars, Lines, Plain};
+use super::{Globals, text};
 use crate::error::{Error, Result, Side};
 use crate::medium::{Lock, Medium};
 use crate::progress::{Reporter, Silent};
@@ -47,7 +47,7 @@ impl Output {
     /// A line for people that quiet does not suppress: warnings and errors.
     pub(super) fn complain(&self, text: impl std::fmt::Display) {
         // Nobody is left to tell when standard error is closed.
-        let _ = writeln!(io::stderr().lock(), "{text}");
+        let _ = writeln!(io::stderr().lock(), "{}", text::plain(&text.to_string()));
     }
 
     /// Locks a medium for writing; warns where its filesystem knows no locks.
@@ -64,14 +64,18 @@ impl Output {
 
     /// Text on standard output that was asked for.
     pub(super) fn data(&self, text: &str) -> Result<()> {
-        print(text.as_bytes())
+        print(text::plain(text).as_bytes())
+    }
+
+    /// What is written for programs in their own form.
+    pub(super) fn file(&self, bytes: &[u8]) -> Result<()> {
+        print(bytes)
     }
 
     /// A JSON document, on a line of its own.
     pub(super) fn document(&self, document: &impl Serialize) -> Result<()> {
-        let mut line = serde_json::to_vec(document)
+        let line = json_line(document)
             .map_err(|error| Error::Usage(format!("the result cannot be written as JSON: {error}")))?;
-        line.push(b'\n');
         print(&line)
     }
 
@@ -86,6 +90,31 @@ impl Output {
     }
 }
 
+/// A JSON document in one line, in which everything that a terminal would act on is escaped: people look
+/// at JSON, too.
+pub(super) fn json_line(document: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+    let mut line = Vec::new();
+    document.serialize(&mut serde_json::Serializer::with_formatter(&mut line, Escaping))?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+struct Escaping;
+
+impl serde_json::ser::Formatter for Escaping {
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, text: &str) -> io::Result<()> {
+        let mut rest = text;
+        while let Some((at, c)) = rest.char_indices().find(|(_, c)| text::is_active(*c)) {
+            writer.write_all(&rest.as_bytes()[..at])?;
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                write!(writer, "\\u{unit:04x}")?;
+            }
+            rest = &rest[at + c.len_utf8()..];
+        }
+        writer.write_all(rest.as_bytes())
+    }
+}
+
 /// Writes to standard output. A closed pipe is no error: whoever read has read enough.
 fn print(bytes: &[u8]) -> Result<()> {
     let mut stdout = io::stdout().lock();
@@ -94,5 +123,18 @@ fn print(bytes: &[u8]) -> Result<()> {
             Err(Error::from_io(Side::Source, "write", "standard output".into(), error))
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_holds_nothing_that_a_terminal_acts_on_and_means_the_same() {
+        let hostile = "a\u{1b}[2J\"\u{9b}31m\u{202e}\u{e0041}\n";
+        let line = String::from_utf8(json_line(&[hostile]).unwrap()).unwrap();
+        assert!(line.trim_end().bytes().all(|b| b.is_ascii_graphic()), "{line}");
+        assert_eq!(serde_json::from_str::<[String; 1]>(&line).unwrap()[0], hostile);
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
+use super::output::json_line;
 use super::text;
 use crate::progress::{Event, Phase, Reporter};
 
@@ -177,7 +178,7 @@ impl Reporter for Lines {
             Event::Warning(text) => json!({ "event": "warning", "text": text }),
         };
         // The work goes on when nobody listens any more.
-        let _ = writeln!(io::stdout().lock(), "{line}");
+        let _ = json_line(&line).map(|line| io::stdout().lock().write_all(&line));
     }
 }
 
@@ -227,7 +228,9 @@ impl Reporter for Bars {
             }
             Event::Started { item, bytes } => {
                 let template = "           {bar:30.dim} {decimal_bytes:>10} {msg:.dim}";
-                state.items.insert(item.to_owned(), self.bar(bytes, template, item.to_owned()));
+                state
+                    .items
+                    .insert(item.to_owned(), self.bar(bytes, template, text::one_line(item).into_owned()));
             }
             Event::Advanced { item, bytes } => {
                 if let Some(bar) = state.items.get(item) {

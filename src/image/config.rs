@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use super::json::{self, Keys};
 use super::{Digest, Platform};
 
 /// The part of an image config that this tool acts on (OCI image-spec, config.md).
@@ -24,7 +25,7 @@ struct RootFs {
 impl ImageConfig {
     /// Reads a config. The error is a sentence without the config's bytes.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
-        serde_json::from_slice(bytes).map_err(|error| format!("not an image config: {error}"))
+        json::read(bytes, Keys::Config).map_err(|error| format!("not an image config: {error}"))
     }
 
     /// The digests of the uncompressed layers, bottom first.

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::limits;
+
 use super::{Digest, LayerType, MediaKind, Platform, kind};
 
 /// Names one blob: media type, digest and size in bytes (OCI image-spec, descriptor.md).
@@ -15,6 +17,7 @@ pub struct Descriptor {
     /// The digest of the blob's bytes.
     pub digest: Digest,
     /// The blob's length in bytes.
+    #[serde(deserialize_with = "length")]
     pub size: u64,
 }
 
@@ -50,6 +53,15 @@ pub struct Child {
     /// Other places of the blob. Never fetched from; a layer that has some is foreign.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_empty")]
     pub urls: Vec<String>,
+}
+
+/// A length in bytes, of at most [`limits::BLOB`]: sums of lengths are not checked for overflow.
+pub(crate) fn length<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let length = u64::deserialize(deserializer)?;
+    if length > limits::BLOB {
+        return Err(serde::de::Error::custom(format_args!("{length} bytes are more than a blob may have")));
+    }
+    Ok(length)
 }
 
 /// Go writes an absent map or list as `null` where `omitempty` was forgotten.

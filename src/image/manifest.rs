@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::descriptor::null_is_empty;
+use super::json::{self, Keys};
 use super::media_type::{MediaKind, kind};
 use super::{Child, Descriptor, MAX_LAYERS};
 
@@ -50,8 +51,8 @@ impl Document {
     /// `mediaType` is of another kind than the descriptor's, Docker schema 1, more layers than
     /// [`MAX_LAYERS`]. The error is a sentence without the document's bytes.
     pub fn parse(media_type: &str, bytes: &[u8]) -> Result<Self, String> {
-        let raw: Raw =
-            serde_json::from_slice(bytes).map_err(|error| format!("not a manifest or an index: {error}"))?;
+        let raw: Raw = json::read(bytes, Keys::Manifest)
+            .map_err(|error| format!("not a manifest or an index: {error}"))?;
         if raw.fs_layers.is_some() {
             return Err("a Docker schema 1 manifest, which containerd does not run either".into());
         }
@@ -89,7 +90,7 @@ impl Index {
             manifests: Vec<Child>,
         }
         let layout: Layout =
-            serde_json::from_slice(bytes).map_err(|error| format!("not an index: {error}"))?;
+            json::read(bytes, Keys::Manifest).map_err(|error| format!("not an index: {error}"))?;
         Ok(Self { manifests: layout.manifests })
     }
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::error::{Error, Result, Side};
+use crate::image::graph::{self, Step};
 use crate::image::{
-    Descriptor, Digest, Document, ImageConfig, MAX_CONFIG, MAX_INDEX_DEPTH, MAX_MANIFEST, Manifest, Platform,
-    Reference,
+    Descriptor, Digest, Document, ImageConfig, MAX_CONFIG, MAX_MANIFEST, Manifest, Platform, Reference,
 };
 use crate::medium::{Delta, Image, ImagePlatform, Medium, Record};
 use crate::plan::import::{Wanted, WantedLayer, runs_on};
@@ -87,7 +87,7 @@ pub(super) fn read(medium: &Medium, record: &Record, image: &Image, node: &Platf
     let proof = Proof { medium, image };
     let (original_manifest, original) = proof.manifest(&platform.original)?;
     let (_, carried) = proof.manifest(&platform.carried)?;
-    if !proof.reaches(&image.original, &platform.original.digest, 0)? {
+    if !proof.reaches(&platform.original.digest)? {
         return Err(proof.broken(&image.original, "does not lead to the manifest of this platform"));
     }
     let config = ImageConfig::parse(&medium.read_blob(&platform.config, MAX_CONFIG)?)
@@ -165,28 +165,20 @@ impl Proof<'_> {
         }
     }
 
-    /// Whether `from` is the wanted manifest, or an index that leads to it.
-    fn reaches(&self, from: &Descriptor, wanted: &Digest, depth: usize) -> Result<bool> {
-        if from.digest == *wanted {
-            return Ok(true);
-        }
-        // Indexes of which nothing was carried are not on the medium; one that leads there is.
-        if depth > MAX_INDEX_DEPTH || (depth > 0 && self.medium.blob_size(&from.digest)?.is_none()) {
-            return Ok(false);
-        }
-        let bytes = self.medium.read_blob(from, MAX_MANIFEST)?;
-        match Document::parse(&from.media_type, &bytes) {
-            Ok(Document::Index(index)) => {
-                for child in &index.manifests {
-                    if self.reaches(&child.descriptor, wanted, depth + 1)? {
-                        return Ok(true);
-                    }
-                }
-                Ok(false)
+    /// Whether the original is the wanted manifest, or an index that leads to it.
+    fn reaches(&self, wanted: &Digest) -> Result<bool> {
+        graph::leads(&self.image.original, wanted, |document, depth| {
+            // Indexes of which nothing was carried are not on the medium; one that leads there is.
+            if depth > 0 && self.medium.blob_size(&document.digest)?.is_none() {
+                return Ok(Step::DeadEnd);
             }
-            Ok(Document::Manifest(_)) => Ok(false),
-            Err(reason) => Err(self.broken(from, &reason)),
-        }
+            let bytes = self.medium.read_blob(document, MAX_MANIFEST)?;
+            match Document::parse(&document.media_type, &bytes) {
+                Ok(Document::Index(index)) => Ok(Step::Index(index)),
+                Ok(Document::Manifest(_)) => Ok(Step::DeadEnd),
+                Err(reason) => Err(self.broken(document, &reason)),
+            }
+        })
     }
 
     fn broken(&self, document: &Descriptor, reason: &str) -> Error {

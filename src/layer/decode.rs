@@ -5,8 +5,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use super::CHUNK;
 use crate::image::{Compression, Digest, Hasher};
 
-/// The largest zstd window that is accepted: 2^27 bytes, the memory that decoding may take.
-pub(crate) const MAX_WINDOW: u32 = 27;
+pub(crate) use crate::limits::WINDOW as MAX_WINDOW;
 
 /// What a layer turned out to be when it was decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

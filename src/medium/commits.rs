@@ -5,12 +5,11 @@ use super::root::Root;
 use super::{Medium, durable};
 use crate::error::{Error, Result, Side};
 use crate::image::Digest;
+use crate::limits;
 
 pub(super) const DIRECTORY: &str = ".pannier/commits";
 /// How many records stay: the newest, and what to fall back to if it rots.
 const KEPT: usize = 3;
-/// Most records that are looked at, newest first.
-const MAX_EXAMINED: usize = 64;
 
 /// A commit record that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +32,7 @@ pub(super) type Head = (Record, Digest);
 pub(super) fn newest(root: &Root) -> Result<(Option<Head>, Vec<Rejected>)> {
     let mut newest = None;
     let mut rejected = Vec::new();
-    for sequence in sequences(root)?.into_iter().rev().take(MAX_EXAMINED) {
+    for sequence in sequences(root)?.into_iter().rev().take(limits::RECORDS) {
         match load(root, sequence)? {
             Ok(record) if newest.is_none() => newest = Some(record),
             Ok(_) => {}

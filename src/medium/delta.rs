@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Medium, Record, durable};
 use crate::error::Result;
-use crate::image::{Compression, Descriptor, Digest};
+use crate::image::{Compression, Descriptor, Digest, length};
 use crate::layer::delta::{MAX_PATCH, MAX_TAR};
 
 pub(super) const DIRECTORY: &str = ".pannier/deltas";
@@ -24,6 +24,7 @@ pub struct Delta {
     /// The layer that it starts from, by its diff_id.
     pub base: Digest,
     /// Bytes of the base's tar.
+    #[serde(deserialize_with = "length")]
     pub base_size: u64,
     /// Blobs that are known to decode to the base.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -31,6 +32,7 @@ pub struct Delta {
     /// The digest of the patch, which is also the name of its file.
     pub digest: Digest,
     /// Bytes of the patch.
+    #[serde(deserialize_with = "length")]
     pub size: u64,
     /// The base-2 logarithm of the zstd window that it was made with.
     pub window: u32,

@@ -8,6 +8,7 @@ use super::files::{FILES_NAME, FILES_TYPE};
 use super::record::{Image, Record};
 use super::{Medium, durable};
 use crate::error::{Error, Result};
+use crate::image::json::{self, Keys};
 use crate::image::{Child, Index, MAX_MANIFEST, OCI_INDEX};
 
 /// On each of our entries: the digest that the source had under the name. Tells them from entries
@@ -184,7 +185,7 @@ fn referrer_entries(record: &Record) -> impl Iterator<Item = Value> {
 /// The entries as they are, so that what another tool wrote is kept to the last field.
 fn entries(bytes: &[u8]) -> Result<Vec<Value>, String> {
     let mut index: Map<String, Value> =
-        serde_json::from_slice(bytes).map_err(|error| format!("not an index: {error}"))?;
+        json::read(bytes, Keys::Manifest).map_err(|error| format!("not an index: {error}"))?;
     match index.remove("manifests") {
         Some(Value::Array(entries)) => Ok(entries),
         None | Some(Value::Null) => Ok(Vec::new()),

@@ -28,6 +28,7 @@ mod record;
 mod recovery;
 mod root;
 mod signed;
+mod sound;
 mod volume;
 mod writer;
 

@@ -9,10 +9,9 @@ use super::files::CarriedFile;
 use super::parts::Parts;
 use super::prune::Pruned;
 use super::volume::Volume;
-use crate::image::{Descriptor, Digest, Platform, Reference};
+use crate::image::{Descriptor, Digest, Platform, Reference, length};
+pub(super) use crate::limits::RECORD as MAX_RECORD;
 
-/// Largest record that is read, in bytes.
-pub(super) const MAX_RECORD: u64 = 16 << 20;
 /// The format this version writes, and the newest it reads.
 const FORMAT: &str = "pannier-commit-v1";
 /// What writes records: this version.
@@ -111,6 +110,7 @@ pub struct RecoveryFile {
     /// The digest of its bytes.
     pub digest: Digest,
     /// Its size in bytes.
+    #[serde(deserialize_with = "length")]
     pub size: u64,
 }
 
@@ -186,6 +186,7 @@ pub struct Layer {
     /// The digest of the tar.
     pub diff_id: Digest,
     /// The tar's size in bytes; 0 where the layer was left out and nobody knew.
+    #[serde(deserialize_with = "length")]
     pub size: u64,
     /// The blobs that manifests at the sources list for it. The first is the one it was read from.
     pub originals: Vec<Descriptor>,
@@ -212,6 +213,7 @@ pub struct Blob {
     /// Its digest, which is also its name.
     pub digest: Digest,
     /// Its size in bytes.
+    #[serde(deserialize_with = "length")]
     pub size: u64,
     /// What it is.
     pub role: Role,
@@ -365,6 +367,7 @@ impl Record {
             return Err(Unusable::Newer(version.tool.escape_debug().to_string()));
         }
         let record: Self = serde_json::from_slice(bytes).map_err(no_record)?;
+        record.unsound().map_err(Unusable::Damaged)?;
         if record.medium.len() != 32 || !record.medium.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(damaged("its medium id is not 32 hex digits"));
         }

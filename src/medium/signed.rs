@@ -7,11 +7,7 @@ use super::record::{MAX_RECORD, Record};
 use super::{Medium, Root, durable};
 use crate::error::{Error, Result, Side};
 use crate::image::Digest;
-
-/// Longest signature that is read, in bytes.
-const MAX_SIGNATURE: u64 = 64 << 10;
-/// Most signatures of one record.
-const MAX_SIGNATURES: usize = 16;
+use crate::limits::{SIGNATURE as MAX_SIGNATURE, SIGNATURES as MAX_SIGNATURES};
 
 /// The names of a record's signatures. The first is the one that `ssh-keygen -Y sign` gives.
 fn names(sequence: u64) -> impl Iterator<Item = String> {

@@ -16,6 +16,7 @@ use super::oci_layout::{Files, OciLayout, not_listed, refuse_ambiguous};
 use super::tar_index::Extent;
 use super::{Listed, Source, docker_names, find};
 use crate::error::{Error, Result, Side};
+use crate::image::json::{self, Keys};
 use crate::image::{
     Compression, Descriptor, Digest, HashingReader, ImageConfig, MAX_CONFIG, MAX_LAYERS, MAX_MANIFEST,
     OCI_CONFIG, OCI_MANIFEST, Reference,
@@ -54,7 +55,7 @@ pub(super) fn open(path: &Path, stop: &Stop) -> Result<Box<dyn Source>> {
         return Err(without_manifest(&archive, path));
     };
     let what = format!("manifest.json of {name}");
-    let saved: Vec<Saved> = serde_json::from_slice(&text)
+    let saved: Vec<Saved> = json::read(&text, Keys::Own)
         .map_err(|error| Error::invalid(Side::Source, &what, format!("not a list of images: {error}")))?;
     if let Ok(layout) = OciLayout::open(name.clone(), archive.clone())
         && let Some(listed) = docker_names::complete(&archive, layout.listed(), &saved)

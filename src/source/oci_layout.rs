@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::{Listed, Source, find};
 use crate::error::{Error, Result, Side};
+use crate::image::json::{self, Keys};
 use crate::image::{Child, Descriptor, Digest, Index, MAX_MANIFEST, MediaKind, Reference, kind};
 
 /// The files that a layout consists of: in a directory, or in an archive.
@@ -47,7 +48,7 @@ impl<F: Files> OciLayout<F> {
             _ => invalid(file, "it is not there, so this is no OCI layout".into()),
         };
         let text = files.read("oci-layout", 4096)?.ok_or_else(|| absent("oci-layout"))?;
-        let layout: LayoutFile = serde_json::from_slice(&text)
+        let layout: LayoutFile = json::read(&text, Keys::Own)
             .map_err(|error| invalid("oci-layout", format!("not a layout file: {error}")))?;
         if layout.image_layout_version != "1.0.0" {
             let reason = format!("layout version {:?}; 1.0.0 is understood", layout.image_layout_version);

@@ -9,13 +9,10 @@ use std::path::Path;
 use tar::{EntryType, Header, PaxExtensions};
 
 use crate::error::{Error, Result, Side};
+use crate::limits::{ARCHIVE_ENTRIES as MAX_ENTRIES, ARCHIVE_HEADER as MAX_EXTENSION};
 
-/// Most entries that an archive may have.
-const MAX_ENTRIES: usize = 100_000;
 /// Longest name or link target, in bytes.
 const MAX_NAME: usize = 4096;
-/// Longest header of names and attributes that precedes an entry, in bytes.
-const MAX_EXTENSION: u64 = 64 << 10;
 /// Longest chain of links that is followed.
 const MAX_LINKS: usize = 16;
 const BLOCK: u64 = 512;

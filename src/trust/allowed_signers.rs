@@ -8,9 +8,7 @@ use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, Time};
 
 use super::signature::{self, NAMESPACE};
 use crate::error::{Error, Result, Side};
-
-/// Longest file that is read, in bytes.
-const MAX_FILE: usize = 1 << 20;
+use crate::limits::ALLOWED_SIGNERS as MAX_FILE;
 
 /// The signers that a machine believes.
 #[derive(Clone, Debug)]

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Report, Severity};
 use crate::error::Result;
+use crate::image::graph::{self, Step};
 use crate::image::{
-    Descriptor, Digest, Document, ImageConfig, Index, MAX_CONFIG, MAX_INDEX_DEPTH, MAX_MANIFEST, Manifest,
+    Descriptor, Digest, Document, ImageConfig, MAX_CONFIG, MAX_INDEX_DEPTH, MAX_MANIFEST, Manifest,
     MediaKind, kind,
 };
 use crate::medium::{Delta, ForeignEntry, Image, ImagePlatform, Layer, Medium, Record};
@@ -155,7 +156,7 @@ impl Checker<'_> {
 
     /// Original index -> original manifest -> config -> diff_ids, and the carried manifest beside it.
     fn platform(&self, image: &Image, platform: &ImagePlatform) -> Result<(), String> {
-        self.reaches(&image.original, &platform.original.digest, 0)?;
+        self.reaches(&image.original, &platform.original.digest)?;
         self.listed(&platform.config)?;
         for manifest in [&platform.original, &platform.carried] {
             let Some(document) = self.manifest(manifest)? else { continue };
@@ -204,27 +205,22 @@ impl Checker<'_> {
     }
 
     /// Whether `from` is the manifest `to` or an index that leads to it.
-    fn reaches(&self, from: &Descriptor, to: &Digest, depth: usize) -> Result<(), String> {
-        if from.digest == *to {
-            return Ok(());
-        }
-        let missing = || format!("original {} does not lead to manifest {to}", from.digest);
-        // Nested indexes that were not carried lead to platforms that were not carried.
-        if depth > MAX_INDEX_DEPTH || (depth > 0 && !self.listed.contains_key(&from.digest)) {
-            return Err(missing());
-        }
-        match self.document(from)? {
-            None => Ok(()),
-            Some(Document::Manifest(_)) => Err(missing()),
-            Some(Document::Index(Index { manifests })) => {
-                let leads = |child: &Descriptor| {
-                    child.digest == *to
-                        || (kind(&child.media_type) == MediaKind::Index
-                            && self.reaches(child, to, depth + 1).is_ok())
-                };
-                manifests.iter().any(|child| leads(&child.descriptor)).then_some(()).ok_or_else(missing)
+    fn reaches(&self, from: &Descriptor, to: &Digest) -> Result<(), String> {
+        let leads = graph::leads(from, to, |document, depth| {
+            // Nested indexes that were not carried lead to platforms that were not carried.
+            if depth > 0 && !self.listed.contains_key(&document.digest) {
+                return Ok(Step::DeadEnd);
             }
-        }
+            match self.document(document) {
+                // One that cannot be read is a finding of its own.
+                Ok(None) => Ok(Step::Leads),
+                Ok(Some(Document::Index(index))) => Ok(Step::Index(index)),
+                Ok(Some(Document::Manifest(_))) => Ok(Step::DeadEnd),
+                Err(_) if depth > 0 => Ok(Step::DeadEnd),
+                Err(reason) => Err(reason),
+            }
+        })?;
+        leads.then_some(()).ok_or_else(|| format!("original {} does not lead to manifest {to}", from.digest))
     }
 
     /// What `index.json` points at must be the platform's manifest, or an index of all of them.
