@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build install man completions test test-faults lint demo corpus figures bench
+.PHONY: help build install man completions test test-faults test-long lint demo corpus figures bench fuzz
 
 CARGO := cargo
 TOOLS := $(or $(PANNIER_TOOLS),$(CURDIR)/target/tools)
@@ -37,6 +37,13 @@ test-faults: ## the whole fault matrix, and a table of its rows; about a quarter
 	command -v cargo-nextest >/dev/null && run=(nextest run --run-ignored all -E "$$(tests/faults/table.py --filter)") || run=(test --tests --no-fail-fast -- --include-ignored); \
 	CI=true PANNIER_FAULTS=all $(CARGO) "$${run[@]}" 2>&1 | tee target/faults/log || true
 	tests/faults/table.py target/faults/log
+
+test-long: ## what takes too long for `make test`: every fuzz target for 20 s
+	$(MAKE) --no-print-directory fuzz SECONDS=20
+
+fuzz: ## what reads untrusted bytes, with bytes that a fuzzer makes up: SECONDS=N for each target, TARGETS="record walk" takes some
+	tests/setup/install.sh build fuzz
+	tests/fuzz/run.sh $(or $(SECONDS),60) $(TARGETS)
 
 lint: ## format, clippy, documentation, licences and sources of dependencies, shell scripts
 	tests/setup/install.sh build lint

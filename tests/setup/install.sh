@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what building and testing Pannier needs and is missing here.
-# Usage: tests/setup/install.sh [build|node|peers|faults|lint|all]...    (none: all)
+# Usage: tests/setup/install.sh [build|node|peers|faults|lint|fuzz|all]...    (none: all but fuzz)
 #
 # Programs of this Debian release come from apt. Those of other releases are unpacked, never installed,
 # below target/tools (or $PANNIER_TOOLS), from a sources list and package lists of their own.
@@ -24,8 +24,9 @@ packages_of() {
         peers) echo skopeo docker-registry squid umoci zstd apache2-utils openssl openssh-client python3 time ;;
         faults) echo strace exfat-fuse exfatprogs e2fsprogs squashfs-tools fuse3 ;;
         lint) echo shellcheck python3 ;;
+        fuzz) echo g++ python3 ;;
         *)
-            say "unknown group '$1': build, node, peers, faults, lint, all"
+            say "unknown group '$1': build, node, peers, faults, lint, fuzz, all"
             exit 2
             ;;
     esac
@@ -33,6 +34,7 @@ packages_of() {
 
 # Pinned: a newer one may find something new in an unchanged tree, or want a newer Rust.
 cargo_deny=0.20.2
+cargo_fuzz=0.13.2
 
 # The containerds are unpacked, the one of this release too: installing it would remove Docker's own where that is in use.
 unpacked_of() {
@@ -157,15 +159,15 @@ unpack() { # FOLDER PACKAGE EXPECTED SUITE...: the first suite whose version fit
 # ---- from crates.io -----------------------------------------------------------------------------------------------
 
 # Not optimised and without debug information: it runs for a second, and building it is what takes time.
-build_cargo_deny() {
-    local folder=$tools/cargo-deny
-    [[ -e $folder/.version && $(<"$folder/.version") == "$cargo_deny" ]] && return
+build_cargo_tool() { # NAME VERSION
+    local name=$1 version=$2 folder=$tools/$1
+    [[ -e $folder/.version && $(<"$folder/.version") == "$version" ]] && return
     command -v cargo >/dev/null || return 0 # said at the end
-    say "cargo install cargo-deny (a few minutes, once)"
-    if CARGO_PROFILE_DEV_DEBUG=0 cargo install --quiet --locked --debug --force --root "$folder" --version "$cargo_deny" cargo-deny >&2; then
-        echo "$cargo_deny" >"$folder/.version"
+    say "cargo install $name (a few minutes, once)"
+    if CARGO_PROFILE_DEV_DEBUG=0 cargo install --quiet --locked --debug --force --root "$folder" --version "$version" "$name" >&2; then
+        echo "$version" >"$folder/.version"
     else
-        failed+=("cargo-deny $cargo_deny could not be built")
+        failed+=("$name $version could not be built")
     fi
 }
 
@@ -178,6 +180,7 @@ commands_of() {
         peers) echo skopeo docker-registry squid umoci zstd htpasswd openssl ;;
         faults) echo strace mount.exfat-fuse mkfs.exfat mkfs.ext4 mksquashfs fusermount3 ;;
         lint) echo shellcheck python3 ;;
+        fuzz) echo g++ python3 ;;
         *) packages_of "$1" ;; # says that the group is unknown
     esac
 }
@@ -226,9 +229,10 @@ else
     say "this machine runs '$distribution'; packages are installed on Debian only, so here only what is absent is named"
     elsewhere "${groups[@]}"
 fi
-[[ " ${groups[*]} " != *" lint "* ]] || build_cargo_deny
+[[ " ${groups[*]} " != *" lint "* ]] || build_cargo_tool cargo-deny "$cargo_deny"
+[[ " ${groups[*]} " != *" fuzz "* ]] || build_cargo_tool cargo-fuzz "$cargo_fuzz"
 
-if [[ " ${groups[*]} " == *" build "* || " ${groups[*]} " == *" lint "* ]] && ! command -v cargo >/dev/null; then
+if [[ " ${groups[*]} " =~ " "(build|lint|fuzz)" " ]] && ! command -v cargo >/dev/null; then
     failed+=("no cargo: get Rust from https://rustup.rs, or the distribution's rustc and cargo where they are as new as Cargo.toml's rust-version")
 fi
 
