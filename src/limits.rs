@@ -34,6 +34,8 @@ pub const INDEX_DEPTH: usize = 4;
 /// Most manifests and indexes that are visited for one image, and most images, layers or blobs of a
 /// commit record.
 pub const NODES: usize = 100_000;
+/// Most platforms of one image.
+pub const PLATFORMS: usize = 1000;
 /// Most layers of one manifest.
 pub const LAYERS: usize = 512;
 /// Largest blob or layer, in bytes: what [`NODES`] of them take together is still a number.
@@ -68,7 +70,7 @@ pub struct Limit {
 }
 
 /// All of them.
-pub const ALL: [Limit; 25] = [
+pub const ALL: [Limit; 26] = [
     limit("record", RECORD, "bytes", "the commit record of a medium"),
     limit("records", RECORDS as u64, "files", "commit records that are looked at, newest first"),
     limit("signature", SIGNATURE, "bytes", "a signature of a commit record"),
@@ -88,6 +90,7 @@ pub const ALL: [Limit; 25] = [
         "documents",
         "manifests and indexes of an image; images, layers, blobs of a record",
     ),
+    limit("platforms", PLATFORMS as u64, "platforms", "an image"),
     limit("layers", LAYERS as u64, "layers", "a manifest"),
     limit("blob", BLOB, "bytes", "a blob or a layer"),
     limit("window", 1 << WINDOW, "bytes", "the zstd window of a layer"),

@@ -8,7 +8,7 @@ use super::Options;
 use crate::content::Verified;
 use crate::error::{Error, Result, Side};
 use crate::image::{Compression, Descriptor, Digest};
-use crate::layer::{self, Decoded, Zstd};
+use crate::layer::{self, Decoded, Most, Zstd};
 use crate::medium::{Ingest, Medium};
 use crate::plan::{ExportPlan, ExportedImage, ExportedLayer, LayerStep, Pick, Verdict};
 use crate::progress::{Event, Phase, Run, Watched};
@@ -289,7 +289,8 @@ impl Work<'_> {
     ) -> Result<(Descriptor, u64)> {
         let through = Through::new(self.source, pick, &mut ingest);
         let mut original = Watched::new(Verified::new(through, &pick.blob, Side::Source), item, self.run);
-        let decoded = layer::check(&mut original).map_err(|error| self.blame(error, &mut original, pick))?;
+        let decoded = layer::check(&mut original, Most::Ratio)
+            .map_err(|error| self.blame(error, &mut original, pick))?;
         drop(original);
         self.require_diff_id(step, pick, &decoded)?;
         let (level, window) = tried.map_or((0, 0), |zstd| (zstd.level, zstd.window));

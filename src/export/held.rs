@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::error::Result;
 use crate::image::{Descriptor, Digest};
-use crate::layer;
+use crate::layer::{self, Most};
 use crate::medium::{Image, Medium, Record, Role};
 use crate::plan::Held;
 use crate::progress::{Run, Watched};
@@ -49,7 +49,7 @@ pub(super) fn held(medium: &Medium, images: &[Resolved], run: Run<'_>) -> Result
         let Some(size) = medium.blob_size(&note.digest)? else { continue };
         let blob = Descriptor { media_type: String::new(), digest: note.digest, size };
         // Whatever the note says, the bytes have to prove it.
-        let Ok(decoded) = layer::check(Watched::new(medium.open_blob(&blob)?, "", run)) else {
+        let Ok(decoded) = layer::check(Watched::new(medium.open_blob(&blob)?, "", run), Most::Ratio) else {
             run.check()?;
             continue;
         };

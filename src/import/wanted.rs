@@ -6,7 +6,8 @@ use std::sync::Arc;
 use crate::error::{Error, Result, Side};
 use crate::image::graph::{self, Step};
 use crate::image::{
-    Descriptor, Digest, Document, ImageConfig, MAX_CONFIG, MAX_MANIFEST, Manifest, Platform, Reference,
+    Descriptor, Digest, Document, ImageConfig, LayerType, MAX_CONFIG, MAX_MANIFEST, Manifest, MediaKind,
+    Platform, Reference, kind,
 };
 use crate::medium::{Delta, Image, ImagePlatform, Medium, Record};
 use crate::plan::import::{Wanted, WantedLayer, runs_on};
@@ -105,6 +106,10 @@ pub(super) fn read(medium: &Medium, record: &Record, image: &Image, node: &Platf
     }
     let mut layers = Vec::new();
     for (diff_id, child) in config.diff_ids().iter().zip(&carried.layers) {
+        if !matches!(kind(&child.descriptor.media_type), MediaKind::Layer(LayerType::Tar(_))) {
+            let reason = format!("lists {}, which is no layer by its media type", child.descriptor.digest);
+            return Err(proof.broken(&platform.carried, &reason));
+        }
         let mut deltas: Vec<Delta> = record.deltas_to(*diff_id).cloned().collect();
         let layer = record.layer(diff_id).filter(|layer| {
             let by_delta = !deltas.is_empty() && child.descriptor == deltas[0].result(layer.size);

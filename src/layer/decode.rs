@@ -1,9 +1,11 @@
 //! Decoding: gzip, zstd or plain, to the tar that the diff_id names.
 
+use std::cell::Cell;
 use std::io::{self, BufRead, BufReader, Read};
 
 use super::CHUNK;
 use crate::image::{Compression, Digest, Hasher};
+use crate::limits;
 
 pub(crate) use crate::limits::WINDOW as MAX_WINDOW;
 
@@ -18,16 +20,41 @@ pub struct Decoded {
     pub size: u64,
 }
 
+/// How long a layer's tar may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Most {
+    /// So many bytes: what is said of it where it is listed.
+    Bytes(u64),
+    /// Nobody has said: in proportion to what is read of the encoded layer ([`limits::DECODED`],
+    /// [`limits::RATIO`]).
+    Ratio,
+}
+
 /// Decodes the layer `encoded` and hands its tar to `sink` piece by piece.
 ///
 /// `encoded` is read to its end, so that a reader which proves itself there has done so. Limits: the
-/// zstd window is at most 2^27 bytes. Errors are those of `encoded`, of `sink`, or of the decoder:
-/// what follows the compressed stream is one.
-pub fn decode(encoded: impl Read, mut sink: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<Decoded> {
-    let mut encoded = BufReader::with_capacity(CHUNK, encoded);
+/// zstd window is at most 2^27 bytes, and decoding ends with the piece that leads beyond `most`, which is
+/// not handed over. Errors are those of `encoded`, of `sink`, or of the decoder: what follows the
+/// compressed stream is one.
+pub fn decode(
+    encoded: impl Read,
+    most: Most,
+    mut sink: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<Decoded> {
+    let read = Cell::new(0);
+    let mut encoded = BufReader::with_capacity(CHUNK, Counted { inner: encoded, read: &read });
     let compression = detect(&mut encoded)?;
     let mut hasher = Hasher::default();
     let mut take = |bytes: &[u8]| {
+        let size = hasher.count() + bytes.len() as u64;
+        let most = match most {
+            Most::Bytes(most) => most,
+            Most::Ratio => limits::DECODED.max(limits::RATIO.saturating_mul(read.get())),
+        };
+        if size > most {
+            let reason = format!("it decodes to more than {most} bytes: damaged, or a decompression bomb");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+        }
         hasher.update(bytes);
         sink(bytes)
     };
@@ -52,8 +79,22 @@ pub fn decode(encoded: impl Read, mut sink: impl FnMut(&[u8]) -> io::Result<()>)
 }
 
 /// Decodes the layer `encoded` only to see what it is.
-pub fn check(encoded: impl Read) -> io::Result<Decoded> {
-    decode(encoded, |_| Ok(()))
+pub fn check(encoded: impl Read, most: Most) -> io::Result<Decoded> {
+    decode(encoded, most, |_| Ok(()))
+}
+
+/// Counts what is read through it.
+struct Counted<'a, R> {
+    inner: R,
+    read: &'a Cell<u64>,
+}
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        self.read.set(self.read.get() + n as u64);
+        Ok(n)
+    }
 }
 
 /// Tells the compression by the first bytes, which stay in the buffer.
@@ -95,7 +136,7 @@ mod tests {
     }
 
     fn decoded(bytes: &[u8], compression: Compression) {
-        let got = check(bytes).unwrap();
+        let got = check(bytes, Most::Ratio).unwrap();
         assert_eq!(got, Decoded { compression, diff_id: Digest::of(b"the tar"), size: 7 });
     }
 
@@ -113,8 +154,8 @@ mod tests {
     fn cut_and_trailing_bytes_are_errors() {
         let zstd = zstd::encode_all(&b"the tar"[..], 3).unwrap();
         for whole in [gzip(b"the tar"), zstd] {
-            assert!(check(&whole[..whole.len() - 1]).is_err());
-            assert!(check([&whole[..], b"garbage"].concat().as_slice()).is_err());
+            assert!(check(&whole[..whole.len() - 1], Most::Ratio).is_err());
+            assert!(check([&whole[..], b"garbage"].concat().as_slice(), Most::Ratio).is_err());
         }
     }
 
@@ -124,6 +165,36 @@ mod tests {
         encoder.window_log(28).unwrap();
         encoder.write_all(b"the tar").unwrap();
         let bytes = encoder.finish().unwrap();
-        assert!(check(bytes.as_slice()).is_err());
+        assert!(check(bytes.as_slice(), Most::Ratio).is_err());
+    }
+
+    /// A zstd frame of `blocks` blocks, each of which says of one byte that it is repeated 131072 times
+    /// (RFC 8878, RLE_Block).
+    fn bomb(blocks: usize) -> Vec<u8> {
+        let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x38];
+        for at in 1..=blocks {
+            let header = u32::from(at == blocks) | 1 << 1 | (128 << 10) << 3;
+            frame.extend(&header.to_le_bytes()[..3]);
+            frame.push(0);
+        }
+        frame
+    }
+
+    #[test]
+    fn a_bomb_goes_off_within_bounds() {
+        let (three, most) = (bomb(3), 3 << 17);
+        assert_eq!(check(three.as_slice(), Most::Bytes(most)).unwrap().size, most);
+        let mut seen = 0;
+        let mut sink = |bytes: &[u8]| {
+            seen += bytes.len() as u64;
+            Ok(())
+        };
+        let error = decode(bomb(4000).as_slice(), Most::Bytes(most), &mut sink).unwrap_err();
+        assert!(error.to_string().contains("bomb"), "{error}");
+        assert!(seen <= most);
+        // What the ratio lets pass, and what it does not: 16 GiB in 512 KiB.
+        assert!(check(three.as_slice(), Most::Ratio).is_ok());
+        let packed = gzip(&vec![0; 1 << 20]);
+        assert!((1 << 20) / packed.len() < limits::RATIO as usize, "gzip does not reach it");
     }
 }

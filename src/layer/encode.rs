@@ -83,7 +83,7 @@ pub fn workers() -> u32 {
 /// asks for no larger a window than the tar. Memory: about 32 MiB and 40 MiB for each of `workers`.
 pub fn recompress(original: impl Read, out: impl Write, zstd: Zstd, workers: u32) -> io::Result<Decoded> {
     let mut sink = Sink::Held { tar: Vec::new(), out };
-    let decoded = decode::decode(original, |bytes| sink.write(bytes, zstd, workers))?;
+    let decoded = decode::decode(original, decode::Most::Ratio, |bytes| sink.write(bytes, zstd, workers))?;
     sink.finish(zstd, workers)?;
     Ok(decoded)
 }

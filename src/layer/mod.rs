@@ -6,7 +6,7 @@ mod encode;
 mod scratch;
 
 pub(crate) use decode::MAX_WINDOW;
-pub use decode::{Decoded, check, decode};
+pub use decode::{Decoded, Most, check, decode};
 pub use encode::{Zstd, ZstdError, recompress, workers};
 pub use scratch::{Scratch, scratch_directory};
 

@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 
-use super::decode::each_chunk;
+use super::decode::{Most, each_chunk};
 use super::{Decoded, decode};
 
 /// A file in a temporary directory that was never linked, or is no longer: gone with its last handle,
@@ -29,7 +29,7 @@ impl Scratch {
     /// Decodes a layer into a file in `directory`; an error once its tar has more than `limit` bytes.
     pub fn tar(directory: &Path, encoded: impl Read, limit: u64) -> io::Result<(Self, Decoded)> {
         let mut scratch = Self::empty(directory)?;
-        let decoded = decode(encoded, |bytes| scratch.append(bytes, limit))?;
+        let decoded = decode(encoded, Most::Bytes(limit), |bytes| scratch.append(bytes, limit))?;
         Ok((scratch, decoded))
     }
 

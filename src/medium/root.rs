@@ -2,12 +2,13 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 
 use crate::error::{Error, Result, Side};
+use crate::limits;
 
 /// An open directory from which files are reached without leaving it.
 ///
@@ -83,24 +84,41 @@ impl Root {
 
     /// Opens the regular file `name` for reading.
     pub(crate) fn open_file(&self, name: &str) -> Result<File> {
-        let file = self.open_at(name, OFlags::RDONLY).map_err(|source| self.error("open", name, source))?;
-        let kind = rustix::fs::fstat(&file)
+        let fail = |source: io::Error| self.error("open", name, source);
+        // Opening a device can do something already (a watchdog, a tape), so it is looked at first.
+        let place = self.open_at(name, OFlags::PATH).map_err(fail)?;
+        let kind = rustix::fs::fstat(&place)
             .map(|stat| FileType::from_raw_mode(stat.st_mode))
             .map_err(|errno| self.error("examine", name, errno.into()))?;
-        if kind != FileType::RegularFile {
-            return Err(Error::invalid(self.side, self.join(name).display(), "not a regular file"));
+        match kind {
+            FileType::RegularFile => {}
+            FileType::Symlink => return Err(fail(rustix::io::Errno::LOOP.into())),
+            _ => return Err(Error::invalid(self.side, self.join(name).display(), "not a regular file")),
         }
-        Ok(file.into())
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        match rustix::fs::open(format!("/proc/self/fd/{}", place.as_raw_fd()), flags, Mode::empty()) {
+            Ok(file) => Ok(file.into()),
+            // Without /proc the name is followed once more, with the same care.
+            Err(rustix::io::Errno::NOENT) => self.open_at(name, OFlags::RDONLY).map(File::from).map_err(fail),
+            Err(errno) => Err(fail(errno.into())),
+        }
     }
 
     /// Reads the file `name`; one longer than `limit` bytes is refused unread. `None` if absent.
     pub(crate) fn read(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
         let Some(file) = self.find(self.open_file(name))? else { return Ok(None) };
-        let mut bytes = Vec::new();
+        let length = file.metadata().map_err(|source| self.error("examine", name, source))?.len();
+        let too_long = || {
+            let reason = format!("longer than the {limit} bytes allowed");
+            Error::invalid(self.side, self.join(name).display(), reason)
+        };
+        if length > limit {
+            return Err(too_long());
+        }
+        let mut bytes = Vec::with_capacity(length as usize);
         file.take(limit + 1).read_to_end(&mut bytes).map_err(|source| self.error("read", name, source))?;
         if bytes.len() as u64 > limit {
-            let reason = format!("longer than the {limit} bytes allowed");
-            return Err(Error::invalid(self.side, self.join(name).display(), reason));
+            return Err(too_long());
         }
         Ok(Some(bytes))
     }
@@ -112,7 +130,8 @@ impl Root {
         Ok(Some(stat.len()))
     }
 
-    /// The names in the directory `name`, sorted; empty if it is absent.
+    /// The names in the directory `name`, sorted; empty if it is absent. Refused: more than
+    /// [`limits::FILES`] of them.
     pub(crate) fn list(&self, name: &str) -> Result<Vec<String>> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         let opened = self.open_at(name, flags).map_err(|source| self.error("open", name, source));
@@ -121,6 +140,10 @@ impl Root {
         let mut names = Vec::new();
         for entry in rustix::fs::Dir::new(directory).map_err(fail)? {
             let entry = entry.map_err(fail)?;
+            if names.len() == limits::FILES {
+                let reason = format!("more than the {} files allowed", limits::FILES);
+                return Err(Error::invalid(self.side, self.join(name).display(), reason));
+            }
             let entry = entry.file_name().to_string_lossy().into_owned();
             if entry != "." && entry != ".." {
                 names.push(entry);

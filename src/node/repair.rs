@@ -9,7 +9,8 @@ use crate::error::{Error, Result, Side};
 use crate::image::{
     Compression, Descriptor, Digest, Document, Hasher, MAX_INDEX_DEPTH, MAX_MANIFEST, MediaKind, kind,
 };
-use crate::layer;
+use crate::layer::{self, Most};
+use crate::limits::BLOB;
 use crate::progress::{Event, Phase, Run, Stoppable};
 
 /// Something wrong with a blob.
@@ -92,7 +93,7 @@ pub(super) fn decode(
         Err(Error::NotFound { .. }) => return Ok(None),
         Err(error) => return Err(error),
     };
-    match layer::check(Stoppable(content::Verified::new(reader, blob, Side::Node), run)) {
+    match layer::check(Stoppable(content::Verified::new(reader, blob, Side::Node), run), Most::Bytes(BLOB)) {
         Ok(decoded) => Ok(Some((decoded.compression, decoded.diff_id))),
         Err(error) => match Error::from_io(Side::Node, "read", blob.digest.to_string().into(), error) {
             error @ (Error::Interrupted | Error::Unreachable { .. }) => Err(error),

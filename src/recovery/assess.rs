@@ -1,6 +1,7 @@
 //! What recovery data can bring back of damaged blobs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
 
 use super::blocks::{Blocks, Parity};
 use super::checksum;
@@ -46,6 +47,10 @@ pub(crate) fn assess(
     }
     let geometry = Geometry::of(record, recovery.percent);
     let mut table = Table::open(medium, recovery, geometry);
+    // Without checksums no block of them counts, however many the record says there are.
+    if table.pages.is_none() {
+        return Ok(assessment);
+    }
     let parity = Parity::open(medium, recovery, geometry);
     let mut blocks = Blocks::new(medium, record);
     let mut out = vec![0; (RUN * BLOCK) as usize];
@@ -113,6 +118,8 @@ pub(crate) fn damaged_files(
         let fault = match medium.recovery_file(&listed.name) {
             Ok(Some(file)) => {
                 let item = &listed.name;
+                // One that grows while it is read has no end.
+                let file = file.take(listed.size + 1);
                 let mut reader = HashingReader::new(crate::progress::Watched::new(file, item, run));
                 match std::io::copy(&mut reader, &mut std::io::sink()) {
                     Ok(_) if reader.finish() == (listed.digest, listed.size) => None,

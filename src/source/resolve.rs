@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 use super::{Attached, Listed, Offer, Source, find};
 use crate::error::{Error, Result, Side};
 use crate::image::{
-    Child, Descriptor, Digest, Document, ImageConfig, LayerType, MAX_CONFIG, MAX_INDEX_DEPTH, MAX_MANIFEST,
-    Manifest, MediaKind, Platform, Reference, kind,
+    Child, Descriptor, Digest, Document, ImageConfig, LayerType, Listed as Blobs, MAX_CONFIG,
+    MAX_INDEX_DEPTH, MAX_MANIFEST, Manifest, MediaKind, Platform, Reference, kind,
 };
+
+use crate::limits::{NODES, PLATFORMS};
 
 /// An image that is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +96,8 @@ pub fn resolve(source: &dyn Source, wanted: &Wanted, platforms: &Platforms) -> R
         found: Vec::new(),
         absent: Vec::new(),
         listed: BTreeSet::new(),
+        blobs: Blobs::default(),
+        visited: BTreeSet::new(),
     };
     walk.visit(
         &Child {
@@ -176,6 +180,8 @@ struct Walk<'a> {
     found: Vec<ResolvedPlatform>,
     absent: Vec<Platform>,
     listed: BTreeSet<Platform>,
+    blobs: Blobs,
+    visited: BTreeSet<(Digest, Option<Platform>)>,
 }
 
 impl Walk<'_> {
@@ -200,6 +206,15 @@ impl Walk<'_> {
     fn entry(&mut self, child: &Child, depth: usize) -> Result<()> {
         if !matches!(kind(&child.descriptor.media_type), MediaKind::Index | MediaKind::Manifest) {
             return Ok(());
+        }
+        self.note(&child.descriptor)?;
+        // One manifest may be listed for several platforms; the same again leads nowhere new.
+        if !self.visited.insert((child.descriptor.digest, child.platform.clone())) {
+            return Ok(());
+        }
+        if self.visited.len() > NODES || self.found.len() > PLATFORMS {
+            let reason = format!("more than {NODES} documents or {PLATFORMS} platforms");
+            return Err(self.invalid(&child.descriptor, reason));
         }
         if let Some(platform) = &child.platform {
             // Attestations are listed for the platform unknown/unknown.
@@ -230,6 +245,8 @@ impl Walk<'_> {
                 Ok(())
             };
         }
+        self.note(&manifest.config)?;
+        manifest.layers.iter().try_for_each(|layer| self.note(&layer.descriptor))?;
         self.require(&manifest.config)?;
         let config_bytes = super::read(self.source, self.image, &manifest.config, MAX_CONFIG)?;
         let config =
@@ -272,6 +289,10 @@ impl Walk<'_> {
             self.require(&offer.descriptor)?;
         }
         Ok(ResolvedLayer { diff_id, listed, offers })
+    }
+
+    fn note(&mut self, blob: &Descriptor) -> Result<()> {
+        self.blobs.note(blob).map(|_| ()).map_err(|reason| self.invalid(blob, reason))
     }
 
     fn require(&self, blob: &Descriptor) -> Result<()> {
