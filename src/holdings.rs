@@ -96,7 +96,7 @@ impl Holdings {
             let format: String = version.format.escape_debug().take(40).collect();
             return Err(format!("is in the format {format}, of which this version knows only {FORMAT}"));
         }
-        let holdings: Self = serde_json::from_slice(bytes).map_err(|error| none(error.to_string()))?;
+        let holdings: Self = serde_json::from_slice(bytes).map_err(|error| none(json::plain(&error)))?;
         for (diff_id, blobs) in &holdings.layers {
             let layer =
                 |blob: &Descriptor| matches!(kind(&blob.media_type), MediaKind::Layer(LayerType::Tar(_)));

@@ -78,7 +78,9 @@ fn assert_holds(node: &Node, newer: &Layout) {
             let decoded: Vec<Digest> = layers
                 .map(|layer| {
                     let blob = serde_json::from_value(layer.clone()).unwrap();
-                    pannier::layer::check(read(&blob).as_slice()).unwrap().diff_id
+                    pannier::layer::check(read(&blob).as_slice(), pannier::layer::Most::Ratio)
+                        .unwrap()
+                        .diff_id
                 })
                 .collect();
             assert_eq!(decoded, expected.diff_ids, "{name}");

@@ -79,7 +79,7 @@ fn in_layout(layout: &Path, descriptor: &Value) -> (Digest, Vec<Digest>) {
     let layers = document["layers"].as_array().unwrap();
     let decoded = layers.iter().map(|layer| {
         let digest: Digest = layer["digest"].as_str().unwrap().parse().unwrap();
-        pannier::layer::check(blob(&digest).as_slice()).unwrap().diff_id
+        pannier::layer::check(blob(&digest).as_slice(), pannier::layer::Most::Ratio).unwrap().diff_id
     });
     (document["config"]["digest"].as_str().unwrap().parse().unwrap(), decoded.collect())
 }

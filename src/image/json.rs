@@ -35,6 +35,9 @@ const FIELDS: [&str; 20] = [
     "type",
 ];
 
+/// Those of an image config that decide something; beside them old tools wrote fields in capitals.
+const CONFIG_FIELDS: [&str; 4] = ["architecture", "os", "variant", "rootfs"];
+
 /// Whose the keys of a document are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Keys {
@@ -54,7 +57,15 @@ pub(crate) enum Keys {
 /// escapes that stand for nothing; more than `pannier limits` allows of depth, values and keys.
 pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8], keys: Keys) -> Result<T, String> {
     check(bytes, keys)?;
-    serde_json::from_slice(bytes).map_err(|error| error.to_string())
+    serde_json::from_slice(bytes).map_err(|error| plain(&error))
+}
+
+/// What is wrong, in ASCII: serde quotes what it did not expect.
+pub(crate) fn plain(error: &serde_json::Error) -> String {
+    let shown = |c: char| {
+        if c.is_ascii_graphic() || c == ' ' { c.to_string() } else { c.escape_default().to_string() }
+    };
+    error.to_string().chars().map(shown).collect()
 }
 
 /// Looks a document through, as [`read`] does before it reads.
@@ -73,7 +84,7 @@ pub(crate) fn check(bytes: &[u8], keys: Keys) -> Result<(), String> {
     Look { values: &mut values, depth: limits::JSON_DEPTH, place }
         .deserialize(&mut deserializer)
         .and_then(|()| deserializer.end())
-        .map_err(|error| error.to_string())
+        .map_err(|error| plain(&error))
 }
 
 /// Where in a document a value is.
@@ -169,8 +180,12 @@ impl<'de> Visitor<'de> for Look<'_> {
             if key.len() > limits::JSON_KEY {
                 return Err(refuse("is too long"));
             }
-            let fields = matches!(self.place, Place::Document | Place::Config);
-            if fields && FIELDS.iter().any(|f| *f != key && same_to_go(f, &key)) {
+            let fields: &[&str] = match self.place {
+                Place::Document => &FIELDS,
+                Place::Config => &CONFIG_FIELDS,
+                Place::Annotations | Place::Free => &[],
+            };
+            if fields.iter().any(|f| *f != key && same_to_go(f, &key)) {
                 return Err(refuse("is a field in other letters, which some programs take for it"));
             }
             let place = match (self.place, key.as_str()) {
@@ -225,7 +240,8 @@ mod tests {
         for fine in [r#"{"annotations":{"Size":"1","size":"2"}}"#, r#"{"a":1,"b":{"a":1},"A":2}"#] {
             assert!(read::<Value>(fine.as_bytes(), Keys::Manifest).is_ok(), "{fine}");
         }
-        let config = r#"{"config":{"Labels":{"size":"1","Size":"2"},"Type":1},"Created":1,"rootfs":{}}"#;
+        let config =
+            r#"{"config":{"Labels":{"size":"1","Size":"2"},"Type":1},"Created":1,"Size":1,"rootfs":{}}"#;
         assert!(check(config.as_bytes(), Keys::Config).is_ok());
         for bad in [r#"{"Rootfs":1}"#, r#"{"rootfs":{"DIFF_IDS":1}}"#, r#"{"config":{"a":1,"a":1}}"#] {
             assert!(check(bad.as_bytes(), Keys::Config).is_err(), "{bad}");

@@ -30,6 +30,21 @@ pub enum Most {
     Ratio,
 }
 
+impl Most {
+    /// An error if what `read` bytes were decoded to, `size` bytes, is too long.
+    pub(crate) fn allows(self, size: u64, read: u64) -> io::Result<()> {
+        let most = match self {
+            Self::Bytes(most) => most,
+            Self::Ratio => limits::DECODED.max(limits::RATIO.saturating_mul(read)),
+        };
+        if size > most {
+            let reason = format!("it decodes to more than {most} bytes: damaged, or a decompression bomb");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+        }
+        Ok(())
+    }
+}
+
 /// Decodes the layer `encoded` and hands its tar to `sink` piece by piece.
 ///
 /// `encoded` is read to its end, so that a reader which proves itself there has done so. Limits: the
@@ -47,14 +62,7 @@ pub fn decode(
     let mut hasher = Hasher::default();
     let mut take = |bytes: &[u8]| {
         let size = hasher.count() + bytes.len() as u64;
-        let most = match most {
-            Most::Bytes(most) => most,
-            Most::Ratio => limits::DECODED.max(limits::RATIO.saturating_mul(read.get())),
-        };
-        if size > most {
-            let reason = format!("it decodes to more than {most} bytes: damaged, or a decompression bomb");
-            return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
-        }
+        most.allows(size, read.get())?;
         hasher.update(bytes);
         sink(bytes)
     };
@@ -84,9 +92,9 @@ pub fn check(encoded: impl Read, most: Most) -> io::Result<Decoded> {
 }
 
 /// Counts what is read through it.
-struct Counted<'a, R> {
-    inner: R,
-    read: &'a Cell<u64>,
+pub(crate) struct Counted<'a, R> {
+    pub(crate) inner: R,
+    pub(crate) read: &'a Cell<u64>,
 }
 
 impl<R: Read> Read for Counted<'_, R> {

@@ -5,7 +5,7 @@ pub mod delta;
 mod encode;
 mod scratch;
 
-pub(crate) use decode::MAX_WINDOW;
+pub(crate) use decode::{Counted, MAX_WINDOW};
 pub use decode::{Decoded, Most, check, decode};
 pub use encode::{Zstd, ZstdError, recompress, workers};
 pub use scratch::{Scratch, scratch_directory};

@@ -9,6 +9,7 @@ use super::files::CarriedFile;
 use super::parts::Parts;
 use super::prune::Pruned;
 use super::volume::Volume;
+use crate::image::json::{self, Keys};
 use crate::image::{Descriptor, Digest, Platform, Reference, length};
 pub(super) use crate::limits::RECORD as MAX_RECORD;
 
@@ -352,6 +353,8 @@ impl Record {
         if Digest::of(&zeroed).hex().as_bytes() != &bytes[start..start + 64] {
             return Err(damaged("its checksum does not match: it is damaged, or was not written to its end"));
         }
+        json::check(bytes, Keys::Own)
+            .map_err(|reason| Unusable::Damaged(format!("not a commit record: {reason}")))?;
         #[derive(Deserialize)]
         struct Version {
             format: String,
@@ -360,7 +363,9 @@ impl Record {
             #[serde(default)]
             tool: String,
         }
-        let no_record = |error: serde_json::Error| Unusable::Damaged(format!("not a commit record: {error}"));
+        let no_record = |error: serde_json::Error| {
+            Unusable::Damaged(format!("not a commit record: {}", json::plain(&error)))
+        };
         let version: Version = serde_json::from_slice(bytes).map_err(no_record)?;
         let unknown = |feature: &String| !KNOWN.contains(&feature.as_str());
         if version.format != FORMAT || version.critical.iter().any(unknown) {
@@ -438,6 +443,20 @@ mod tests {
             assert!(Record::parse(&damaged).is_err(), "byte {at}");
             assert!(Record::parse(&bytes[..at]).is_err(), "cut at {at}");
         }
+    }
+
+    #[test]
+    fn errors_hold_nothing_that_a_terminal_acts_on() {
+        // Found by the fuzzer: serde quotes a role that it does not know.
+        let text = String::from_utf8(sample().to_bytes().unwrap()).unwrap();
+        let body = text.replace("\"role\":\"manifest\"", "\"role\":\"ma\\u202e\\u001b\"");
+        let mut zeroed = body.into_bytes();
+        zeroed[CHECKSUM_PREFIX.len()..][..64].fill(b'0');
+        let checksum = Digest::of(&zeroed).hex();
+        zeroed[CHECKSUM_PREFIX.len()..][..64].copy_from_slice(checksum.as_bytes());
+        let Err(Unusable::Damaged(reason)) = Record::parse(&zeroed) else { panic!("it was read") };
+        assert!(reason.contains("unknown variant") && reason.is_ascii(), "{reason}");
+        assert!(!reason.contains('\u{1b}'), "{reason:?}");
     }
 
     #[test]

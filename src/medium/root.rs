@@ -47,7 +47,9 @@ impl Root {
 
     /// Opens `name` beneath the root with `flags`, never through a link or into another mount.
     pub(crate) fn open_at(&self, name: &str, flags: OFlags) -> io::Result<OwnedFd> {
-        let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        // A place alone is never waited for, and openat2 takes no such flag with it.
+        let waits = if flags.contains(OFlags::PATH) { OFlags::empty() } else { OFlags::NONBLOCK };
+        let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | waits;
         let mode = if flags.contains(OFlags::CREATE) { Mode::from_raw_mode(0o644) } else { Mode::empty() };
         let resolve = ResolveFlags::BENEATH
             | ResolveFlags::NO_SYMLINKS

@@ -1,5 +1,6 @@
 //! A tar opened for reading any of its files at any time, several at once.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -10,7 +11,7 @@ use super::oci_layout::Files;
 use super::tar_index::{Extent, TarIndex};
 use crate::error::{Error, Result, Side};
 use crate::image::Compression;
-use crate::layer::MAX_WINDOW;
+use crate::layer::{Counted, MAX_WINDOW, Most};
 use crate::progress::Stop;
 
 const CHUNK: usize = 1 << 20;
@@ -146,7 +147,8 @@ fn unpack(file: File, path: &Path, compression: Compression, stop: &Stop) -> Res
         let reason = format!("it needs at least {least} bytes, {free} are free");
         return Err(place()(io::Error::new(io::ErrorKind::StorageFull, reason)));
     }
-    let packed = BufReader::with_capacity(CHUNK, file);
+    let read = Cell::new(0);
+    let packed = BufReader::with_capacity(CHUNK, Counted { inner: file, read: &read });
     let mut tar: Box<dyn Read> = match compression {
         Compression::None => Box::new(packed),
         Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(packed)),
@@ -157,11 +159,19 @@ fn unpack(file: File, path: &Path, compression: Compression, stop: &Stop) -> Res
         }
     };
     let mut chunk = vec![0; CHUNK];
+    let mut size = 0;
     loop {
         stop.check()?;
         match tar.read(&mut chunk) {
             Ok(0) => break,
-            Ok(n) => unpacked.write_all(&chunk[..n]).map_err(place())?,
+            Ok(n) if Most::Ratio.allows(size + n as u64, read.get()).is_err() => {
+                let reason = "it decodes to far more bytes than an archive would: a decompression bomb";
+                return Err(Error::invalid(Side::Source, path.display(), reason));
+            }
+            Ok(n) => {
+                size += n as u64;
+                unpacked.write_all(&chunk[..n]).map_err(place())?;
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(read_error()(error)),
         }

@@ -140,7 +140,8 @@ fn parse_line(line: &str) -> Result<Entry, String> {
         }
     }
     let key: Vec<String> = words.take(2).collect();
-    entry.key = PublicKey::from_openssh(&key.join(" ")).map_err(|error| format!("no public key: {error}"))?;
+    entry.key = PublicKey::from_openssh(&key.join(" "))
+        .map_err(|error| format!("no public key: {}", error.to_string().escape_debug()))?;
     Ok(entry)
 }
 
@@ -230,6 +231,18 @@ fn matches(pattern: &[u8], text: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn errors_hold_no_control_characters_of_the_file() {
+        // Found by the fuzzer: the library's error quotes the name of the key's type.
+        let line =
+            b"an@e.org ssh-ed25019 AAAAC3NzaC1lZDI1NTAIAAKA5EwcwtKRaCdX9xM4i4+qBBEdZvSfHsnuXi/bmnSkNhCz ";
+        let error = AllowedSigners::parse(line).unwrap_err();
+        assert!(!error.contains(char::is_control), "{error:?}");
+        let signature = b"-----BEGIN SSH SIGNATURE-----\nU1NIU0lHAAAAAQAAADMAAAALc3NoLWVkMTkAAABAS03xdtcWxfJLW1Z7AMW7kpMKz7UGRxwqrRYfCCKe6iZg8X\nKRKwqsKnC9/bydahWC8BMSAcRZm6d1KcUhH+gOBg==\n-----END SSH SIGNATURE-----\n";
+        let error = signature::parse(signature).unwrap_err();
+        assert!(!error.contains("ed19"), "{error:?}");
+    }
 
     #[test]
     fn patterns_and_lists() {

@@ -55,7 +55,8 @@ impl SigningKey {
 
 /// Reads an armoured signature. The error holds none of its bytes.
 pub(super) fn parse(armoured: &[u8]) -> Result<SshSig, String> {
-    let signature = SshSig::from_pem(armoured).map_err(|error| format!("not a signature: {error}"))?;
+    // The library's words hold text of the signature's, such as the name that it gives its key's type.
+    let signature = SshSig::from_pem(armoured).map_err(|_| "not a signature in OpenSSH's form".to_owned())?;
     if signature.version() != SshSig::VERSION {
         return Err("is in another version of the format".into());
     }

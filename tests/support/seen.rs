@@ -51,7 +51,8 @@ fn look(source: &dyn Source, image: &Reference, listed: &source::Listed) -> Resu
                 let mut diff_ids = Vec::new();
                 for child in &manifest.layers {
                     assert!(source.holds(image, &child.descriptor)?);
-                    let decoded = layer::check(source::open(source, image, &child.descriptor)?);
+                    let decoded =
+                        layer::check(source::open(source, image, &child.descriptor)?, layer::Most::Ratio);
                     let what = || child.descriptor.digest.to_string().into();
                     diff_ids.push(
                         decoded
