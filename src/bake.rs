@@ -4,6 +4,7 @@
 //! without CRI; the import does the rest, and containerd is ended. Moved to its place, the directory
 //! is as if the images had been imported there: nothing is left to do when the machine boots.
 
+mod archive;
 mod daemon;
 mod distribution;
 mod root;
@@ -17,6 +18,7 @@ use crate::medium::Medium;
 use crate::node::{Node, Wishes};
 use crate::progress::{Event, Run};
 
+pub use archive::{Archive, archive};
 pub use daemon::{Daemon, Program};
 pub use distribution::{Distribution, Images};
 

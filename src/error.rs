@@ -207,6 +207,12 @@ pub enum Error {
         /// Those that are missing.
         missing: Vec<u32>,
     },
+    /// Something keeps pods from starting on the node.
+    #[error("node: {errors} {} pods from starting", if *errors == 1 { "finding keeps" } else { "findings keep" })]
+    NotReady {
+        /// How many findings.
+        errors: usize,
+    },
     /// The person or the system asked to stop.
     #[error("interrupted")]
     Interrupted,

@@ -13,15 +13,16 @@ mod wanted;
 use std::sync::Arc;
 
 use crate::error::{Error, Result, Side};
-use crate::image::Reference;
+use crate::image::{Platform, Reference};
 use crate::medium::{Medium, Record};
 use crate::node::{self, Depth, HeldLease, Naming, Node};
-use crate::plan::import::{Choices, ImportPlan, LayerVerdict};
+use crate::plan::import::{Choices, ImportPlan, LayerVerdict, Wanted};
 use crate::progress::{Event, Phase, Run};
 
 pub use prune::{plan_prune, prune};
 pub use space::{Need, Space};
 pub use volumes::missing_volumes;
+pub use wanted::is_named;
 
 /// How an import is done.
 #[derive(Clone, Debug)]
@@ -124,6 +125,22 @@ pub fn prepare(medium: &Medium, node: &Node, options: &Options, run: Run<'_>) ->
     }
     let space = space::needs(node, &plan)?;
     Ok(Prepared { plan, space, failed, medium_id: record.medium.clone() })
+}
+
+/// The images with these names, or all, read and proven for a platform; and the record they are from.
+///
+/// Errors: an image that the medium lacks, has for other platforms only, or damaged.
+pub fn wanted_for<'m>(
+    medium: &'m Medium,
+    names: &[Reference],
+    platform: &Platform,
+    run: Run<'_>,
+) -> Result<(&'m Record, Vec<Wanted>)> {
+    let record = record_of(medium)?;
+    let images = wanted::select(record, names)?;
+    wanted::require_platform(&images, platform)?;
+    let read = |image| run.check().and_then(|()| wanted::read(medium, record, image, platform));
+    Ok((record, images.into_iter().map(read).collect::<Result<_>>()?))
 }
 
 /// Carries out a plan.

@@ -20,6 +20,7 @@
 //! | [`medium`] | the directory that is carried: blobs, commit records, index.json |
 //! | [`containerd`] | the gRPC client; [`node`] uses it to send, unpack, name and repair |
 //! | [`bake`] | the same for a containerd that does not run, in an image of a machine; [`sysroot`] finds paths there |
+//! | [`doctor`] | whether a node is ready: facts, and pure checks of them |
 //! | [`holdings`] | what a node holds, as a file: an export leaves it out |
 //! | [`verify`], [`readback`], [`list`], [`images`] | looking at a medium, and at a node |
 //! | [`extract`] | files that travel beside the images, onto this machine |
@@ -54,6 +55,7 @@ pub mod cli;
 pub mod config;
 pub mod containerd;
 pub mod content;
+pub mod doctor;
 pub mod error;
 pub mod export;
 pub mod extract;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use support::carry::{Ran, expect, flip, pannier, run, text};
 use support::cluster::{Bench, app, assert_starts, images, import, pause, program, versions};
 use support::layout::{Layout, files, index, layout, noise, unnamed};
-use support::node::{Node, tools};
+use support::node::{Node, PAUSE, tools};
 
 /// The containerd of a version, as a file.
 fn containerd(version: &str) -> PathBuf {
@@ -318,4 +318,74 @@ fn a_bake_that_is_killed_or_interrupted_takes_its_containerd_along_and_goes_on_a
         assert_eq!(done["images"].as_u64(), Some(3));
         disk.unmount();
     }
+}
+
+#[test]
+fn an_archive_in_a_distributions_folder_is_imported_by_ctr_and_its_pods_start() {
+    let bench = Bench::new();
+    let layout = several();
+    let medium = bench.medium("m", &layout);
+    let system = bench.path("system");
+    fs::create_dir_all(system.join("etc")).unwrap();
+    let archive = |status: i32, distro: &str, more: &[&str]| {
+        let arguments = ["bake", text(&medium), "--json", "--as", "archive", "--sysroot", text(&system)];
+        run(status, arguments.into_iter().chain(["--distro", distro]).chain(more.iter().copied()))
+    };
+    let written = archive(0, "k8s", &[]).json();
+    let tar = PathBuf::from(written["archive"].as_str().unwrap());
+    assert_eq!(tar.parent().unwrap(), system.join("var/snap/k8s/common/images"));
+    assert_eq!((written["images"].as_u64(), tar.extension().unwrap().to_str()), (Some(3), Some("tar")));
+
+    let digests = layout.find("docker.io/library/multi:1");
+    for version in versions() {
+        let node = Node::start(version);
+        node.ctr(&["images", "import", text(&tar)]);
+        let digests = [digests.descriptor.digest, digests.manifests[0].descriptor.digest];
+        let by_digest = digests.map(|digest| format!("docker.io/library/multi@{digest}"));
+        let names = ["docker.io/library/multi:1", "quay.io/team/docker:2"].map(str::to_owned);
+        let names: Vec<String> = names.into_iter().chain(by_digest).collect();
+        // ctr does not wait until CRI has taken the names up.
+        while names
+            .iter()
+            .map(String::as_str)
+            .chain([PAUSE])
+            .any(|name| node.client().cri_image(name).unwrap().is_none())
+        {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        for name in &names {
+            assert_starts(&node, name);
+        }
+    }
+
+    // The same bytes again, and compressed where that is read.
+    let first = fs::read(&tar).unwrap();
+    archive(0, "k8s", &[]);
+    assert_eq!(fs::read(&tar).unwrap(), first);
+    let zst = archive(0, "k3s", &[]).json();
+    let zst = PathBuf::from(zst["archive"].as_str().unwrap());
+    assert_eq!(zst.parent().unwrap(), system.join("var/lib/rancher/k3s/agent/images"));
+    assert_eq!(zst.extension().unwrap(), "zst");
+    assert_eq!(zstd::decode_all(fs::File::open(&zst).unwrap()).unwrap(), first);
+    let one = archive(0, "rke2", &["quay.io/team/docker:2"]).json();
+    assert_eq!(one["images"].as_u64(), Some(1));
+
+    archive(2, "kubeadm", &[]);
+    let layer = fs::read_dir(medium.join("blobs/sha256")).unwrap().map(|entry| entry.unwrap().path());
+    let layer = layer.max_by_key(|path| path.metadata().unwrap().len()).unwrap();
+    flip(&layer);
+    archive(4, "k0s", &[]);
+    flip(&layer);
+    assert!(
+        fs::read_dir(system.join("var/lib/k0s/images")).unwrap().next().is_none(),
+        "nothing is left of it"
+    );
+
+    // What rests on another medium is no whole archive.
+    let (from, have, top_up) =
+        (format!("medium:{}", text(&medium)), format!("medium:{}", text(&medium)), bench.path("top-up"));
+    run(0, ["export", "--from", &from, "--all", "--have", &have, "--to", text(&top_up)]);
+    let ran =
+        run(1, ["bake", text(&top_up), "--as", "archive", "--sysroot", text(&system), "--distro", "k0s"]);
+    assert!(ran.stderr().contains("needs them whole"), "{}", ran.stderr());
 }

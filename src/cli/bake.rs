@@ -2,13 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
+
 use super::node::references;
 use super::output::Output;
 use super::trust::TrustArgs;
-use super::{import as said, signals};
-use crate::bake::{Distribution, Program, Target, bake};
+use super::{import as said, signals, text};
+use crate::bake::{Distribution, Program, Target, archive, bake};
 use crate::error::{Error, Result, Side};
+use crate::image::{Platform, Reference};
 use crate::import::Options;
+use crate::medium::Medium;
 use crate::progress::Run;
 use crate::sysroot;
 
@@ -21,7 +25,8 @@ use crate::sysroot;
 #[command(after_help = "\
 Examples:
   pannier bake /media/stick --root /mnt/image/var/lib/containerd --containerd ./containerd
-  pannier bake /media/stick --distro k8s --sysroot /mnt/image")]
+  pannier bake /media/stick --distro k8s --sysroot /mnt/image
+  pannier bake /media/stick --distro k3s --sysroot /mnt/image --as archive")]
 pub(super) struct Args {
     /// The medium's directory
     medium: PathBuf,
@@ -37,6 +42,9 @@ pub(super) struct Args {
     /// The system that the distribution's places are below
     #[arg(long, value_name = "DIR", requires = "distro", default_value = "/")]
     sysroot: PathBuf,
+    /// Fill containerd's root, or leave one archive that the distribution imports when it starts
+    #[arg(long = "as", value_name = "HOW", default_value = "root", requires_if("archive", "distro"))]
+    how: How,
     /// The machine's own containerd [default: the one in PATH]
     #[arg(long, value_name = "PATH")]
     containerd: Option<PathBuf>,
@@ -46,14 +54,20 @@ pub(super) struct Args {
     /// The platform of that machine [default: this one's]
     #[arg(long, value_name = "PLATFORM")]
     platform: Option<String>,
-    #[command(flatten)]
-    trust: TrustArgs,
     /// Let kubelet collect the images when its disk fills up
     #[arg(long)]
     no_pin: bool,
     /// Put the other images there when one fails
     #[arg(long)]
     keep_going: bool,
+    #[command(flatten)]
+    trust: TrustArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum How {
+    Root,
+    Archive,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -87,7 +101,6 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
         repair: false,
         keep_going: args.keep_going,
     };
-    let target = target(args)?;
     let stop = signals::stop()?;
     let reporter = output.reporter();
     let run = Run { reporter: &*reporter, stop: &stop };
@@ -95,6 +108,10 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
     for rejected in medium.rejected() {
         output.complain(format_args!("warning: {}: {}; it is ignored", rejected.name, rejected.reason));
     }
+    if args.how == How::Archive {
+        return write_archive(args, &medium, &options.images, run, output);
+    }
+    let target = target(args)?;
     output.say(format_args!(
         "{} is filled by {}, containerd {}.",
         target.root.display(),
@@ -112,9 +129,47 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
     }
 }
 
+/// Leaves an archive in the distribution's folder.
+fn write_archive(
+    args: &Args,
+    medium: &Medium,
+    images: &[Reference],
+    run: Run<'_>,
+    output: &Output,
+) -> Result<()> {
+    let distribution =
+        args.distro.map(Distribution::from).ok_or_else(|| Error::Usage("say --distro".into()))?;
+    let Some(place) = distribution.images() else {
+        return Err(Error::Usage(
+            "kubeadm has no folder from which archives are imported; bake into the root".into(),
+        ));
+    };
+    let folder = beneath(&args.sysroot, place.folder)?;
+    let platform = platform(args)?.unwrap_or_else(Platform::host);
+    let written = archive(medium, images, &platform, &folder, place.zstd, run)?;
+    if output.json() {
+        return output.document(&json!({
+            "event": "summary",
+            "archive": written.path,
+            "bytes": written.size,
+            "images": written.images,
+        }));
+    }
+    output.say(format_args!(
+        "{} in {}, {}: imported when the distribution starts.",
+        text::count(written.images, "image"),
+        written.path.display(),
+        text::size(written.size),
+    ));
+    Ok(())
+}
+
+fn platform(args: &Args) -> Result<Option<Platform>> {
+    let parse = |text: &str| text.parse().map_err(|error| Error::Usage(format!("{error}")));
+    args.platform.as_deref().map(parse).transpose()
+}
+
 fn target(args: &Args) -> Result<Target> {
-    let platform = args.platform.as_deref();
-    let platform = platform.map(|text| text.parse().map_err(|error| Error::Usage(format!("{error}"))));
     let root = match (&args.root, args.distro) {
         (Some(root), _) => root.clone(),
         (None, Some(distro)) => beneath(&args.sysroot, Distribution::from(distro).root())?,
@@ -125,7 +180,7 @@ fn target(args: &Args) -> Result<Target> {
         system: args.sysroot.clone(),
         program: Program::find(args.containerd.as_deref())?,
         snapshotter: args.snapshotter.clone(),
-        platform: platform.transpose()?,
+        platform: platform(args)?,
     })
 }
 

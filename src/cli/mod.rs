@@ -2,6 +2,7 @@
 
 mod bake;
 mod completions;
+mod doctor;
 mod exit;
 mod export;
 mod extract;
@@ -69,6 +70,7 @@ enum Command {
     Export(Box<export::Args>),
     Import(Box<import::Args>),
     Bake(Box<bake::Args>),
+    Doctor(doctor::Args),
     Verify(verify::Args),
     Sign(sign::Args),
     #[command(visible_alias = "ls")]
@@ -102,6 +104,7 @@ fn run(command: &Command, output: &Output) -> Result<()> {
     match command {
         Command::Export(args) => export::run(args, output),
         Command::Import(args) => import::run(args, output),
+        Command::Doctor(args) => doctor::run(args, output),
         Command::Bake(args) => bake::run(args, output),
         Command::Verify(args) => verify::run(args, output),
         Command::Sign(args) => sign::run(args, output),

@@ -76,6 +76,15 @@ impl Client {
         Ok(answer.info.remove("config"))
     }
 
+    /// What CRI says of itself: conditions such as `RuntimeReady`, whether they hold, and why not.
+    pub fn cri_conditions(&self) -> Result<Vec<(String, bool, String)>> {
+        let mut runtime = api::runtime_service_client::RuntimeServiceClient::new(self.channel());
+        let request = self.request(api::StatusRequest { verbose: false });
+        let answer = self.call(|| "asking CRI for its status".into(), runtime.status(request))?;
+        let conditions = answer.status.unwrap_or_default().conditions.into_iter();
+        Ok(conditions.map(|condition| (condition.r#type, condition.status, condition.message)).collect())
+    }
+
     /// Root directories of the snapshotters that CRI unpacks to, the default one first.
     pub fn cri_image_roots(&self) -> Result<Vec<String>> {
         let mut images = self.cri_images();

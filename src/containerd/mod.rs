@@ -25,6 +25,7 @@ pub use introspection::{Plugin, Version};
 pub use leases::{Lease, Resource};
 pub use snapshots::{Mounts, Prepared, Snapshot};
 pub use socket::{find_socket, well_known_sockets};
+pub(crate) use socket::{flag, kubelet_arguments, kubelet_endpoint};
 
 /// Labels that containerd and its CRI plugin give a meaning to.
 pub mod label {

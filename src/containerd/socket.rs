@@ -26,7 +26,7 @@ pub fn find_socket(asked: Option<&Path>, cri: bool, side: Side) -> Result<PathBu
     if let Some(path) = asked {
         return Ok(strip_scheme(path));
     }
-    if let Some(path) = kubelet_socket(Path::new("/proc")) {
+    if let Some(path) = kubelet_endpoint(Path::new("/proc")) {
         return Ok(path);
     }
     let mut answering = None;
@@ -64,7 +64,18 @@ fn strip_scheme(path: &Path) -> PathBuf {
 }
 
 /// The endpoint on the command line of a running kubelet, or in the configuration file it names.
-fn kubelet_socket(proc: &Path) -> Option<PathBuf> {
+pub(crate) fn kubelet_endpoint(proc: &Path) -> Option<PathBuf> {
+    let line = kubelet_arguments(proc)?;
+    let arguments: Vec<&str> = line.iter().map(String::as_str).collect();
+    if let Some(endpoint) = flag(&arguments, "container-runtime-endpoint") {
+        return Some(strip_scheme(Path::new(endpoint)));
+    }
+    let text = std::fs::read_to_string(flag(&arguments, "config")?).unwrap_or_default();
+    configured_endpoint(&text).map(|endpoint| strip_scheme(Path::new(endpoint)))
+}
+
+/// The command line of a running kubelet.
+pub(crate) fn kubelet_arguments(proc: &Path) -> Option<Vec<String>> {
     for entry in std::fs::read_dir(proc).ok()?.flatten() {
         let is_kubelet =
             std::fs::read_to_string(entry.path().join("comm")).is_ok_and(|comm| comm.trim() == "kubelet");
@@ -72,21 +83,14 @@ fn kubelet_socket(proc: &Path) -> Option<PathBuf> {
             continue;
         }
         let Ok(line) = std::fs::read(entry.path().join("cmdline")) else { continue };
-        let arguments: Vec<&str> =
-            line.split(|b| *b == 0).filter_map(|word| std::str::from_utf8(word).ok()).collect();
-        if let Some(endpoint) = flag(&arguments, "container-runtime-endpoint") {
-            return Some(strip_scheme(Path::new(endpoint)));
-        }
-        let Some(config) = flag(&arguments, "config") else { continue };
-        let text = std::fs::read_to_string(config).unwrap_or_default();
-        if let Some(endpoint) = configured_endpoint(&text) {
-            return Some(strip_scheme(Path::new(endpoint)));
-        }
+        let words = line.split(|b| *b == 0).filter_map(|word| std::str::from_utf8(word).ok());
+        return Some(words.map(str::to_owned).collect());
     }
     None
 }
 
-fn flag<'a>(arguments: &[&'a str], name: &str) -> Option<&'a str> {
+/// The value of a flag on a command line, as `--name=value` or as two words.
+pub(crate) fn flag<'a>(arguments: &[&'a str], name: &str) -> Option<&'a str> {
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
         let Some(rest) = word.strip_prefix("--").and_then(|w| w.strip_prefix(name)) else { continue };

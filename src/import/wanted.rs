@@ -19,16 +19,7 @@ pub(super) fn select<'a>(record: &'a Record, names: &[Reference]) -> Result<Vec<
     }
     let mut chosen: Vec<&Image> = Vec::new();
     for name in names {
-        let is_it = |image: &&Image| match name.digest() {
-            None => image.names.contains(name),
-            Some(digest) => {
-                let platforms = image.platforms.iter().flat_map(|p| [p.original.digest, p.carried.digest]);
-                let mut digests = platforms.chain([image.original.digest, image.carried.digest]);
-                let same = |own: &Reference| own.repository() == name.repository();
-                image.names.iter().any(same) && digests.any(|known| known == digest)
-            }
-        };
-        match record.images.iter().find(is_it) {
+        match record.images.iter().find(|image| is_named(image, name)) {
             Some(image) if chosen.iter().any(|known| std::ptr::eq(*known, image)) => {}
             Some(image) => chosen.push(image),
             None => {
@@ -52,6 +43,15 @@ fn on_which(record: &Record, name: &Reference) -> String {
         ),
         None => String::new(),
     }
+}
+
+/// Whether `name` is one of the image's: a tag, or a digest that its source or the medium has it under.
+pub fn is_named(image: &Image, name: &Reference) -> bool {
+    let Some(digest) = name.digest() else { return image.names.contains(name) };
+    let platforms = image.platforms.iter().flat_map(|p| [p.original.digest, p.carried.digest]);
+    let mut digests = platforms.chain([image.original.digest, image.carried.digest]);
+    let same = |own: &Reference| own.repository() == name.repository();
+    image.names.iter().any(same) && digests.any(|known| known == digest)
 }
 
 /// An error that lists what the medium has, unless every image is there for the node's platform.

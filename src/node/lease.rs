@@ -61,6 +61,16 @@ fn orphans(client: &Client, alone: bool) -> Result<Vec<String>> {
     Ok(leases.filter(|lease| alone || dead(lease)).map(|lease| lease.id).collect())
 }
 
+/// What imports left that have ended: their leases, and unfinished blobs unless an import runs.
+pub(crate) fn left_behind(client: &Client) -> Result<(Vec<String>, Vec<String>)> {
+    let dead = orphans(client, false)?;
+    let ours = format!("{PREFIX}import-");
+    let running =
+        client.list_leases()?.iter().any(|lease| lease.id.starts_with(&ours) && !dead.contains(&lease.id));
+    let partials = if running { Vec::new() } else { client.partials(PREFIX)? };
+    Ok((dead, partials.into_iter().map(|partial| partial.reference).collect()))
+}
+
 /// This process, so that another can tell whether it still runs: boot, PID namespace, PID, start time.
 fn owner() -> String {
     let pid = std::process::id();

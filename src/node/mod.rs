@@ -18,12 +18,13 @@ mod work;
 pub use holdings::holdings;
 pub use inventory::{Depth, inventory};
 pub use lease::HeldLease;
-pub(crate) use lease::drop_orphans;
+pub(crate) use lease::{drop_orphans, left_behind};
 pub(crate) use manifest::manifest;
 pub use name::{Naming, unpin};
 pub use prune::{Pruned, imported, prune, uses};
 pub(crate) use rebuild::no_base;
 pub use repair::{Fault, Finding, check_images};
+pub(crate) use survey::cri_snapshotters;
 pub use survey::{Node, Wishes};
 pub use work::{Done, carry_out};
 

@@ -132,7 +132,7 @@ fn check_snapshotter(name: &str, plugins: &[Plugin]) -> Result<()> {
 ///
 /// containerd 1.x builds that path from the name, whatever root was configured; so where no root
 /// matches, the last component tells (containerd `imagefs_info.go`).
-fn cri_snapshotters(roots: &[String], plugins: &[Plugin]) -> Vec<String> {
+pub(crate) fn cri_snapshotters(roots: &[String], plugins: &[Plugin]) -> Vec<String> {
     let name = |root: &String| {
         let by_root = plugins
             .iter()

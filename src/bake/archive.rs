@@ -1,0 +1,204 @@
+//! Images as one archive in the folder from which a distribution imports when it starts.
+//!
+//! An OCI archive that `ctr images import` of containerd 1.6 and later takes, and so the distributions,
+//! which use the same code: the layers as they are on the medium, one entry of `index.json` for each
+//! name, digests that upstream published among them.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::error::{Error, Result, Side};
+use crate::image::{Descriptor, OCI_INDEX, Platform, Reference};
+use crate::import;
+use crate::medium::Medium;
+use crate::plan::import::{Choices, Held, ImagePlan, ImportPlan, LayerVerdict};
+use crate::progress::{Event, Phase, Run};
+
+/// Bytes that are moved at a time.
+const CHUNK: usize = 1 << 20;
+/// A block of a tar.
+const BLOCK: u64 = 512;
+/// Layers are compressed already: this is for plain ones, and to have the extension's content.
+const LEVEL: i32 = 3;
+
+/// What was written.
+#[derive(Clone, Debug)]
+pub struct Archive {
+    /// The file.
+    pub path: PathBuf,
+    /// Its size in bytes.
+    pub size: u64,
+    /// How many images are in it.
+    pub images: usize,
+}
+
+/// Writes images of the medium into one archive in `folder`, which is made if need be; `zstd` compresses
+/// it as a whole.
+///
+/// The file has the medium's id in its name, so that a later one of the same medium takes its place.
+/// Until it is complete and on the disk it has a name that nobody imports. Errors: those of reading the
+/// images; a layer that is not whole on the medium, but a delta or left out; not enough space.
+pub fn archive(
+    medium: &Medium,
+    images: &[Reference],
+    platform: &Platform,
+    folder: &Path,
+    zstd: bool,
+    run: Run<'_>,
+) -> Result<Archive> {
+    let (record, wanted) = import::wanted_for(medium, images, platform, run)?;
+    let plan = ImportPlan::new(wanted, &Held::default(), Choices { unpack: false, pin: false })?;
+    require_whole(&plan)?;
+    let blobs = blobs(&plan);
+    let bytes: u64 = blobs.iter().map(|blob| blob.size).sum();
+    fs::create_dir_all(folder).map_err(Error::io(Side::Node, "create", folder))?;
+    require_space(folder, bytes)?;
+    let name = format!("pannier-{}.tar{}", &record.medium, if zstd { ".zst" } else { "" });
+    let (path, partial) = (folder.join(&name), folder.join(format!(".{name}.partial")));
+    run.report(Event::Phase { phase: Phase::Carrying, bytes, items: blobs.len() });
+    let written = write(medium, &plan.images, &blobs, &partial, zstd, run).and_then(|()| {
+        fs::rename(&partial, &path).map_err(Error::io(Side::Node, "rename", &partial))?;
+        let directory = File::open(folder).map_err(Error::io(Side::Node, "open", folder))?;
+        directory.sync_all().map_err(Error::io(Side::Node, "sync", folder))
+    });
+    if let Err(error) = written {
+        // What failed is told; a file that cannot be removed is overwritten by the next run.
+        let _ = fs::remove_file(&partial);
+        return Err(error);
+    }
+    run.report(Event::PhaseEnded { phase: Phase::Carrying });
+    let size = path.metadata().map_err(Error::io(Side::Node, "examine", &path))?.len();
+    Ok(Archive { path, size, images: plan.images.len() })
+}
+
+fn require_whole(plan: &ImportPlan) -> Result<()> {
+    let incomplete =
+        |image: &&ImagePlan| image.layers.iter().any(|(_, verdict)| *verdict != LayerVerdict::Send);
+    let Some(image) = plan.images.iter().find(incomplete) else { return Ok(()) };
+    let names: Vec<String> = image.wanted.names.iter().map(ToString::to_string).collect();
+    let reason = "the medium carries layers of it as what differs from others, or leaves them out; an archive \
+                  needs them whole: export without --have";
+    Err(Error::invalid(Side::Medium, names.join(" "), reason))
+}
+
+/// What the archive consists of, each once: layers and configs before the manifests.
+fn blobs(plan: &ImportPlan) -> Vec<Descriptor> {
+    let mut blobs: Vec<Descriptor> = Vec::new();
+    for image in &plan.images {
+        let layers = image.layers.iter().map(|(layer, _)| layer);
+        for blob in layers.chain([&image.wanted.config, &image.target]) {
+            if !blobs.iter().any(|known| known.digest == blob.digest) {
+                blobs.push(blob.clone());
+            }
+        }
+    }
+    blobs
+}
+
+fn require_space(folder: &Path, needed: u64) -> Result<()> {
+    let stat = rustix::fs::statvfs(folder)
+        .map_err(|errno| Error::from_io(Side::Node, "examine", folder.into(), errno.into()))?;
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    if needed > free {
+        return Err(Error::NoSpace { side: Side::Node, path: folder.into(), needed, free });
+    }
+    Ok(())
+}
+
+fn write(
+    medium: &Medium,
+    images: &[ImagePlan],
+    blobs: &[Descriptor],
+    partial: &Path,
+    zstd: bool,
+    run: Run<'_>,
+) -> Result<()> {
+    let fail = |action: &'static str| Error::io(Side::Node, action, partial);
+    let file = File::create(partial).map_err(fail("create"))?;
+    let file = if zstd {
+        let mut encoder = zstd::Encoder::new(file, LEVEL).map_err(fail("write"))?;
+        fill(&mut encoder, medium, images, blobs, partial, run)?;
+        encoder.finish().map_err(fail("write"))?
+    } else {
+        let mut file = BufWriter::with_capacity(CHUNK, file);
+        fill(&mut file, medium, images, blobs, partial, run)?;
+        file.into_inner().map_err(|error| fail("write")(error.into_error()))?
+    };
+    file.sync_all().map_err(fail("sync"))
+}
+
+fn fill(
+    out: &mut impl Write,
+    medium: &Medium,
+    images: &[ImagePlan],
+    blobs: &[Descriptor],
+    partial: &Path,
+    run: Run<'_>,
+) -> Result<()> {
+    let fail = || Error::io(Side::Node, "write", partial);
+    let index =
+        json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries(images) }).to_string();
+    for (name, bytes) in
+        [("oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#.as_bytes()), ("index.json", index.as_bytes())]
+    {
+        header(out, name, bytes.len() as u64).map_err(fail())?;
+        out.write_all(bytes).and_then(|()| pad(out, bytes.len() as u64)).map_err(fail())?;
+    }
+    let mut buffer = vec![0; CHUNK];
+    for blob in blobs {
+        let item = blob.digest.to_string();
+        run.report(Event::Started { item: &item, bytes: blob.size });
+        header(out, &format!("blobs/sha256/{}", blob.digest.hex()), blob.size).map_err(fail())?;
+        let mut reader = medium.open_blob(blob)?;
+        loop {
+            run.check()?;
+            let n = reader.read(&mut buffer).map_err(|source| {
+                Error::from_io(Side::Medium, "read", medium.blob_path(&blob.digest), source)
+            })?;
+            if n == 0 {
+                break;
+            }
+            out.write_all(&buffer[..n]).map_err(fail())?;
+            run.report(Event::Advanced { item: &item, bytes: n as u64 });
+        }
+        pad(out, blob.size).map_err(fail())?;
+        run.report(Event::Finished { item: &item });
+    }
+    out.write_all(&[0; 2 * BLOCK as usize]).map_err(fail())
+}
+
+/// One entry for each name of each image.
+fn entries(images: &[ImagePlan]) -> Vec<Value> {
+    let entry = |image: &ImagePlan, name: &str| {
+        json!({
+            "mediaType": image.target.media_type,
+            "digest": image.target.digest,
+            "size": image.target.size,
+            "platform": image.wanted.platform,
+            "annotations": {
+                "io.containerd.image.name": name,
+                "org.opencontainers.image.ref.name": name,
+            },
+        })
+    };
+    images.iter().flat_map(|image| image.names.iter().map(move |(name, _)| entry(image, name))).collect()
+}
+
+/// The header of a file of root's that was never changed: the same images give the same archive.
+fn header(out: &mut impl Write, name: &str, size: u64) -> io::Result<()> {
+    let mut header = tar::Header::new_ustar();
+    header.set_path(name)?;
+    header.set_entry_type(tar::EntryType::Regular);
+    header.set_mode(0o644);
+    header.set_size(size);
+    header.set_cksum();
+    out.write_all(header.as_bytes())
+}
+
+fn pad(out: &mut impl Write, size: u64) -> io::Result<()> {
+    let rest = size.next_multiple_of(BLOCK) - size;
+    out.write_all(&[0; BLOCK as usize][..rest as usize])
+}
