@@ -102,6 +102,15 @@ fn bake(status: i32, bench: &Bench, version: &str, medium: &Path, more: &[&str])
     ran
 }
 
+/// A node that has booted from a baked directory; switched off with the value.
+struct Machine(Node);
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.0.shut_down();
+    }
+}
+
 /// A disk image with ext4 in it, mounted somewhere; unmounted with the value.
 struct Disk {
     file: PathBuf,
@@ -183,31 +192,32 @@ fn a_baked_disk_image_boots_and_starts_pods_with_nothing_left_to_import() {
         let machine = bench.path(&format!("machine-{version}"));
         disk.mount(&machine);
         assert_special(&machine.join("root"));
-        let mut node = Node::start_in(version, &machine);
+        let mut machine = Machine(Node::start_in(version, &machine));
+        let node = &mut machine.0;
         for name in ["docker.io/library/multi:1", "quay.io/team/docker:2"] {
-            assert_starts(&node, name);
+            assert_starts(node, name);
         }
         node.client().collect_garbage().unwrap();
         node.restart();
         node.client().collect_garbage().unwrap();
-        images(0, &node, &["--check"]);
-        let listed = images(0, &node, &[]).json();
+        images(0, node, &["--check"]);
+        let listed = images(0, node, &[]).json();
         let original = several().find("docker.io/library/multi:1").descriptor.digest;
         for name in ["quay.io/team/docker:2".to_owned(), format!("docker.io/library/multi@{original}")] {
-            assert_starts(&node, &name);
+            assert_starts(node, &name);
         }
         let pins = !version.starts_with("1.6");
         for image in listed["images"].as_array().unwrap() {
             assert_eq!((&image["unpacked"], &image["pinned"]), (&true.into(), &pins.into()), "{image}");
         }
         assert!(node.client().list_leases().unwrap().iter().all(|lease| !lease.id.starts_with("pannier")));
-        let again = import(0, &node, &medium, &[]).json();
+        let again = import(0, node, &medium, &[]).json();
         assert_eq!(
             (again["bytesSent"].as_u64(), again["layersUnpacked"].as_u64()),
             (Some(0), Some(0)),
             "{again}"
         );
-        node.shut_down();
+        drop(machine);
         disk.unmount();
     }
 }
@@ -388,4 +398,99 @@ fn an_archive_in_a_distributions_folder_is_imported_by_ctr_and_its_pods_start() 
     let ran =
         run(1, ["bake", text(&top_up), "--as", "archive", "--sysroot", text(&system), "--distro", "k0s"]);
     assert!(ran.stderr().contains("needs them whole"), "{}", ran.stderr());
+}
+
+#[test]
+fn a_directory_is_baked_in_a_chroot_by_the_containerd_in_path() {
+    let Some(version) = newest() else { return };
+    let bench = Bench::new();
+    let medium = bench.medium("m", &layout().with(pause()).with(app("quay.io/team/app:1")));
+    let (chroot, machine) = (bench.path("chroot"), bench.path("machine"));
+    fs::create_dir(&chroot).unwrap();
+    fs::create_dir(&machine).unwrap();
+    let path =
+        format!("{}:{}", containerd(version).parent().unwrap().display(), std::env::var("PATH").unwrap());
+    // The mounts are seen in a namespace of their own only, and go with it.
+    let script = "mount --bind / \"$0\" && mount -t proc proc \"$0/proc\" && mount --rbind /dev \"$0/dev\" && exec chroot \"$0\" \"$@\"";
+    let output = Command::new("unshare")
+        .args(["-m", "sh", "-c", script])
+        .arg(&chroot)
+        .args([env!("CARGO_BIN_EXE_pannier"), "bake", text(&medium), "--root", text(&machine.join("root"))])
+        .env("PATH", path)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let machine = Machine(Node::start_in(version, &machine));
+    assert_starts(&machine.0, "quay.io/team/app:1");
+}
+
+/// The steps of the README's "Canonical Kubernetes with a stick" that need neither the snap store nor snapd.
+#[test]
+fn canonical_kubernetes_is_brought_with_a_stick_as_the_readme_says() {
+    let Some(version) = newest() else { return };
+    let bench = Bench::new();
+    let at = |name: &str| bench.path(name).to_str().unwrap().to_owned();
+    let write = |name: &str, bytes: &[u8]| fs::write(bench.path(name), bytes).unwrap();
+    let set = layout().with(pause()).with(app("ghcr.io/canonical/cilium:1")).with(app("quay.io/team/app:1"));
+    write("set.tar", &set.oci_archive());
+    fs::create_dir(bench.path("snap")).unwrap();
+    write("snap/images.txt", format!("{PAUSE}\nghcr.io/canonical/cilium:1\n").as_bytes());
+    let made = Command::new("mksquashfs")
+        .args([at("snap"), at("k8s.snap")])
+        .args(["-comp", "xz", "-quiet"])
+        .output();
+    assert!(made.unwrap().status.success());
+    write("k8s.assert", b"type: snap-revision\n");
+    write("workloads.txt", b"quay.io/team/app:1\n");
+    let key = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f", &at("key")]).status();
+    assert!(key.unwrap().success());
+    let public = fs::read_to_string(bench.path("key.pub")).unwrap();
+    write("allowed", format!("ana@example.org namespaces=\"pannier-commit-v1\" {public}").as_bytes());
+
+    // Where there is a network.
+    let (stick, from) = (at("stick"), format!("oci-archive:{}", at("set.tar")));
+    let (snap, assertion) = (at("k8s.snap"), at("k8s.assert"));
+    let lists = ["--list", &snap, "--list", &at("workloads.txt")].map(str::to_owned);
+    let files = ["--file", &snap, "--file", &assertion].map(str::to_owned);
+    let to = ["export", "--from", &from, "--to", &stick];
+    run(0, to.into_iter().chain(lists.iter().chain(&files).map(String::as_str)));
+    run(0, ["sign", &stick, "--key", &at("key")]);
+
+    // On the node.
+    let signers = ["--allowed-signers".to_owned(), at("allowed")];
+    let trusted = |arguments: &[&str]| {
+        run(0, arguments.iter().copied().chain(signers.iter().map(String::as_str)));
+    };
+    trusted(&["verify", &stick]);
+    run(0, ["extract", &stick, "--all", "-o", &at("snaps")]);
+    assert_eq!(fs::read(bench.path("snaps/k8s.snap")).unwrap(), fs::read(&snap).unwrap());
+    let system = bench.path("system");
+    fs::create_dir_all(system.join("etc")).unwrap();
+    let containerd = containerd(version);
+    trusted(&[
+        "bake",
+        &stick,
+        "--distro",
+        "k8s",
+        "--sysroot",
+        text(&system),
+        "--containerd",
+        text(&containerd),
+    ]);
+    assert!(!system.join("run").exists(), "bootstrap refuses it");
+
+    // What bootstrap starts.
+    let machine = bench.path("machine");
+    fs::create_dir(&machine).unwrap();
+    fs::rename(system.join("var/lib/containerd"), machine.join("root")).unwrap();
+    let machine = Machine(Node::start_in(version, &machine));
+    for image in ["ghcr.io/canonical/cilium:1", "quay.io/team/app:1"] {
+        assert_starts(&machine.0, image);
+    }
+    let socket = machine.0.socket();
+    let ran = pannier(["doctor", "--json", "--address", text(&socket), "--list", &at("workloads.txt")])
+        .output()
+        .unwrap();
+    let said = String::from_utf8(ran.stdout).unwrap();
+    assert!(!said.contains("sandbox-missing") && !said.contains("image-missing"), "{said}");
 }
