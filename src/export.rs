@@ -10,6 +10,7 @@ mod delta;
 mod files;
 mod held;
 mod resolve;
+mod statement;
 mod targets;
 mod volumes;
 
@@ -21,13 +22,14 @@ use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest};
 use crate::layer::Zstd;
 use crate::medium::{
-    Blob, Delta, Encoded, Filesystem, ImagePlatform, IndexWritten, Medium, Record, Referrer, Role, Volume,
+    Blob, Delta, Filesystem, ImagePlatform, IndexWritten, Medium, Record, Referrer, Role, Volume,
 };
-use crate::plan::{ExportPlan, ExportedImage, ExportedLayer, Held, Verdict, carried_manifest, next_record};
+use crate::plan::{ExportPlan, ExportedImage, ExportedLayer, Held, carried_manifest, next_record};
 use crate::progress::{Event, Phase, Run};
 use crate::readback;
 use crate::recovery;
 use crate::source::{LocalFiles, Platforms, Resolved, ResolvedPlatform, Source, Wanted};
+use crate::trust::SigningKey;
 
 use carry::Carried;
 use held::held;
@@ -61,6 +63,8 @@ pub struct Options {
     pub volume: Option<Volume>,
     /// Bytes after which a blob goes on in another file; `None` for one file each.
     pub split: Option<u64>,
+    /// The key that signs the commit record.
+    pub sign_key: Option<SigningKey>,
 }
 
 /// An export, ready to be carried out.
@@ -99,6 +103,8 @@ pub struct Summary {
     pub verified: Option<u64>,
     /// Bytes of recovery data that were written.
     pub recovery: u64,
+    /// Whether the commit record was signed.
+    pub signed: bool,
     /// Names of images that were not carried, and why.
     pub failed: Vec<(String, Arc<Error>)>,
 }
@@ -181,10 +187,12 @@ pub fn carry_out(
         reused: (0, 0),
         verified: None,
         recovery: 0,
+        signed: false,
         failed: Vec::new(),
     };
     if plan.is_nothing() {
         summary.reused = (plan.layers.len(), plan.bytes_held());
+        summary.signed = statement::sign_as_it_is(medium, options, run)?;
         finish_earlier_run(medium, run)?;
         summary.failed = failed;
         return Ok(summary);
@@ -215,7 +223,7 @@ pub fn carry_out(
     let documents: Vec<Blob> = documents.into_values().collect();
     let mut record = next_state(medium, &exported, &layers, &documents)?;
     files::place(medium, &mut record, &plan)?;
-    note_settings(&mut record, &plan, &carried, options.compression);
+    statement::note_settings(&mut record, &plan, &carried, options.compression);
     if options.volume.is_some() {
         record.volume.clone_from(&options.volume);
     }
@@ -232,7 +240,7 @@ pub fn carry_out(
     run.check()?;
     summary.sequence = record.sequence;
     summary.changed = true;
-    medium.commit(record)?;
+    summary.signed = statement::commit(medium, record, options, run)?;
     finish_earlier_run(medium, run)?;
     Ok(summary)
 }
@@ -334,20 +342,6 @@ fn next_state(
     }
     medium.stamp(&mut record)?;
     Ok(record)
-}
-
-/// Notes unusual settings of layers that were recompressed: a repair makes the same bytes again.
-fn note_settings(record: &mut Record, plan: &ExportPlan, carried: &Carried, compression: Option<Zstd>) {
-    let Some(zstd) = compression.filter(|zstd| *zstd != Zstd::default()) else { return };
-    let made = plan.layers.iter().filter(|step| !matches!(step.verdict, Verdict::Present(..)));
-    for layer in made.filter_map(|step| carried.step(step)) {
-        let digest = layer.encoding.digest;
-        let as_it_was = layer.originals.iter().any(|original| original.digest == digest);
-        if !as_it_was && record.encoded.iter().all(|known| known.digest != digest) {
-            record.encoded.push(Encoded { digest, level: zstd.level, window: zstd.window });
-        }
-    }
-    record.encoded.sort();
 }
 
 fn unnamed(blob: &Blob) -> Descriptor {

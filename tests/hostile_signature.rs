@@ -1,110 +1,13 @@
-//! Signed media: ours and ssh-keygen's, and what is refused (H1 to H15 of the list of hostile media).
+//! Signatures that count for nothing: H1 to H16 of the list of hostile media.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use support::carry::{self, text};
-
-const NAMESPACE: &str = "pannier-commit-v1";
-
-struct Stick {
-    dir: tempfile::TempDir,
-}
-
-impl Stick {
-    /// The frozen medium, and an ed25519 key that may sign it.
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/medium-v1");
-        for (name, bytes) in carry::files(&from) {
-            let to = dir.path().join("medium").join(name);
-            fs::create_dir_all(to.parent().unwrap()).unwrap();
-            fs::write(to, bytes).unwrap();
-        }
-        let stick = Self { dir };
-        stick.key("key", &["-t", "ed25519"]);
-        stick.allow("key", "");
-        stick
-    }
-
-    fn at(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn record(&self) -> PathBuf {
-        let commits = fs::read_dir(self.at("medium/.pannier/commits")).unwrap();
-        let paths = commits.map(|entry| entry.unwrap().path());
-        paths.filter(|path| path.extension().unwrap() == "json").max().unwrap()
-    }
-
-    fn key(&self, name: &str, kind: &[&str]) {
-        let mut command = Command::new("ssh-keygen");
-        command.args(["-q", "-N", "", "-C", "", "-f"]).arg(self.at(name)).args(kind);
-        assert!(command.status().unwrap().success());
-    }
-
-    fn allow(&self, key: &str, options: &str) {
-        let public = fs::read_to_string(self.at(key).with_extension("pub")).unwrap();
-        fs::write(self.at("allowed"), format!("# who\nana@example.org {options} {public}")).unwrap();
-    }
-
-    fn sign(&self, key: &str) {
-        carry::run(0, ["sign", text(&self.at("medium")), "--key", text(&self.at(key))]);
-    }
-
-    fn keygen_signs(&self, key: &str, namespace: &str) {
-        let mut command = Command::new("ssh-keygen");
-        command.args(["-q", "-Y", "sign", "-n", namespace, "-f"]).arg(self.at(key)).arg(self.record());
-        assert!(command.stderr(Stdio::null()).status().unwrap().success());
-    }
-
-    fn verify(&self, status: i32) -> String {
-        let medium = self.at("medium");
-        let allowed = self.at("allowed");
-        carry::run(status, ["verify", text(&medium), "--allowed-signers", text(&allowed)]).stderr()
-    }
-
-    /// Both commands refuse, the import before it looks for a node.
-    fn refused(&self, reason: &str) {
-        let medium = self.at("medium");
-        let allowed = self.at("allowed");
-        let import = ["import", text(&medium), "--allowed-signers", text(&allowed), "--address", "/nowhere"];
-        for said in [self.verify(4), carry::run(4, import).stderr()] {
-            assert!(said.contains("not to be trusted") && said.contains(reason), "{said}");
-        }
-    }
-
-    fn signature(&self) -> PathBuf {
-        self.record().with_extension("json.sig")
-    }
-}
-
-#[test]
-fn pannier_and_ssh_keygen_believe_each_other() {
-    for kind in [&["-t", "ed25519"][..], &["-t", "ecdsa", "-b", "256"], &["-t", "rsa", "-b", "2048"]] {
-        let stick = Stick::new();
-        stick.key("other", kind);
-        stick.allow("other", "namespaces=\"git,pannier-*\",valid-after=\"20200101Z\"");
-        stick.sign("other");
-        assert!(stick.verify(0).contains("Signed by ana@example.org (SHA256:"), "{kind:?}");
-        let status = Command::new("ssh-keygen")
-            .args(["-q", "-Y", "verify", "-I", "ana@example.org", "-n", NAMESPACE, "-f"])
-            .arg(stick.at("allowed"))
-            .arg("-s")
-            .arg(stick.signature())
-            .stdin(fs::File::open(stick.record()).unwrap())
-            .status();
-        assert!(status.unwrap().success(), "{kind:?}");
-        fs::remove_file(stick.signature()).unwrap();
-        stick.keygen_signs("other", NAMESPACE);
-        stick.verify(0);
-    }
-}
+use support::stick::{NAMESPACE, Stick};
 
 #[test]
 fn several_people_sign_and_any_of_them_is_enough() {

@@ -20,6 +20,7 @@ use crate::medium::Medium;
 use crate::progress::Run;
 use crate::recovery::Percent;
 use crate::source::{self, LocalFiles, NamedPath, Platforms, Source, SourceSpec, Wanted};
+use crate::trust::SigningKey;
 
 /// Fewest bytes of a part: a blob has at most 256 of them, each of which is opened to read it.
 const LEAST_PART: u64 = 1 << 20;
@@ -101,6 +102,9 @@ pub(super) struct Args {
     /// Do not read everything back before it is committed
     #[arg(long)]
     no_verify: bool,
+    /// Sign the commit record: a private SSH key, or a public one or certificate whose private one is in an agent, in hardware or beside it
+    #[arg(long, value_name = "KEY")]
+    sign_key: Option<PathBuf>,
     #[command(flatten)]
     registry: RegistryArgs,
 }
@@ -196,6 +200,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
         source_files: args.all,
         volume: None,
         split: args.split.map(|size| size.0),
+        sign_key: args.sign_key.as_deref().map(SigningKey::read).transpose()?,
     };
     let named: Vec<Reference> = named.into_iter().map(|named| named.image).collect();
     let registries = || named.iter().map(|image| image.registry().to_owned()).collect();
@@ -262,8 +267,10 @@ fn to_medium(
         None => prepare(Some(&medium))?,
     };
     report::announce(&prepared, path, output);
+    let was_signed = medium.has_signature()?;
     let summary = carry_out(source, &mut medium, prepared, options, run)?;
     report::conclude(&summary, path, args.file.len(), output)?;
+    report::signed(&summary, options, was_signed, output);
     partial(summary.images + summary.failed.len(), summary.failed)
 }
 

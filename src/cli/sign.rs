@@ -19,7 +19,7 @@ use crate::trust::SigningKey;
 pub(super) struct Args {
     /// The medium's directory
     medium: PathBuf,
-    /// An OpenSSH private key without a passphrase
+    /// An SSH key: private, public (its private one is in an agent, in hardware or beside it) or a certificate
     #[arg(long, value_name = "KEY")]
     key: PathBuf,
 }
@@ -33,12 +33,18 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
 fn sign(path: &Path, key: &SigningKey, output: &Output) -> Result<()> {
     let mut medium = Medium::open(path)?;
     let _lock = output.lock(&mut medium)?;
-    let sequence = medium.sign(|bytes| key.sign(bytes))?;
+    let (sequence, signed) =
+        medium.sign(
+            |bytes, signatures| {
+                if key.has_signed(bytes, signatures) { Ok(None) } else { key.sign(bytes).map(Some) }
+            },
+        )?;
     let fingerprint = key.fingerprint();
     if output.json() {
         return output
-            .document(&json!({ "event": "signed", "sequence": sequence, "fingerprint": fingerprint }));
+            .document(&json!({ "event": "signed", "sequence": sequence, "fingerprint": fingerprint, "changed": signed }));
     }
-    output.say(format_args!("Commit {sequence} signed with {fingerprint}."));
+    let already = if signed { "" } else { "already " };
+    output.say(format_args!("Commit {sequence} is {already}signed with {fingerprint}."));
     Ok(())
 }

@@ -22,6 +22,9 @@ pub struct Rejected {
     pub reason: String,
 }
 
+/// Makes a signature of a record's bytes.
+pub type Sign<'a> = &'a dyn Fn(&[u8]) -> Result<Vec<u8>>;
+
 /// A record and the digest of its file.
 pub(super) type Head = (Record, Digest);
 
@@ -119,12 +122,23 @@ impl Medium {
     /// Everything it names must be on the device already. Older records beyond a few are removed
     /// afterwards, never before.
     pub fn commit(&mut self, record: Record) -> Result<()> {
+        self.commit_signed(record, None)
+    }
+
+    /// Like [`Medium::commit`]; the signature that `sign` makes of the record's bytes is on the device
+    /// before the record is.
+    pub fn commit_signed(&mut self, record: Record, sign: Option<Sign<'_>>) -> Result<()> {
         let name = file_name(record.sequence);
         let bytes = record.to_bytes().map_err(|error| Error::invalid(Side::Medium, &name, error))?;
         if bytes.len() as u64 > MAX_RECORD {
             let reason =
                 format!("the set is too large for one medium: its record takes {} bytes", bytes.len());
             return Err(Error::invalid(Side::Medium, &name, reason));
+        }
+        // What an export left that was cut off before it wrote the record.
+        self.remove_signatures(record.sequence)?;
+        if let Some(sign) = sign {
+            self.sign_ahead(record.sequence, &sign(&bytes)?)?;
         }
         durable::write_new(&self.root, DIRECTORY, &name, &bytes)?;
         self.record = Some((record, Digest::of(&bytes)));

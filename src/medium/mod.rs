@@ -38,8 +38,8 @@ use crate::content::{self, Verified};
 use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest};
 
-pub use commits::Rejected;
 pub(crate) use commits::now;
+pub use commits::{Rejected, Sign};
 pub use delta::Delta;
 pub use destination::{Destination, Occupant};
 pub use files::{CarriedFile, FileName, FileNameError};

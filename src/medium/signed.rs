@@ -59,10 +59,14 @@ impl Medium {
         })
     }
 
-    /// Signs the newest record with `sign`, which is given the file's bytes; returns its sequence.
+    /// Adds a signature to the newest record. `sign` is given the file's bytes and the signatures that it
+    /// has; `None` from it adds none. Returns the record's sequence, and whether one was added.
     ///
     /// A damaged newest record is not signed, nor is an older one in its place.
-    pub fn sign(&self, sign: impl FnOnce(&[u8]) -> Result<Vec<u8>>) -> Result<u64> {
+    pub fn sign(
+        &self,
+        sign: impl FnOnce(&[u8], &[Vec<u8>]) -> Result<Option<Vec<u8>>>,
+    ) -> Result<(u64, bool)> {
         let Some((record, digest)) = &self.record else {
             return Err(Error::invalid(
                 Side::Medium,
@@ -79,16 +83,40 @@ impl Medium {
         if Digest::of(&bytes) != *digest {
             return Err(refuse("it was changed while it was read"));
         }
-        for signature in names(record.sequence) {
-            if self.root.size(&format!("{DIRECTORY}/{signature}"))?.is_none() {
-                durable::write_new(&self.root, DIRECTORY, &signature, &sign(&bytes)?)?;
-                return Ok(record.sequence);
+        let (mut signatures, mut free) = (Vec::new(), None);
+        for name in names(record.sequence) {
+            match self.root.read(&format!("{DIRECTORY}/{name}"), MAX_SIGNATURE)? {
+                Some(signature) => signatures.push(signature),
+                None => free = free.or(Some(name)),
             }
         }
-        Err(refuse("it has as many signatures as are read"))
+        let Some(signature) = sign(&bytes, &signatures)? else { return Ok((record.sequence, false)) };
+        let free = free.ok_or_else(|| refuse("it has as many signatures as are read"))?;
+        durable::write_new(&self.root, DIRECTORY, &free, &signature)?;
+        Ok((record.sequence, true))
     }
 
-    /// Removes the signatures of a record that has gone.
+    /// Whether there is a signature beside the newest record, whoever made it.
+    pub fn has_signature(&self) -> Result<bool> {
+        let Some(record) = self.record() else { return Ok(false) };
+        for name in names(record.sequence) {
+            if self.root.size(&format!("{DIRECTORY}/{name}"))?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Writes the signature of the record that comes next, which is not there yet: at no moment the
+    /// newest record is one that lacks it.
+    pub(super) fn sign_ahead(&self, sequence: u64, signature: &[u8]) -> Result<()> {
+        match names(sequence).next() {
+            Some(name) => durable::write_new(&self.root, DIRECTORY, &name, signature),
+            None => Ok(()),
+        }
+    }
+
+    /// Removes the signatures of a record that has gone, or was never written.
     pub(super) fn remove_signatures(&self, sequence: u64) -> Result<()> {
         names(sequence).try_for_each(|name| durable::remove(&self.root, &format!("{DIRECTORY}/{name}")))
     }

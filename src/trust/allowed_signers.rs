@@ -1,11 +1,14 @@
 //! The file of signers that count, in OpenSSH's format (ssh-keygen(1), ALLOWED SIGNERS).
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 
+use ssh_key::public::KeyData;
 use ssh_key::{HashAlg, PublicKey};
 use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, Time};
 
+use super::certificate;
 use super::signature::{self, NAMESPACE};
 use crate::error::{Error, Result, Side};
 use crate::limits::ALLOWED_SIGNERS as MAX_FILE;
@@ -28,15 +31,23 @@ struct Entry {
 /// Whose signature was found.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Signer {
-    /// The names that the allowed signers file gives the key.
-    pub principals: String,
     /// The key's fingerprint, as ssh-keygen shows it.
     pub fingerprint: String,
+    /// Who that is: the names that the allowed signers file gives the key, or those that it lets the
+    /// key's certificate give it.
+    pub names: BTreeSet<String>,
+    /// The fingerprint of the authority that certified the key, if one did.
+    pub authority: Option<String>,
 }
 
 impl fmt::Display for Signer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.principals.escape_debug(), self.fingerprint)
+        let names: Vec<String> = self.names.iter().map(|name| name.escape_debug().to_string()).collect();
+        write!(f, "{} ({}", names.join(","), self.fingerprint)?;
+        match &self.authority {
+            Some(authority) => write!(f, ", certified by {authority})"),
+            None => f.write_str(")"),
+        }
     }
 }
 
@@ -71,42 +82,89 @@ impl AllowedSigners {
         signatures: &[Vec<u8>],
         now: OffsetDateTime,
     ) -> Result<Vec<Signer>, String> {
-        let mut signers = Vec::new();
+        let mut signers: BTreeMap<String, Signer> = BTreeMap::new();
         let mut refused = "it is not signed".to_owned();
         for signature in signatures {
             match self.check_one(bytes, signature, now) {
-                Ok(signer) => signers.push(signer),
+                // Two signatures by one key are one signer, who may have several names.
+                Ok(signer) => match signers.get_mut(&signer.fingerprint) {
+                    Some(known) => known.names.extend(signer.names),
+                    None => drop(signers.insert(signer.fingerprint.clone(), signer)),
+                },
                 Err(reason) => refused = format!("a signature of it does not count: {reason}"),
             }
         }
-        signers.sort();
-        signers.dedup_by(|a, b| a.fingerprint == b.fingerprint);
-        if signers.is_empty() { Err(refused) } else { Ok(signers) }
+        if signers.is_empty() { Err(refused) } else { Ok(signers.into_values().collect()) }
     }
 
     fn check_one(&self, bytes: &[u8], armoured: &[u8], now: OffsetDateTime) -> Result<Signer, String> {
         let signature = signature::parse(armoured)?;
-        let fingerprint = signature.public_key().fingerprint(HashAlg::Sha256).to_string();
-        let mut reason = format!("the key {fingerprint} is not among the allowed signers");
-        for entry in self.0.iter().filter(|entry| entry.key.key_data() == signature.public_key()) {
-            if entry.authority {
-                reason = format!("the key {fingerprint} is allowed as a certificate authority only");
-            } else if entry.namespaces.as_ref().is_some_and(|list| !matches_list(list, NAMESPACE)) {
-                reason = format!("the key {fingerprint} is not allowed in the namespace {NAMESPACE}");
-            } else if entry.after.is_some_and(|after| now < after) {
-                reason = format!("the key {fingerprint} is not valid yet");
-            } else if entry.before.is_some_and(|before| now >= before) {
-                reason = format!("the key {fingerprint} is no longer valid");
-            } else {
-                return match entry.key.verify(NAMESPACE, bytes, &signature) {
-                    Ok(()) => Ok(Signer { principals: entry.principals.clone(), fingerprint }),
-                    Err(_) => Err(format!(
-                        "the one by {fingerprint} is over other bytes, or was not made for {NAMESPACE}"
-                    )),
-                };
+        let key = signature.public_key();
+        let fingerprint = signature::subject(key).fingerprint(HashAlg::Sha256).to_string();
+        let mut signer = Signer { fingerprint, names: BTreeSet::new(), authority: None };
+        let mut reason = match key.certificate() {
+            Some(certificate) => format!(
+                "neither the certificate of {} nor its authority {} is among the allowed signers",
+                signer.fingerprint,
+                certificate.signature_key().fingerprint(HashAlg::Sha256)
+            ),
+            None => format!("the key {} is not among the allowed signers", signer.fingerprint),
+        };
+        for entry in &self.0 {
+            match entry.names(key, now) {
+                Some(Ok(names)) => {
+                    signer.names.extend(names);
+                    let authority = entry.authority.then(|| entry.key.fingerprint(HashAlg::Sha256));
+                    signer.authority = authority.map(|fingerprint| fingerprint.to_string());
+                }
+                Some(Err(why)) => reason = format!("the key {} {why}", signer.fingerprint),
+                None => {}
             }
         }
-        Err(reason)
+        if signer.names.is_empty() {
+            return Err(reason);
+        }
+        signature::verify(&signature, bytes)
+            .map_err(|reason| format!("the one by {} {reason}", signer.fingerprint))?;
+        Ok(signer)
+    }
+}
+
+impl Entry {
+    /// Under which names this line lets `key` sign; or why it does not. `None` if the line is about
+    /// another key.
+    fn names(&self, key: &KeyData, now: OffsetDateTime) -> Option<Result<Vec<String>, String>> {
+        let certificate = key
+            .certificate()
+            .filter(|certificate| self.authority && certificate.signature_key() == self.key.key_data());
+        if certificate.is_none() && key != self.key.key_data() {
+            return None;
+        }
+        let refuse = |why: &str| Some(Err(why.to_owned()));
+        if self.namespaces.as_ref().is_some_and(|list| !matches_list(list, NAMESPACE)) {
+            return Some(Err(format!("is not allowed in the namespace {NAMESPACE}")));
+        } else if self.after.is_some_and(|after| now < after) {
+            return refuse("is not valid yet");
+        } else if self.before.is_some_and(|before| now >= before) {
+            return refuse("is no longer valid");
+        }
+        match certificate {
+            Some(certificate) => Some(certificate::check(certificate, now).and_then(|()| {
+                let principals = certificate.valid_principals().iter();
+                let names: Vec<String> =
+                    principals.filter(|name| matches_list(&self.principals, name)).cloned().collect();
+                if names.is_empty() {
+                    Err("has a certificate for other names than its authority may give".into())
+                } else {
+                    Ok(names)
+                }
+            })),
+            None if self.authority => refuse("is allowed as a certificate authority only"),
+            None => {
+                let names = self.principals.split(',').filter(|name| !name.starts_with('!'));
+                Some(Ok(names.map(str::to_owned).collect()))
+            }
+        }
     }
 }
 
@@ -264,6 +322,23 @@ mod tests {
         assert!(parse_time("20260101Z").unwrap() < parse_time("202601010001Z").unwrap());
         for bad in ["20260101", "20261301Z", "2026Z", "", "99999999999999999999Z", "202601012500Z"] {
             assert!(parse_time(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_not_understood_is_an_error() {
+        const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH";
+        assert!(AllowedSigners::parse(format!("ana,bob namespaces=\"a b,c\" {KEY} who").as_bytes()).is_ok());
+        for bad in [
+            format!("ana {}", KEY.replace("ssh-ed25519 ", "ssh-ed25519-cert-v01@openssh.com ")),
+            format!("ana touch {KEY}"),
+            format!("ana namespaces=\"a {KEY}"),
+            format!("\"ana b\" {KEY}"),
+            format!("ana {}", &KEY[..40]),
+            "ana".into(),
+            KEY.into(),
+        ] {
+            assert!(AllowedSigners::parse(bad.as_bytes()).is_err(), "{bad}");
         }
     }
 }

@@ -4,9 +4,12 @@
 //! Whose keys count is said by the machine that reads, never by the medium.
 
 mod allowed_signers;
+mod certificate;
 mod policy;
 mod signature;
+mod signing;
 
 pub use allowed_signers::{AllowedSigners, Signer};
 pub use policy::{Policy, Standing};
-pub use signature::{NAMESPACE, SigningKey};
+pub use signature::NAMESPACE;
+pub use signing::SigningKey;

@@ -1,69 +1,136 @@
 //! Signatures as OpenSSH makes them: SSHSIG (openssh-portable, PROTOCOL.sshsig).
 
-use std::path::Path;
-
-use ssh_key::{HashAlg, LineEnding, PrivateKey, SshSig};
-
-use crate::error::{Error, Result, Side};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ssh_key::encoding::Decode as _;
+use ssh_key::public::KeyData;
+use ssh_key::{Algorithm, PublicKey, SshSig};
 
 /// What a signature says it is for. One made for mail or for git counts for nothing here.
 pub const NAMESPACE: &str = "pannier-commit-v1";
-/// Largest key file that is read, in bytes.
-const MAX_KEY: u64 = 64 << 10;
-
-/// A private SSH key that signs.
-#[derive(Debug)]
-pub struct SigningKey(PrivateKey);
-
-impl SigningKey {
-    /// Reads an OpenSSH private key without a passphrase: ed25519, ecdsa with P-256, or rsa.
-    ///
-    /// A key with a passphrase, in an agent or in hardware is a usage error that says what to do.
-    pub fn read(path: &Path) -> Result<Self> {
-        let name = path.display();
-        let long = |length: u64| Error::Usage(format!("{name}: {length} bytes are too long for a key"));
-        let length = std::fs::metadata(path).map_err(Error::io(Side::Source, "examine", path))?.len();
-        if length > MAX_KEY {
-            return Err(long(length));
-        }
-        let bytes = std::fs::read(path).map_err(Error::io(Side::Source, "read", path))?;
-        let otherwise = format!(
-            "sign the newest record in .pannier/commits yourself with `ssh-keygen -Y sign -n {NAMESPACE} -f KEY RECORD`"
-        );
-        let key = PrivateKey::from_openssh(&bytes).map_err(|error| {
-            Error::Usage(format!("{name} is no private key that can sign here ({error}); {otherwise}"))
-        })?;
-        if key.is_encrypted() {
-            return Err(Error::Usage(format!("{name} has a passphrase; {otherwise}")));
-        }
-        Ok(Self(key))
-    }
-
-    /// The key's fingerprint, as ssh-keygen shows it.
-    pub fn fingerprint(&self) -> String {
-        self.0.public_key().fingerprint(HashAlg::Sha256).to_string()
-    }
-
-    /// An armoured signature over `bytes`.
-    pub fn sign(&self, bytes: &[u8]) -> Result<Vec<u8>> {
-        let signed = self.0.sign(NAMESPACE, HashAlg::Sha512, bytes);
-        let text = signed.and_then(|signature| signature.to_pem(LineEnding::LF));
-        text.map(String::into_bytes)
-            .map_err(|error| Error::Usage(format!("this key cannot sign here: {error}")))
-    }
-}
+/// Set in a hardware key's signature if somebody touched it.
+const USER_PRESENT: u8 = 1;
+/// In the name of every type of certificate.
+const CERTIFICATE: &[u8] = b"-cert-v01";
+const BEGIN: &[u8] = b"-----BEGIN SSH SIGNATURE-----";
+const END: &[u8] = b"-----END SSH SIGNATURE-----";
+const NO_SIGNATURE: &str = "not a signature in OpenSSH's form";
+/// Shortest RSA key that counts, in bits.
+const MIN_RSA: u32 = 2048;
 
 /// Reads an armoured signature. The error holds none of its bytes.
 pub(super) fn parse(armoured: &[u8]) -> Result<SshSig, String> {
+    let bytes = unarmour(armoured).ok_or(NO_SIGNATURE)?;
+    // The decoder follows a certificate into its authority's key, which could be another certificate, as
+    // deep as there are bytes. ssh-keygen makes none of these.
+    if bytes.windows(CERTIFICATE.len()).filter(|name| *name == CERTIFICATE).count() > 1 {
+        return Err("is made with a certificate of a certificate".into());
+    }
     // The library's words hold text of the signature's, such as the name that it gives its key's type.
-    let signature = SshSig::from_pem(armoured).map_err(|_| "not a signature in OpenSSH's form".to_owned())?;
+    let mut rest = bytes.as_slice();
+    let signature = SshSig::decode(&mut rest).map_err(|_| NO_SIGNATURE.to_owned())?;
+    if !rest.is_empty() {
+        return Err(NO_SIGNATURE.into());
+    }
     if signature.version() != SshSig::VERSION {
         return Err("is in another version of the format".into());
     }
-    if let Some(rsa) = signature.public_key().rsa()
-        && rsa.key_size() < 2048
-    {
-        return Err("is made with an RSA key of less than 2048 bits".into());
+    if signature.algorithm() == (Algorithm::Rsa { hash: None }) {
+        return Err("is made with SHA-1".into());
+    }
+    require_length(signature.public_key())?;
+    if matches!(signature.algorithm(), Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256) {
+        // A flag byte and a counter of four end it (PROTOCOL.u2f).
+        let flags = signature.signature_bytes().iter().rev().nth(4);
+        if flags.is_none_or(|flags| flags & USER_PRESENT == 0) {
+            return Err("is made with a hardware key that nobody touched".into());
+        }
     }
     Ok(signature)
+}
+
+/// The bytes in an armour.
+fn unarmour(armoured: &[u8]) -> Option<Vec<u8>> {
+    let body = armoured.trim_ascii().strip_prefix(BEGIN)?.strip_suffix(END)?;
+    let body: Vec<u8> = body.iter().filter(|byte| !byte.is_ascii_whitespace()).copied().collect();
+    STANDARD.decode(body).ok()
+}
+
+/// Whether a signature is over these bytes, and for us.
+pub(super) fn verify(signature: &SshSig, bytes: &[u8]) -> Result<(), String> {
+    let key = PublicKey::from(subject(signature.public_key()).clone());
+    // A certificate says whose the key is; what is verified is the key's signature.
+    let hash = signature.hash_alg();
+    SshSig::new(key.key_data().clone(), signature.namespace(), hash, signature.signature().clone())
+        .and_then(|bare| key.verify(NAMESPACE, bytes, &bare))
+        .map_err(|_| format!("is over other bytes, or was not made for {NAMESPACE}"))
+}
+
+/// The key itself, of a key or a certificate.
+pub(super) fn subject(key: &KeyData) -> &KeyData {
+    key.certificate().map_or(key, |certificate| certificate.public_key())
+}
+
+/// An error for an RSA key that is too short to mean anything.
+pub(super) fn require_length(key: &KeyData) -> Result<(), String> {
+    match subject(key).rsa() {
+        Some(rsa) if rsa.key_size() < MIN_RSA => {
+            Err(format!("is made with an RSA key of less than {MIN_RSA} bits"))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn string(bytes: &[u8]) -> Vec<u8> {
+        [&u32::try_from(bytes.len()).unwrap().to_be_bytes(), bytes].concat()
+    }
+
+    /// A certificate whose authority is a certificate, and so on.
+    fn nested(depth: usize) -> Vec<u8> {
+        let mut key = string(b"ssh-ed25519");
+        key.extend(string(&[7; 32]));
+        let mut rest = string(&key);
+        for _ in 0..depth {
+            let mut certificate = string(b"ssh-ed25519-cert-v01@openssh.com");
+            certificate.extend(string(b""));
+            certificate.extend(string(&[7; 32]));
+            certificate.extend([0; 8]);
+            certificate.extend([0, 0, 0, 1]);
+            certificate.extend([0; 8]);
+            certificate.extend([0; 16]);
+            certificate.extend([0; 12]);
+            certificate.extend(&rest);
+            certificate.extend(string(b""));
+            rest = string(&certificate);
+        }
+        rest[4..].to_vec()
+    }
+
+    fn armoured(key: &[u8]) -> String {
+        let mut signature = b"SSHSIG".to_vec();
+        signature.extend(1u32.to_be_bytes());
+        signature.extend(string(key));
+        let body = STANDARD.encode(&signature);
+        format!("-----BEGIN SSH SIGNATURE-----\n{}\n-----END SSH SIGNATURE-----\n", body)
+    }
+
+    #[test]
+    fn certificates_of_certificates_are_refused_without_being_followed() {
+        for depth in [2, 350] {
+            let text = armoured(&nested(depth));
+            assert!(text.len() <= 64 << 10, "{}", text.len());
+            assert_eq!(parse(text.as_bytes()), Err("is made with a certificate of a certificate".into()));
+        }
+    }
+
+    #[test]
+    fn what_is_no_signature_says_so() {
+        for bad in ["", "-----BEGIN SSH SIGNATURE-----", "x", &armoured(b"")] {
+            assert!(parse(bad.as_bytes()).unwrap_err().starts_with("not a signature"), "{bad}");
+        }
+    }
 }

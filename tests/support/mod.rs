@@ -16,6 +16,7 @@ pub(crate) mod proxy;
 pub(crate) mod pushed;
 pub(crate) mod registry;
 pub(crate) mod seen;
+pub(crate) mod stick;
 pub(crate) mod strace;
 pub(crate) mod tarball;
 pub(crate) mod update;

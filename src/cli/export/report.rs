@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::cli::output::Output;
 use crate::cli::text;
 use crate::error::Result;
-use crate::export::{Prepared, Summary};
+use crate::export::{Options, Prepared, Summary};
 use crate::plan::{FileStep, FileVerdict, NameVerdict, Verdict};
 
 /// Says before the first byte what will be done.
@@ -135,6 +135,7 @@ pub(super) fn conclude(summary: &Summary, path: &Path, named_files: usize, outpu
             "bytesReused": summary.reused.1,
             "bytesVerified": summary.verified,
             "bytesRecovery": summary.recovery,
+            "signed": summary.signed,
         }));
     }
     if !summary.changed {
@@ -174,4 +175,18 @@ pub(super) fn conclude(summary: &Summary, path: &Path, named_files: usize, outpu
         )),
     }
     Ok(())
+}
+
+/// Says who signed the commit, or that nobody did who signed the one before.
+pub(super) fn signed(summary: &Summary, options: &Options, was_signed: bool, output: &Output) {
+    match &options.sign_key {
+        Some(key) if summary.signed => {
+            output.say(format_args!("Commit {} is signed with {}.", summary.sequence, key.fingerprint()));
+        }
+        None if was_signed && summary.changed => output.complain(format_args!(
+            "warning: the commit before was signed, commit {} is not; `pannier sign` does",
+            summary.sequence
+        )),
+        _ => {}
+    }
 }
