@@ -6,14 +6,24 @@
 //! [trust]
 //! required = true                           # the default where allowed-signers is given
 //! allowed-signers = "/etc/pannier/allowed_signers"
+//! threshold = 2                             # so many of them have to sign; 1 is the default
+//! lane = "plant-a"                          # media for another lane, or for none, are refused
+//!
+//! [[trust.policy]]                          # with any rule, what no rule allows is refused
+//! signers = ["ops@*"]
+//! images = ["registry.k8s.io/*"]
+//! files = ["*.snap"]
 //! ```
 
 use std::io;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
+use crate::limits::SIGNATURES as MAX_SIGNATURES;
+use crate::medium::LaneName;
 
 /// The file that is read unless another is named.
 pub const DEFAULT: &str = "/etc/pannier/config.toml";
@@ -31,18 +41,46 @@ pub struct Config {
 }
 
 /// Whose media are taken: the section `[trust]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Trust {
     /// Whether a medium has to be signed; where it is not said, exactly if there are allowed signers.
     pub required: Option<bool>,
     /// The signers that count, in OpenSSH's format.
     pub allowed_signers: Option<PathBuf>,
+    /// How many of them have to sign, with different keys.
+    pub threshold: NonZeroUsize,
+    /// The lane that this machine is in.
+    pub lane: Option<LaneName>,
+    /// Who may bring what; where there is no rule, every signer everything.
+    pub policy: Vec<Rule>,
+}
+
+/// What some signers may bring: a section `[[trust.policy]]`. Patterns are of `*` and `?`, which stand
+/// for any characters, slashes too.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Rule {
+    /// Names of signers.
+    pub signers: Vec<String>,
+    /// Full names of images, such as `docker.io/library/nginx:1.27`.
+    #[serde(default)]
+    pub images: Vec<String>,
+    /// Names of files beside the images.
+    #[serde(default)]
+    pub files: Vec<String>,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self { state_directory: "/var/lib/pannier".into(), trust: Trust::default() }
+    }
+}
+
+impl Default for Trust {
+    fn default() -> Self {
+        let threshold = NonZeroUsize::MIN;
+        Self { required: None, allowed_signers: None, threshold, lane: None, policy: Vec::new() }
     }
 }
 
@@ -81,8 +119,19 @@ impl Config {
         }
         let text = std::str::from_utf8(bytes).map_err(|_| "not UTF-8".to_owned())?;
         let config: Self = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
-        if config.trust.required == Some(true) && config.trust.allowed_signers.is_none() {
-            return Err("signatures are required, but allowed-signers does not say whose".into());
+        let trust = &config.trust;
+        if trust.allowed_signers.is_none() {
+            if trust.required == Some(true) {
+                return Err("signatures are required, but allowed-signers does not say whose".into());
+            }
+            if trust.threshold > NonZeroUsize::MIN || !trust.policy.is_empty() {
+                return Err(
+                    "a threshold and a policy are about signers, but allowed-signers names none".into()
+                );
+            }
+        }
+        if trust.threshold.get() > MAX_SIGNATURES {
+            return Err(format!("no more than {MAX_SIGNATURES} can sign"));
         }
         Ok(config)
     }
@@ -113,6 +162,13 @@ mod tests {
             "[trust]\nrequird = true",
             "[trust]\nrequired = \"yes\"",
             "[trust]\nrequired = true",
+            "[trust]\nthreshold = 2",
+            "[trust]\nallowed-signers = '/a'\nthreshold = 0",
+            "[trust]\nallowed-signers = '/a'\nthreshold = 17",
+            "[trust]\nlane = 'Plant A'",
+            "[[trust.policy]]\nsigners = ['*']\nimages = ['*']",
+            "[trust]\nallowed-signers = '/a'\n[[trust.policy]]\nimages = ['*']",
+            "[trust]\nallowed-signers = '/a'\n[[trust.policy]]\nsigners = ['*']\nimage = ['*']",
             "[turst]\n",
             "state-directory = 3",
             "[trust\n",

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::image::Digest;
+use crate::trust::Refusal;
 
 /// Which side of the carrying failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -212,6 +213,14 @@ pub enum Error {
     NotReady {
         /// How many findings.
         errors: usize,
+    },
+    /// The medium is not taken, for whom it is for, for its age, or for what its signers may not bring.
+    #[error("medium: {what} is not taken: {refusal}")]
+    NotTaken {
+        /// The medium.
+        what: String,
+        /// Why.
+        refusal: Refusal,
     },
     /// The person or the system asked to stop.
     #[error("interrupted")]

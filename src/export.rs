@@ -22,7 +22,8 @@ use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest};
 use crate::layer::Zstd;
 use crate::medium::{
-    Blob, Delta, Filesystem, ImagePlatform, IndexWritten, Medium, Record, Referrer, Role, Volume,
+    Blob, Delta, Filesystem, ImagePlatform, IndexWritten, LaneName, Medium, Moment, Record, Referrer, Role,
+    Volume,
 };
 use crate::plan::{ExportPlan, ExportedImage, ExportedLayer, Held, carried_manifest, next_record};
 use crate::progress::{Event, Phase, Run};
@@ -63,6 +64,10 @@ pub struct Options {
     pub volume: Option<Volume>,
     /// Bytes after which a blob goes on in another file; `None` for one file each.
     pub split: Option<u64>,
+    /// The lane that the medium travels in from now on, or none; `None` for the same as before.
+    pub lane: Option<Option<LaneName>>,
+    /// From when on no node takes the medium, or never; `None` for the same as before.
+    pub expires: Option<Option<Moment>>,
     /// The key that signs the commit record.
     pub sign_key: Option<SigningKey>,
 }
@@ -152,6 +157,7 @@ fn plan(
     plan.renews_volume = options.volume.is_some()
         && options.volume.as_ref()
             != medium.and_then(Medium::record).and_then(|record| record.volume.as_ref());
+    plan.renews_statement = statement::differs(medium.and_then(Medium::record), options);
     let mut filesystem = Filesystem::of(path)?;
     if options.split.is_some() {
         filesystem.largest_file = None;
@@ -215,13 +221,13 @@ pub fn carry_out(
     }
     summary.images = exported.len();
     summary.failed = failed;
-    if exported.is_empty() && plan.files.is_empty() && !plan.renews_file_list {
+    if exported.is_empty() && plan.files.is_empty() && !plan.renews_file_list && !plan.renews_statement {
         return Ok(summary);
     }
 
     let layers = carried.of(&exported);
     let documents: Vec<Blob> = documents.into_values().collect();
-    let mut record = next_state(medium, &exported, &layers, &documents)?;
+    let mut record = next_state(medium, &exported, &layers, &documents, options)?;
     files::place(medium, &mut record, &plan)?;
     statement::note_settings(&mut record, &plan, &carried, options.compression);
     if options.volume.is_some() {
@@ -331,6 +337,7 @@ fn next_state(
     images: &[ExportedImage],
     layers: &[ExportedLayer],
     documents: &[Blob],
+    options: &Options,
 ) -> Result<Record> {
     let previous = match medium.record() {
         Some(record) => record.clone(),
@@ -340,6 +347,7 @@ fn next_state(
     for bytes in &indexes {
         medium.write_blob(bytes)?;
     }
+    statement::apply(&mut record, options);
     medium.stamp(&mut record)?;
     Ok(record)
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::image::Digest;
-use crate::medium::{CarriedFile, Image, Record, Referrer, Volume};
+use crate::medium::{CarriedFile, Image, LaneName, Moment, Record, Referrer, Volume};
 
 /// An image on a medium, with what it takes up.
 #[derive(Clone, Debug, Serialize)]
@@ -75,6 +75,12 @@ pub struct Listing {
     pub commit: u64,
     /// When it was made (RFC 3339).
     pub created: String,
+    /// The lane that it travels in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lane: Option<LaneName>,
+    /// From when on no node takes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Moment>,
     /// Which of several media this is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub volume: Option<Volume>,
@@ -146,6 +152,8 @@ pub fn list(record: &Record) -> Listing {
         medium: record.medium.clone(),
         commit: record.sequence,
         created: record.created.clone(),
+        lane: record.lane.as_ref().map(|lane| lane.name.clone()),
+        expires: record.expires,
         volume: record.volume.clone(),
         alone: images.iter().map(|image| image.size).sum(),
         unused: sizes.iter().filter(|(digest, _)| !used(digest)).map(|(_, size)| size).sum(),

@@ -6,6 +6,7 @@ mod support;
 
 use std::fs;
 
+use ssh_key::{Algorithm, LineEnding, Signature, SshSig};
 use support::carry::{self, text};
 use support::stick::{NAMESPACE, Stick};
 
@@ -44,7 +45,7 @@ fn h01_signatures_required_by_the_configuration() {
         .unwrap();
     assert_eq!(by_environment.status.code(), Some(4));
     let said = verify(0, &["--allow-unsigned"]);
-    assert!(said.contains("warning: taken without a signature that counts"), "{said}");
+    assert!(said.contains("is taken without signatures that count"), "{said}");
     settings("required = false");
     assert!(verify(0, &[]).contains("warning: it is not signed"));
     settings("");
@@ -125,6 +126,25 @@ fn h14_weak_rsa_key() {
 }
 
 #[test]
+fn h14_version_2_and_sha_1() {
+    let stick = Stick::new();
+    stick.key("rsa", &["-t", "rsa", "-b", "2048"]);
+    stick.allow("rsa", "");
+    stick.keygen_signs("rsa", NAMESPACE);
+    stick.verify(0);
+    let good = SshSig::from_pem(fs::read(stick.signature()).unwrap()).unwrap();
+    let old = Signature::new(Algorithm::Rsa { hash: None }, good.signature_bytes()).unwrap();
+    let old = SshSig::new(good.public_key().clone(), NAMESPACE, good.hash_alg(), old).unwrap();
+    fs::write(stick.signature(), old.to_pem(LineEnding::LF).unwrap()).unwrap();
+    stick.refused("is made with SHA-1");
+    let text = good.to_pem(LineEnding::LF).unwrap();
+    // "SSHSIG", version 1 in four bytes, and what begins the next.
+    assert!(text.contains("U1NIU0lHAAAAAQ"));
+    fs::write(stick.signature(), text.replace("U1NIU0lHAAAAAQ", "U1NIU0lHAAAAAg")).unwrap();
+    stick.refused("not a signature");
+}
+
+#[test]
 fn h15_keys_on_the_medium_count_for_nothing() {
     let stick = Stick::new();
     stick.key("other", &["-t", "ed25519"]);
@@ -132,6 +152,9 @@ fn h15_keys_on_the_medium_count_for_nothing() {
     let public = fs::read_to_string(stick.at("other.pub")).unwrap();
     for place in ["medium/allowed_signers", "medium/.pannier/allowed_signers"] {
         fs::write(stick.at(place), format!("ana@example.org {public}")).unwrap();
+    }
+    for place in ["medium/config.toml", "medium/.pannier/config.toml"] {
+        fs::write(stick.at(place), "[trust]\nrequired = false\n").unwrap();
     }
     stick.refused("is not among the allowed signers");
 }

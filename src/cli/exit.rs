@@ -10,6 +10,7 @@ use super::output::Output;
 use super::signals::INTERRUPTED;
 use super::text;
 use crate::error::{Error, Side};
+use crate::trust::Refusal;
 
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
@@ -26,6 +27,7 @@ fn status(error: &Error) -> u8 {
         | Error::SizeMismatch { .. }
         | Error::Findings { .. }
         | Error::Untrusted { .. }
+        | Error::NotTaken { .. }
         | Error::Damaged { .. } => VERIFICATION,
         Error::Io { side: Side::Medium | Side::Node, .. }
         | Error::NoSpace { .. }
@@ -55,6 +57,23 @@ fn hint(error: &Error) -> Option<String> {
         Error::Untrusted { .. } => {
             "have somebody who is allowed sign it with `pannier sign`; nothing else of the medium was read"
         }
+        Error::NotTaken { refusal, .. } => match refusal {
+            Refusal::Lane { .. } => {
+                "the node's lane is in /etc/pannier/config.toml, or is given with --lane; `export --lane` sets the medium's"
+            }
+            Refusal::Expired(_) => {
+                "export to it again; if the time of this machine is right, only --allow-expired takes it as it is"
+            }
+            Refusal::Brings { .. } => {
+                "have those sign it whom [[trust.policy]] in the configuration allows to bring it"
+            }
+            Refusal::Older { .. } | Refusal::Forked(_) => {
+                "take the newest medium; --allow-rollback takes this one all the same"
+            }
+            Refusal::Leaps(_) => {
+                "if the exporter's count or clock is right, `pannier trust --forget` makes it the first"
+            }
+        },
         Error::Unrepaired { .. } => {
             "give a source that has it with --from; images that need none of it can still be imported with --keep-going"
         }

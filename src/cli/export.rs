@@ -1,6 +1,7 @@
 //! `pannier export`.
 
 mod report;
+mod statement;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ use crate::progress::Run;
 use crate::recovery::Percent;
 use crate::source::{self, LocalFiles, NamedPath, Platforms, Source, SourceSpec, Wanted};
 use crate::trust::SigningKey;
+use statement::{Expires, LaneSetting};
 
 /// Fewest bytes of a part: a blob has at most 256 of them, each of which is opened to read it.
 const LEAST_PART: u64 = 1 << 20;
@@ -102,6 +104,12 @@ pub(super) struct Args {
     /// Do not read everything back before it is committed
     #[arg(long)]
     no_verify: bool,
+    /// The lane that the medium travels in: only nodes in it take the medium; none for all nodes that are in none [default: as before]
+    #[arg(long, value_name = "NAME")]
+    lane: Option<LaneSetting>,
+    /// From when on no node takes the medium, such as 90d, 12w, 2027-01-31 (UTC), or none [default: as before]
+    #[arg(long, value_name = "WHEN")]
+    expires: Option<Expires>,
     /// Sign the commit record: a private SSH key, or a public one or certificate whose private one is in an agent, in hardware or beside it
     #[arg(long, value_name = "KEY")]
     sign_key: Option<PathBuf>,
@@ -200,6 +208,8 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
         source_files: args.all,
         volume: None,
         split: args.split.map(|size| size.0),
+        lane: args.lane.clone().map(|setting| setting.0),
+        expires: args.expires.map(|setting| setting.0),
         sign_key: args.sign_key.as_deref().map(SigningKey::read).transpose()?,
     };
     let named: Vec<Reference> = named.into_iter().map(|named| named.image).collect();

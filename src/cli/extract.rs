@@ -50,6 +50,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
     let files = select(&medium, &names)?;
     let to = Destination::create(&args.output)?;
     let extracted = extract(&medium, &files, &to, args.force, run)?;
+    args.trust.remember(&medium)?;
     let of = |state| extracted.iter().filter(|became| **became == state).count();
     if output.json() {
         let files: Vec<_> = files

@@ -131,6 +131,7 @@ fn import_one(
         }
         return Err(Error::Partial { total: summary.images + summary.failed.len(), failed: summary.failed });
     }
+    args.trust.remember(&medium)?;
     let volume =
         medium.record().and_then(|record| record.volume.clone()).filter(|_| options.images.is_empty());
     let Some(volume) = volume else { return Ok(None) };

@@ -85,6 +85,12 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
         listing.commit,
         listing.created,
     ));
+    if let Some(lane) = &listing.lane {
+        output.say(format_args!("It is for the lane {lane}."));
+    }
+    if let Some(expires) = listing.expires {
+        output.say(format_args!("No node takes it from {expires} on."));
+    }
     if let Some(volume) = &listing.volume {
         output.say(format_args!(
             "Volume {} of {}; the others hold {} more.",

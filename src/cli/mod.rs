@@ -73,6 +73,7 @@ enum Command {
     Doctor(doctor::Args),
     Verify(verify::Args),
     Sign(sign::Args),
+    Trust(trust::command::Args),
     #[command(visible_alias = "ls")]
     List(list::Args),
     Repair(Box<repair::Args>),
@@ -108,6 +109,7 @@ fn run(command: &Command, output: &Output) -> Result<()> {
         Command::Bake(args) => bake::run(args, output),
         Command::Verify(args) => verify::run(args, output),
         Command::Sign(args) => sign::run(args, output),
+        Command::Trust(args) => trust::command::run(args, output),
         Command::List(args) => list::run(args, output),
         Command::Repair(args) => repair::run(args, output),
         Command::Files(args) => files::run(args, output),

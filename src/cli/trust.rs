@@ -1,5 +1,7 @@
 //! Opening a medium as the configuration and the command line ask for it.
 
+pub(super) mod command;
+
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
@@ -7,9 +9,9 @@ use time::OffsetDateTime;
 
 use super::output::Output;
 use crate::config::Config;
-use crate::error::Result;
-use crate::medium::Medium;
-use crate::trust::{AllowedSigners, Policy, Standing};
+use crate::error::{Error, Result};
+use crate::medium::{LaneName, Medium};
+use crate::trust::{AllowedSigners, Memory, Policy, Position, Refusal, Signer, Standing, remember};
 
 /// Where syslog or the journal listens.
 const LOG: &str = "/dev/log";
@@ -21,9 +23,18 @@ pub(super) struct TrustArgs {
     /// Go on only if somebody in this file (OpenSSH's format) signed the newest commit record [default: as the configuration says]
     #[arg(long, value_name = "FILE")]
     allowed_signers: Option<PathBuf>,
-    /// Take a medium although nobody signed it whose signature counts; this is logged
+    /// The lane that this machine is in: a medium for another one is refused [default: the configuration's]
+    #[arg(long, value_name = "NAME")]
+    lane: Option<LaneName>,
+    /// Take a medium although too few signed it whose signatures count; this is logged
     #[arg(long, conflicts_with = "allowed_signers")]
     allow_unsigned: bool,
+    /// Take a medium although a newer one was taken before; this is logged
+    #[arg(long)]
+    allow_rollback: bool,
+    /// Take a medium although its time is over; this is logged
+    #[arg(long)]
+    allow_expired: bool,
     /// The configuration [default: /etc/pannier/config.toml, if it is there]
     #[arg(long, value_name = "FILE", env = "PANNIER_CONFIG")]
     config: Option<PathBuf>,
@@ -32,39 +43,113 @@ pub(super) struct TrustArgs {
 impl TrustArgs {
     /// Opens the medium at `path` if it is what the configuration and the flags ask for.
     ///
-    /// Signatures are checked over the bytes of the newest commit record before anything is parsed.
-    /// Errors: [`crate::Error::Untrusted`].
+    /// Signatures are checked over the bytes of the newest commit record before anything is parsed; then
+    /// its lane, its time, what its signers may bring, and that nothing newer was taken.
+    /// Errors: [`Error::Untrusted`], [`Error::NotTaken`].
     pub(super) fn open(&self, path: &Path, output: &Output) -> Result<Medium> {
-        let policy = self.policy(&Config::read(self.config.as_deref())?)?;
-        if policy.allowed.is_none() && !policy.required {
-            return Medium::open(path);
-        }
-        Medium::open_signed(path, |bytes, signatures| {
-            match policy.signatures(bytes, signatures)? {
-                Standing::Unchecked => {}
-                Standing::Signed(signers) => {
-                    for signer in signers {
-                        output.say(format_args!("Signed by {signer}."));
-                    }
-                }
-                Standing::Unsigned(reason) if self.allow_unsigned => {
-                    let text = format!("taken without a signature that counts: {}: {reason}", path.display());
-                    log(Path::new(LOG), &text);
-                    output.complain(format_args!("warning: {text}"));
-                }
-                Standing::Unsigned(reason) => {
-                    output.complain(format_args!("warning: {reason}; this machine does not require it"));
-                }
-            }
-            Ok(())
-        })
+        self.admit(path, true, output)
     }
 
-    fn policy(&self, config: &Config) -> Result<Policy> {
-        let file = self.allowed_signers.as_deref().or(config.trust.allowed_signers.as_deref());
+    /// The same for a command that takes nothing: a machine in no lane may look at a medium of any.
+    pub(super) fn open_to_look(&self, path: &Path, output: &Output) -> Result<Medium> {
+        self.admit(path, false, output)
+    }
+
+    /// Remembers that the medium was taken, so that no older one is. To be called after success only.
+    ///
+    /// Without a signature nothing is: whoever wrote the medium could have written any sequence.
+    pub(super) fn remember(&self, medium: &Medium) -> Result<()> {
+        match (medium.record(), medium.head()) {
+            (Some(record), Some(digest)) if medium.is_authentic() => {
+                let position = Position::of(record, digest);
+                let config = Config::read(self.config.as_deref())?;
+                remember(&config.state_directory, |memory| memory.note(position))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn admit(&self, path: &Path, taking: bool, output: &Output) -> Result<Medium> {
+        let config = Config::read(self.config.as_deref())?;
+        let policy = self.policy(&config, taking)?;
+        let mut signers = Vec::new();
+        let medium = if policy.allowed.is_none() && !policy.required {
+            Medium::open(path)?
+        } else {
+            Medium::open_signed(path, |bytes, signatures| {
+                match policy.signatures(bytes, signatures)? {
+                    Standing::Signed(found) => signers = found,
+                    Standing::Unchecked => {}
+                    Standing::Unsigned(reason) if self.allow_unsigned => {
+                        let text = format!("without signatures that count ({reason})");
+                        self.allowed(path, &text, output);
+                    }
+                    Standing::Unsigned(reason) => {
+                        output.complain(format_args!("warning: {reason}; this machine does not require it"))
+                    }
+                }
+                Ok(!signers.is_empty())
+            })?
+        };
+        for signer in &signers {
+            output.say(format_args!("Signed by {signer}."));
+        }
+        self.judge(&medium, &signers, &policy, &config, output).map(|()| medium)
+    }
+
+    /// Asks of the record what signatures do not tell.
+    fn judge(
+        &self,
+        medium: &Medium,
+        signers: &[Signer],
+        policy: &Policy,
+        config: &Config,
+        output: &Output,
+    ) -> Result<()> {
+        let Some((record, digest)) = medium.record().zip(medium.head()) else { return Ok(()) };
+        let path = medium.path();
+        let refuse = |refusal| Error::NotTaken { what: path.display().to_string(), refusal };
+        policy.lane(record).map_err(refuse)?;
+        if record.expires.is_none() && signers.is_empty() {
+            return Ok(());
+        }
+        let memory = Memory::read(&config.state_directory)?;
+        match policy.expiry(record, &memory) {
+            Err(refusal) if self.allow_expired => {
+                self.allowed(path, &format!("although {refusal}"), output);
+            }
+            other => other.map_err(refuse)?,
+        }
+        if signers.is_empty() {
+            return Ok(());
+        }
+        policy.brings(record, signers).map_err(refuse)?;
+        match policy.order(&Position::of(record, digest), &memory) {
+            Err(refusal @ (Refusal::Older { .. } | Refusal::Forked(_))) if self.allow_rollback => {
+                self.allowed(path, &format!("although {refusal}"), output);
+                Ok(())
+            }
+            other => other.map_err(refuse),
+        }
+    }
+
+    /// Tells, and logs, what was allowed by hand.
+    fn allowed(&self, path: &Path, how: &str, output: &Output) {
+        let text = format!("{} is taken {how}", path.display());
+        log(Path::new(LOG), &text);
+        output.complain(format_args!("warning: {text}"));
+    }
+
+    fn policy(&self, config: &Config, taking: bool) -> Result<Policy> {
+        let trust = &config.trust;
+        let file = self.allowed_signers.as_deref().or(trust.allowed_signers.as_deref());
         Ok(Policy {
             allowed: file.map(AllowedSigners::read).transpose()?,
-            required: !self.allow_unsigned && (self.allowed_signers.is_some() || config.trust.is_required()),
+            required: !self.allow_unsigned && (self.allowed_signers.is_some() || trust.is_required()),
+            threshold: trust.threshold.get(),
+            rules: trust.policy.clone(),
+            lane: self.lane.clone().or_else(|| trust.lane.clone()),
+            needs_lane: taking,
             now: OffsetDateTime::now_utc(),
         })
     }

@@ -4,10 +4,31 @@ use super::Options;
 use super::carry::Carried;
 use crate::error::Result;
 use crate::layer::Zstd;
-use crate::medium::{Encoded, Medium, Record, Sign};
+use crate::medium::{Encoded, Lane, Medium, Record, Sign};
 use crate::plan::{ExportPlan, Verdict};
 use crate::progress::Run;
 use crate::trust::SigningKey;
+
+/// Whether the lane or the time of expiry that is asked for is another than the medium has.
+pub(super) fn differs(record: Option<&Record>, options: &Options) -> bool {
+    let name = record.and_then(|record| record.lane.as_ref()).map(|lane| &lane.name);
+    let expires = record.and_then(|record| record.expires);
+    options.lane.as_ref().is_some_and(|wanted| wanted.as_ref() != name)
+        || options.expires.is_some_and(|wanted| wanted != expires)
+}
+
+/// Puts the lane and the time of expiry that are asked for into the next record.
+pub(super) fn apply(record: &mut Record, options: &Options) {
+    if let Some(name) = &options.lane {
+        // A medium that comes into another lane goes on with the time of its own.
+        let issued = record.lane.as_ref().map_or(0, |lane| lane.issued);
+        record.lane = name.clone().map(|name| Lane { name, issued });
+    }
+    if let Some(expires) = options.expires {
+        record.expires = expires;
+    }
+    record.name_features();
+}
 
 /// Commits `record`, with the signature that is asked for on the device before it; whether it is signed.
 pub(super) fn commit(medium: &mut Medium, record: Record, options: &Options, run: Run<'_>) -> Result<bool> {

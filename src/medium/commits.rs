@@ -10,6 +10,8 @@ use crate::limits;
 pub(super) const DIRECTORY: &str = ".pannier/commits";
 /// How many records stay: the newest, and what to fall back to if it rots.
 const KEPT: usize = 3;
+/// The largest sequence that a record's name has room for.
+const MAX_SEQUENCE: u64 = 9_999_999_999;
 
 /// A commit record that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,7 +101,13 @@ impl Medium {
     /// The sequence that the next commit will have: no name is ever used twice, not even that of a
     /// record that was cut off.
     pub fn next_sequence(&self) -> Result<u64> {
-        Ok(sequences(&self.root)?.last().map_or(1, |last| last + 1))
+        match sequences(&self.root)?.last() {
+            Some(&last) if last >= MAX_SEQUENCE => {
+                let reason = "no further commit fits behind the last; export to an empty medium";
+                Err(Error::invalid(Side::Medium, self.path().display(), reason))
+            }
+            last => Ok(last.map_or(1, |last| last + 1)),
+        }
     }
 
     /// The digest of the newest valid record's file.
@@ -113,6 +121,10 @@ impl Medium {
         record.name_features();
         record.previous = self.head();
         record.created = now();
+        if let Some(lane) = &mut record.lane {
+            let seconds = time::OffsetDateTime::now_utc().unix_timestamp();
+            lane.issue(u64::try_from(seconds).unwrap_or(0));
+        }
         record.tool = TOOL.into();
         Ok(())
     }

@@ -19,6 +19,7 @@ mod files;
 mod filesystem;
 mod index;
 mod ingest;
+mod lane;
 mod lock;
 mod mend;
 mod needs;
@@ -46,6 +47,7 @@ pub use files::{CarriedFile, FileName, FileNameError};
 pub use filesystem::Filesystem;
 pub use index::{ForeignEntry, IndexState, IndexWritten};
 pub use ingest::{Finished, Ingest};
+pub use lane::{Lane, LaneName, Moment};
 pub use lock::Lock;
 pub use mend::Mend;
 pub use parts::{BlobFile, Parts};
@@ -67,6 +69,7 @@ pub struct Medium {
     root: Root,
     record: Option<commits::Head>,
     rejected: Vec<Rejected>,
+    authentic: bool,
     /// Held for as long as what the record names may be read.
     reader: Option<Lock>,
     /// Bytes after which a new blob goes on in another file.
@@ -103,7 +106,7 @@ impl Medium {
         if record.is_none() && rejected.is_empty() && root.size("oci-layout")?.is_none() {
             return Ok(None);
         }
-        Ok(Some(Self { root, record, rejected, reader, part_size: None }))
+        Ok(Some(Self { root, record, rejected, authentic: false, reader, part_size: None }))
     }
 
     /// Opens the medium at `path` for an export, making whatever is missing of it.
@@ -117,7 +120,7 @@ impl Medium {
             durable::write_new(&root, ".", "oci-layout", OCI_LAYOUT)?;
         }
         let (record, rejected) = commits::newest(&root)?;
-        Ok(Self { root, record, rejected, reader: None, part_size: None })
+        Ok(Self { root, record, rejected, authentic: false, reader: None, part_size: None })
     }
 
     /// Where it is, for messages.
@@ -130,6 +133,11 @@ impl Medium {
         self.record.as_ref().map(|(record, _)| record)
     }
 
+    /// Whether somebody's signature over the record counted when it was opened.
+    pub fn is_authentic(&self) -> bool {
+        self.authentic
+    }
+
     /// Commit records that are newer than [`Medium::record`] or should be beside it, but cannot be
     /// used: damaged, or left by an export that was cut off while it wrote them.
     pub fn rejected(&self) -> &[Rejected] {
@@ -139,6 +147,7 @@ impl Medium {
     /// Looks for the newest record again.
     fn reload(&mut self) -> Result<()> {
         (self.record, self.rejected) = commits::newest(&self.root)?;
+        self.authentic = false;
         Ok(())
     }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::delta::Delta;
 use super::files::CarriedFile;
+use super::lane::{Lane, Moment};
 use super::parts::Parts;
 use super::prune::Pruned;
 use super::volume::Volume;
@@ -25,8 +26,12 @@ const TOP_UP: &str = "top-up";
 const FILES: &str = "files";
 /// Blobs lie in parts, where a reader that knows only `blobs/` would miss them.
 const PARTS: &str = "parts";
+/// It is for a lane.
+const LANE: &str = "lane";
+/// It expires.
+const EXPIRES: &str = "expires";
 /// The critical features that this version knows.
-const KNOWN: [&str; 4] = [DELTAS, TOP_UP, FILES, PARTS];
+const KNOWN: [&str; 6] = [DELTAS, TOP_UP, FILES, PARTS, LANE, EXPIRES];
 /// How the file begins; 64 hex digits of the checksum follow.
 const CHECKSUM_PREFIX: &[u8] = b"{\"checksum\":\"sha256:";
 
@@ -47,7 +52,7 @@ pub struct Record {
     pub sequence: u64,
     /// The digest of the record file before this one.
     pub previous: Option<Digest>,
-    /// When it was written (RFC 3339). For people only: nothing is decided by it.
+    /// When it was written (RFC 3339). For people; and no node believes afterwards that it is earlier.
     pub created: String,
     /// The version that wrote it.
     pub tool: String,
@@ -60,6 +65,12 @@ pub struct Record {
     /// Layers that are carried as what differs from another one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deltas: Vec<Delta>,
+    /// The lane that it travels in, where it does: whom it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lane: Option<Lane>,
+    /// From when on no node takes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Moment>,
     /// Layers that were recompressed with other than the usual settings, for whoever makes one again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub encoded: Vec<Encoded>,
@@ -268,6 +279,8 @@ impl Record {
             layers: Vec::new(),
             blobs: Vec::new(),
             deltas: Vec::new(),
+            lane: None,
+            expires: None,
             encoded: Vec::new(),
             recovery: None,
             files: Vec::new(),
@@ -280,7 +293,12 @@ impl Record {
 
     /// Lists as critical what a reader has to know to make use of this record.
     pub fn name_features(&mut self) {
-        self.critical.retain(|feature| ![DELTAS, TOP_UP, FILES, PARTS].contains(&feature.as_str()));
+        self.critical.retain(|feature| !KNOWN.contains(&feature.as_str()));
+        for (feature, there) in [(LANE, self.lane.is_some()), (EXPIRES, self.expires.is_some())] {
+            if there {
+                self.critical.push(feature.into());
+            }
+        }
         if !self.deltas.is_empty() {
             self.critical.push(DELTAS.into());
         }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::commits::{DIRECTORY, path, sequences};
-use super::record::{MAX_RECORD, Record};
+use super::record::{MAX_RECORD, Record, Unusable};
 use super::{Medium, Root, durable};
 use crate::error::{Error, Result, Side};
 use crate::image::Digest;
@@ -17,13 +17,13 @@ fn names(sequence: u64) -> impl Iterator<Item = String> {
 
 impl Medium {
     /// Opens the medium at `path` if `check` accepts its newest commit record: the file's bytes and its
-    /// signatures. Nothing of the medium is parsed before, and the bytes that are parsed are those.
+    /// signatures; it tells whether one of them counts. Nothing of the medium is parsed before, and the bytes that are parsed are those.
     ///
     /// There is no falling back to an older record: who damages the newest would bring back what it
     /// replaced. Errors: [`Error::Untrusted`], also when there is no record, or it cannot be read.
     pub fn open_signed(
         path_of: &Path,
-        check: impl FnOnce(&[u8], &[Vec<u8>]) -> Result<(), String>,
+        check: impl FnOnce(&[u8], &[Vec<u8>]) -> Result<bool, String>,
     ) -> Result<Self> {
         let root = Root::open(path_of)?;
         let reader = super::lock::shared(&root)?;
@@ -45,14 +45,18 @@ impl Medium {
         for name in names(sequence) {
             signatures.extend(read(&format!("{DIRECTORY}/{name}"), MAX_SIGNATURE)?);
         }
-        check(&bytes, &signatures).map_err(refuse)?;
-        let record = Record::parse(&bytes).map_err(|error| Error::invalid(Side::Medium, &name, error))?;
+        let authentic = check(&bytes, &signatures).map_err(refuse)?;
+        let record = Record::parse(&bytes).map_err(|error| match error {
+            Unusable::Damaged(reason) => refuse(reason),
+            newer @ Unusable::Newer(_) => Error::invalid(Side::Medium, root.join(&name).display(), newer),
+        })?;
         if record.sequence != sequence {
             return Err(refuse(format!("its sequence is {}, which its name does not say", record.sequence)));
         }
         Ok(Self {
             record: Some((record, Digest::of(&bytes))),
             rejected: Vec::new(),
+            authentic,
             root,
             reader,
             part_size: None,

@@ -111,6 +111,8 @@ pub struct ExportPlan {
     pub renews_recovery: bool,
     /// Whether what the record says of the set's other media changes.
     pub renews_volume: bool,
+    /// Whether another lane or time of expiry is asked for than the medium has.
+    pub renews_statement: bool,
 }
 
 /// A smaller blob is fetched again sooner than it is written twice.
@@ -155,6 +157,7 @@ impl ExportPlan {
             recovery: 0,
             renews_recovery: false,
             renews_volume: false,
+            renews_statement: false,
         }
     }
 
@@ -204,6 +207,7 @@ impl ExportPlan {
             && !self.renews_recovery
             && !self.renews_file_list
             && !self.renews_volume
+            && !self.renews_statement
     }
 
     /// Bytes of layers, of what refers to images, and of files that are read from the source.

@@ -9,6 +9,7 @@ use ssh_key::{HashAlg, PublicKey};
 use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, Time};
 
 use super::certificate;
+use super::patterns::list_matches;
 use super::signature::{self, NAMESPACE};
 use crate::error::{Error, Result, Side};
 use crate::limits::ALLOWED_SIGNERS as MAX_FILE;
@@ -141,7 +142,7 @@ impl Entry {
             return None;
         }
         let refuse = |why: &str| Some(Err(why.to_owned()));
-        if self.namespaces.as_ref().is_some_and(|list| !matches_list(list, NAMESPACE)) {
+        if self.namespaces.as_ref().is_some_and(|list| !list_matches(list, NAMESPACE)) {
             return Some(Err(format!("is not allowed in the namespace {NAMESPACE}")));
         } else if self.after.is_some_and(|after| now < after) {
             return refuse("is not valid yet");
@@ -152,7 +153,7 @@ impl Entry {
             Some(certificate) => Some(certificate::check(certificate, now).and_then(|()| {
                 let principals = certificate.valid_principals().iter();
                 let names: Vec<String> =
-                    principals.filter(|name| matches_list(&self.principals, name)).cloned().collect();
+                    principals.filter(|name| list_matches(&self.principals, name)).cloned().collect();
                 if names.is_empty() {
                     Err("has a certificate for other names than its authority may give".into())
                 } else {
@@ -248,44 +249,6 @@ fn parse_time(text: &str) -> Result<OffsetDateTime, String> {
     }
 }
 
-/// Whether a comma-separated list of patterns has `text`, and none that begins with `!` does.
-fn matches_list(list: &str, text: &str) -> bool {
-    let mut found = false;
-    for pattern in list.split(',').map(str::trim) {
-        match pattern.strip_prefix('!') {
-            Some(denied) if matches(denied.as_bytes(), text.as_bytes()) => return false,
-            Some(_) => {}
-            None => found |= matches(pattern.as_bytes(), text.as_bytes()),
-        }
-    }
-    found
-}
-
-/// Whether `text` fits a pattern of `*` and `?`; the work is at most the product of their lengths.
-fn matches(pattern: &[u8], text: &[u8]) -> bool {
-    let (mut p, mut t, mut star) = (0, 0, None);
-    while t < text.len() {
-        match pattern.get(p) {
-            Some(b'*') => {
-                star = Some((p, t));
-                p += 1;
-            }
-            Some(&c) if c == b'?' || c == text[t] => {
-                p += 1;
-                t += 1;
-            }
-            _ => match star {
-                Some((at, from)) => {
-                    star = Some((at, from + 1));
-                    (p, t) = (at + 1, from + 1);
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|c| *c == b'*')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -300,21 +263,6 @@ mod tests {
         let signature = b"-----BEGIN SSH SIGNATURE-----\nU1NIU0lHAAAAAQAAADMAAAALc3NoLWVkMTkAAABAS03xdtcWxfJLW1Z7AMW7kpMKz7UGRxwqrRYfCCKe6iZg8X\nKRKwqsKnC9/bydahWC8BMSAcRZm6d1KcUhH+gOBg==\n-----END SSH SIGNATURE-----\n";
         let error = signature::parse(signature).unwrap_err();
         assert!(!error.contains("ed19"), "{error:?}");
-    }
-
-    #[test]
-    fn patterns_and_lists() {
-        for (list, fits) in [
-            (NAMESPACE, true),
-            ("git,pannier-*", true),
-            ("*", true),
-            ("pannier-commit-v?", true),
-            ("git,file", false),
-            ("*,!pannier-*", false),
-            ("", false),
-        ] {
-            assert_eq!(matches_list(list, NAMESPACE), fits, "{list}");
-        }
     }
 
     #[test]

@@ -5,11 +5,14 @@
 
 mod allowed_signers;
 mod certificate;
+mod memory;
+mod patterns;
 mod policy;
 mod signature;
 mod signing;
 
 pub use allowed_signers::{AllowedSigners, Signer};
-pub use policy::{Policy, Standing};
+pub use memory::{Memory, Position, Seen, remember};
+pub use policy::{Policy, Refusal, Standing};
 pub use signature::NAMESPACE;
 pub use signing::SigningKey;

@@ -1,16 +1,35 @@
 //! What is asked of a medium before any of it is believed. Decides only; reads no file and no clock.
 
+use std::fmt;
+
 use time::OffsetDateTime;
 
+use super::memory::{Memory, Position};
+use super::patterns::matches;
 use super::{AllowedSigners, Signer};
+use crate::config::Rule;
+use crate::medium::{LaneName, Moment, Record};
+
+/// The largest step of a medium's sequence that is taken: who counts further does not count exports.
+const MAX_STEP: u64 = 1_000_000;
+/// The largest step of a lane's time of issue that is taken, in seconds: ten years.
+const MAX_LANE_STEP: u64 = 10 * 365 * 24 * 3600;
 
 /// What a machine asks of a medium.
 #[derive(Clone, Debug)]
 pub struct Policy {
     /// The signers that count; `None` where signatures are not looked at.
     pub allowed: Option<AllowedSigners>,
-    /// Whether a medium is refused that none of them signed.
+    /// Whether a medium is refused that too few of them signed.
     pub required: bool,
+    /// How many of them have to sign.
+    pub threshold: usize,
+    /// Which of them may bring what; all of them everything where there is no rule.
+    pub rules: Vec<Rule>,
+    /// The lane that this machine is in.
+    pub lane: Option<LaneName>,
+    /// Whether a medium that is for a lane is refused where this machine is in none.
+    pub needs_lane: bool,
     /// The time that counts.
     pub now: OffsetDateTime,
 }
@@ -20,10 +39,82 @@ pub struct Policy {
 pub enum Standing {
     /// Signatures were not looked at.
     Unchecked,
-    /// These signed it, each key once.
+    /// These signed it, each key once; as many as have to.
     Signed(Vec<Signer>),
-    /// Nobody did whose signature counts, and that is allowed: a sentence, free of the medium's bytes.
+    /// Too few did whose signature counts, and that is allowed: a sentence, free of the medium's bytes.
     Unsigned(String),
+}
+
+/// Why a medium is not taken whose signatures count, or need not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It is for another lane than this machine's. `None`: for all of them, or in none.
+    Lane {
+        /// The medium's.
+        medium: Option<LaneName>,
+        /// The machine's.
+        machine: Option<LaneName>,
+    },
+    /// Its time is over.
+    Expired(Moment),
+    /// Too few of those who signed it may bring this image or file.
+    Brings {
+        /// The image's or file's name.
+        what: String,
+        /// How many of the signers may.
+        may: usize,
+        /// How many have to.
+        threshold: usize,
+    },
+    /// A newer one was taken before.
+    Older {
+        /// The lane or medium.
+        line: String,
+        /// When the newer one was written, if that is known.
+        newest: Option<Moment>,
+    },
+    /// Another one was taken that has the same place in the order.
+    Forked(String),
+    /// It leaps so far ahead of the last that nothing could follow.
+    Leaps(String),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lane { medium: Some(medium), machine: Some(machine) } => {
+                write!(f, "it is for the lane {medium}, this machine is in {machine}")
+            }
+            Self::Lane { medium: Some(medium), machine: None } => {
+                write!(f, "it is for the lane {medium}, this machine is in none")
+            }
+            Self::Lane { medium: None, machine: Some(machine) } => {
+                write!(f, "it is for no lane, this machine is in {machine}")
+            }
+            Self::Lane { .. } => f.write_str("its lane is wrong"),
+            Self::Expired(moment) => write!(f, "it expired at {moment}"),
+            Self::Brings { what, may, threshold: 1 } if *may == 0 => {
+                write!(f, "nobody who signed it may bring {}", what.escape_debug())
+            }
+            Self::Brings { what, may, threshold } => {
+                write!(
+                    f,
+                    "{may} of those who signed it may bring {}, {threshold} have to",
+                    what.escape_debug()
+                )
+            }
+            Self::Older { line, newest } => {
+                write!(f, "a newer commit of {line} was taken before")?;
+                newest.map_or(Ok(()), |newest| write!(f, ", of {newest}"))
+            }
+            Self::Forked(line) => {
+                write!(f, "another commit of {line} was taken before that is as new as this one")
+            }
+            Self::Leaps(line) => {
+                write!(f, "it leaps so far ahead of the last commit of {line} that none could follow")
+            }
+        }
+    }
 }
 
 impl Policy {
@@ -31,14 +122,88 @@ impl Policy {
     ///
     /// The error says why the medium is refused; it holds no byte of it.
     pub fn signatures(&self, record: &[u8], signatures: &[Vec<u8>]) -> Result<Standing, String> {
-        match &self.allowed {
-            None if self.required => Err("nobody's signature counts on this machine".into()),
-            None => Ok(Standing::Unchecked),
-            Some(allowed) => match allowed.check(record, signatures, self.now) {
-                Ok(signers) => Ok(Standing::Signed(signers)),
-                Err(reason) if self.required => Err(reason),
-                Err(reason) => Ok(Standing::Unsigned(reason)),
-            },
+        let Some(allowed) = &self.allowed else {
+            let refused = || Err("nobody's signature counts on this machine".into());
+            return if self.required { refused() } else { Ok(Standing::Unchecked) };
+        };
+        let signers = allowed.check(record, signatures, self.now).and_then(|signers| {
+            if signers.len() >= self.threshold {
+                return Ok(signers);
+            }
+            Err(format!("{} signed it who may, {} have to", signers.len(), self.threshold))
+        });
+        match signers {
+            Ok(signers) => Ok(Standing::Signed(signers)),
+            Err(reason) if self.required => Err(reason),
+            Err(reason) => Ok(Standing::Unsigned(reason)),
+        }
+    }
+
+    /// Whether a record is for this machine at all: its lane. With signatures or without.
+    pub fn lane(&self, record: &Record) -> Result<(), Refusal> {
+        let medium = record.lane.as_ref().map(|lane| lane.name.clone());
+        match (&medium, &self.lane) {
+            (Some(medium), Some(machine)) if medium == machine => Ok(()),
+            (None, None) => Ok(()),
+            (Some(_), None) if !self.needs_lane => Ok(()),
+            _ => Err(Refusal::Lane { medium, machine: self.lane.clone() }),
+        }
+    }
+
+    /// Whether a record's time is over. The clock is believed as far as nothing that was taken is newer.
+    pub fn expiry(&self, record: &Record, memory: &Memory) -> Result<(), Refusal> {
+        let newest = memory.newest().map_or(self.now, Moment::time);
+        match record.expires {
+            Some(expires) if self.now.max(newest) >= expires.time() => Err(Refusal::Expired(expires)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether enough of the signers may bring each image and file of a record.
+    pub fn brings(&self, record: &Record, signers: &[Signer]) -> Result<(), Refusal> {
+        if self.rules.is_empty() {
+            return Ok(());
+        }
+        let images = record.images.iter().flat_map(|image| &image.names).map(ToString::to_string);
+        for name in images {
+            self.enough(signers, name, |rule| &rule.images)?;
+        }
+        for file in &record.files {
+            self.enough(signers, file.name.to_string(), |rule| &rule.files)?;
+        }
+        Ok(())
+    }
+
+    fn enough(
+        &self,
+        signers: &[Signer],
+        what: String,
+        patterns: impl Fn(&Rule) -> &[String],
+    ) -> Result<(), Refusal> {
+        let fits = |patterns: &[String], text: &str| patterns.iter().any(|pattern| matches(pattern, text));
+        let may = |signer: &&Signer| {
+            self.rules.iter().any(|rule| {
+                signer.names.iter().any(|name| fits(&rule.signers, name)) && fits(patterns(rule), &what)
+            })
+        };
+        let may = signers.iter().filter(may).count();
+        let threshold = self.threshold;
+        if may >= threshold { Ok(()) } else { Err(Refusal::Brings { what, may, threshold }) }
+    }
+
+    /// Whether a commit comes after the one that was taken last, or is that one.
+    pub fn order(&self, position: &Position, memory: &Memory) -> Result<(), Refusal> {
+        let Some(seen) = memory.0.get(&position.line) else { return Ok(()) };
+        let step = if position.line.starts_with("lane ") { MAX_LANE_STEP } else { MAX_STEP };
+        let line = position.line.clone();
+        if position.order < seen.order {
+            Err(Refusal::Older { line, newest: seen.created })
+        } else if position.order - seen.order > step {
+            Err(Refusal::Leaps(line))
+        } else if position.order == seen.order && position.record != seen.record {
+            Err(Refusal::Forked(line))
+        } else {
+            Ok(())
         }
     }
 }

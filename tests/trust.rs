@@ -1,0 +1,399 @@
+//! What a node takes and what it does not: lanes, signers, what they may bring, age (H5 to H16 of the
+//! list of hostile media). `extract` stands in for `import`, which is asked the same, where no node is needed.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::fs;
+use std::path::PathBuf;
+
+use pannier::image::{Digest, Document};
+use pannier::medium::{Moment, Record};
+use support::carry::{self, oci, run, text};
+use support::image::{files, image};
+use support::layout::layout;
+use support::stick::Stick;
+
+/// A stick with an image of its own, and the settings of a node.
+struct Site {
+    stick: Stick,
+}
+
+impl Site {
+    fn new() -> Self {
+        let stick = Stick::new();
+        fs::remove_dir_all(stick.at("medium")).unwrap();
+        let site = Self { stick };
+        site.settings("");
+        site
+    }
+
+    /// Writes the node's configuration.
+    fn settings(&self, more: &str) {
+        let (allowed, state) = (self.stick.at("allowed"), self.stick.at("state"));
+        let text = format!("state-directory = {state:?}\n[trust]\nallowed-signers = {allowed:?}\n{more}");
+        fs::write(self.stick.at("config.toml"), text).unwrap();
+    }
+
+    /// Exports `name` with this content, signed.
+    fn export(&self, name: &str, content: &str, flags: &[&str]) -> String {
+        self.try_export(0, name, content, flags)
+    }
+
+    fn try_export(&self, status: i32, name: &str, content: &str, flags: &[&str]) -> String {
+        let source = self.stick.at(&format!("source-{content}"));
+        if !source.exists() {
+            layout().with(image(name).layer(files([("file", content)]))).write_dir(&source);
+        }
+        let (medium, key, source) = (self.stick.at("medium"), self.stick.at("key"), oci(&source));
+        let arguments = ["export", "--all", "--to", text(&medium), "--from", &source];
+        let signed = ["--sign-key", text(&key)];
+        run(status, arguments.into_iter().chain(signed).chain(flags.iter().copied())).stderr()
+    }
+
+    /// Has the node take what is on the medium.
+    fn take(&self, status: i32, flags: &[&str]) -> String {
+        self.command("extract", status, flags)
+    }
+
+    fn command(&self, command: &str, status: i32, flags: &[&str]) -> String {
+        let (medium, config, out) =
+            (self.stick.at("medium"), self.stick.at("config.toml"), self.stick.at("out"));
+        let more: &[&str] = match command {
+            "extract" => &["--all", "-o", text(&out)],
+            "import" => &["--address", "/nowhere"],
+            _ => &[],
+        };
+        let arguments = [command, text(&medium), "--config", text(&config)];
+        run(status, arguments.into_iter().chain(more.iter().copied()).chain(flags.iter().copied())).stderr()
+    }
+
+    fn refused(&self, reason: &str) {
+        for command in ["extract", "import", "verify"] {
+            let said = self.command(command, 4, &[]);
+            assert!(said.contains(reason), "{command}: {said}");
+        }
+    }
+
+    fn trust(&self, status: i32, flags: &[&str]) -> String {
+        let config = self.stick.at("config.toml");
+        let arguments = ["trust", "--config", text(&config)];
+        run(status, arguments.into_iter().chain(flags.iter().copied())).stdout()
+    }
+
+    /// Keeps the medium as it is now, or brings back what was kept.
+    fn copy(&self, from: &str, to: &str) {
+        let _ = fs::remove_dir_all(self.stick.at(to));
+        for (name, bytes) in carry::files(&self.stick.at(from)) {
+            let to = self.stick.at(to).join(name);
+            fs::create_dir_all(to.parent().unwrap()).unwrap();
+            fs::write(to, bytes).unwrap();
+        }
+    }
+
+    /// Puts an altered record in the place of the newest, with a checksum that is right, and signs it.
+    fn forge(&self, edit: impl FnOnce(String) -> String) {
+        let edited = edit(fs::read_to_string(self.stick.record()).unwrap());
+        let name = self.stick.record();
+        self.forge_as(edited, name);
+    }
+
+    fn forge_as(&self, record: String, name: PathBuf) {
+        const START: usize = "{\"checksum\":\"sha256:".len();
+        let mut bytes = record.into_bytes();
+        bytes[START..START + 64].fill(b'0');
+        let checksum = Digest::of(&bytes).hex();
+        bytes[START..START + 64].copy_from_slice(checksum.as_bytes());
+        let _ = fs::remove_file(self.stick.signature());
+        fs::write(name, bytes).unwrap();
+        let _ = fs::remove_file(self.stick.signature());
+        self.stick.keygen_signs("key", support::stick::NAMESPACE);
+    }
+
+    fn record(&self) -> Record {
+        Record::parse(&fs::read(self.stick.record()).unwrap()).unwrap()
+    }
+}
+
+#[test]
+fn h05_duplicate_members() {
+    let site = Site::new();
+    site.export("app:1", "1", &[]);
+    let whole = fs::read_to_string(site.stick.record()).unwrap();
+    for twice in ["\"tool\":\"x\",\"tool\":\"y\",", "\"new\":1,\"new\":2,", "\"new\":[{\"a\":1,\"a\":2}],"] {
+        let without = whole.replace("\"tool\":", "\"tolo\":");
+        site.forge(|_| without.replacen("\"format\"", &format!("{twice}\"format\""), 1));
+        site.refused("twice");
+    }
+    for (document, media_type) in [
+        (r#"{"schemaVersion":2,"manifests":[],"manifests":[]}"#, "application/vnd.oci.image.index.v1+json"),
+        (r#"{"schemaVersion":2,"layers":[],"layers":[]}"#, "application/vnd.oci.image.manifest.v1+json"),
+    ] {
+        let refused = Document::parse(media_type, document.as_bytes()).unwrap_err();
+        assert!(refused.contains("twice"), "{refused}");
+    }
+}
+
+#[test]
+fn h06_one_key_counts_once() {
+    let site = Site::new();
+    let stick = &site.stick;
+    stick.key("other", &["-t", "ecdsa"]);
+    let lines = [stick.line("ana@example.org", "key", ""), stick.line("bob@example.org", "other", "")];
+    // The same key under a second name is not a second signer either.
+    let again = stick.line("eve@example.org", "key", "");
+    fs::write(stick.at("allowed"), lines.concat() + &again).unwrap();
+    site.settings("threshold = 2");
+    site.export("app:1", "1", &[]);
+    fs::copy(stick.signature(), stick.record().with_extension("json.2.sig")).unwrap();
+    site.refused("1 signed it who may, 2 have to");
+    fs::remove_file(stick.record().with_extension("json.2.sig")).unwrap();
+    stick.sign("other");
+    assert!(site.take(0, &[]).contains("Signed by bob@example.org"));
+}
+
+#[test]
+fn h08_an_older_commit_that_is_signed_does_not_come_back() {
+    let site = Site::new();
+    site.export("app:1", "1", &[]);
+    site.copy("medium", "older");
+    site.export("app:1", "2", &[]);
+    site.take(0, &[]);
+    // The same again is nothing new.
+    site.take(0, &[]);
+    site.copy("medium", "newest");
+    site.copy("older", "medium");
+    site.refused("a newer commit of medium");
+    let said = site.take(0, &["--allow-rollback"]);
+    assert!(said.contains("is taken although a newer commit"), "{said}");
+    // That was once: what is remembered is still the newest.
+    site.refused("a newer commit of medium");
+    // Another history from there on, with the same sequence.
+    site.export("app:1", "3", &[]);
+    site.refused("that is as new as this one");
+    site.export("app:1", "4", &[]);
+    site.take(0, &[]);
+    site.copy("newest", "medium");
+    site.refused("a newer commit of medium");
+}
+
+#[test]
+fn h08_an_older_medium_of_the_lane_does_not_come_back() {
+    let site = Site::new();
+    site.settings("lane = \"plant-a\"");
+    site.export("app:1", "1", &["--lane", "plant-a"]);
+    site.copy("medium", "older");
+    // Another stick, which knows nothing of the first; its clock is ahead by a little.
+    fs::remove_dir_all(site.stick.at("medium")).unwrap();
+    site.export("app:1", "2", &["--lane", "plant-a"]);
+    let issued = site.record().lane.unwrap().issued;
+    site.forge(|text| text.replace(&format!("\"issued\":{issued}"), &format!("\"issued\":{}", issued + 9)));
+    site.take(0, &[]);
+    site.copy("older", "medium");
+    site.refused("a newer commit of lane plant-a was taken before");
+}
+
+#[test]
+fn h08_only_what_succeeded_is_remembered() {
+    let site = Site::new();
+    site.export("app:1", "1", &[]);
+    site.copy("medium", "older");
+    site.export("app:1", "2", &[]);
+    // No node is there.
+    site.command("import", 6, &[]);
+    site.command("verify", 0, &[]);
+    site.copy("older", "medium");
+    site.take(0, &[]);
+}
+
+#[test]
+fn h09_a_sequence_that_leaps() {
+    let site = Site::new();
+    site.export("app:1", "1", &[]);
+    site.take(0, &[]);
+    let id = site.record().medium;
+    let leap = |sequence: &str| {
+        let text = fs::read_to_string(site.stick.record()).unwrap();
+        let text =
+            text.replacen("\"sequence\":1,\"previous\"", &format!("\"sequence\":{sequence},\"previous\""), 1);
+        site.forge_as(text, site.stick.record().with_file_name(format!("{sequence}.json")));
+    };
+    site.copy("medium", "first");
+    leap("9999999999");
+    site.refused("leaps so far ahead");
+    assert!(site.take(4, &["--allow-rollback"]).contains("pannier trust --forget"));
+    // Whoever knows that it is right says so.
+    let line = format!("medium {id}");
+    assert!(site.trust(0, &[]).contains(&format!("{line}: 1")));
+    site.trust(0, &["--forget", &line]);
+    site.take(0, &[]);
+    site.trust(1, &["--forget", "lane of-nobody"]);
+    assert!(site.try_export(1, "app:1", "2", &[]).contains("no further commit"));
+    // What no file name has room for is no record.
+    site.copy("first", "medium");
+    let huge = "9223372036854775807";
+    site.forge(|text| text.replacen("\"sequence\":1,", &format!("\"sequence\":{huge},"), 1));
+    site.refused("its sequence is");
+}
+
+#[test]
+fn h10_a_commit_whose_time_is_over() {
+    let site = Site::new();
+    let said = site.export("app:1", "1", &["--expires", "2020-01-01"]);
+    assert!(said.contains("Commit 1"), "{said}");
+    site.refused("it expired at 2020-01-01T00:00:00Z");
+    let said = site.take(0, &["--allow-expired"]);
+    assert!(said.contains("is taken although it expired"), "{said}");
+    // It stays until another is given, and then nothing else need change.
+    site.export("app:1", "2", &[]);
+    site.refused("it expired");
+    site.export("app:1", "2", &["--expires", "90d"]);
+    site.take(0, &[]);
+    site.export("app:1", "2", &["--expires", "none"]);
+    assert!(site.record().expires.is_none());
+    site.take(0, &[]);
+    for absurd in ["99999-01-01T00:00:00Z", "", "9999999999999999999", "2027-13-01T00:00:00Z"] {
+        site.forge(|text| text.replacen("\"format\"", &format!("\"expires\":{absurd:?},\"format\""), 1));
+        site.refused("not a commit record");
+        site.forge(|text| text.replacen(&format!("\"expires\":{absurd:?},"), "", 1));
+    }
+    site.take(0, &[]);
+}
+
+#[test]
+fn h10_a_clock_that_was_set_back() {
+    let site = Site::new();
+    site.export("app:1", "1", &[]);
+    let created = site.record().created;
+    site.forge(|text| text.replace(&created, "2031-01-01T00:00:00Z"));
+    site.take(0, &[]);
+    // A medium of that time was taken: 2030 is over, whatever the clock says.
+    fs::remove_dir_all(site.stick.at("medium")).unwrap();
+    site.export("app:1", "2", &["--expires", "2030-01-01"]);
+    site.refused("it expired at 2030-01-01T00:00:00Z");
+    site.export("app:1", "2", &["--expires", "2032-01-01"]);
+    site.take(0, &[]);
+}
+
+#[test]
+fn h11_blobs_of_another_commit() {
+    let site = Site::new();
+    let file = site.stick.at("tool");
+    fs::write(&file, "old bytes").unwrap();
+    site.export("app:1", "1", &["--file", text(&file)]);
+    let old = carry::blobs(&site.stick.at("medium"));
+    fs::write(&file, "new bytes").unwrap();
+    site.export("app:1", "1", &["--file", text(&file)]);
+    site.take(0, &["--force"]);
+    // Every blob of the old commit under the name of one of the new that is as long.
+    let new = carry::blobs(&site.stick.at("medium"));
+    for (name, _) in new.iter().filter(|(name, _)| !old.contains_key(*name)) {
+        let length = new[name].len();
+        if let Some(other) = old.values().find(|bytes| bytes.len() == length) {
+            fs::write(site.stick.at("medium/blobs/sha256").join(name), other).unwrap();
+        }
+    }
+    assert_ne!(carry::blobs(&site.stick.at("medium")), new);
+    let _ = fs::remove_dir_all(site.stick.at("out"));
+    assert!(site.take(4, &["--force"]).contains("is damaged"));
+    site.command("verify", 4, &[]);
+}
+
+#[test]
+fn h12_a_medium_for_another_lane() {
+    let site = Site::new();
+    site.export("app:1", "1", &["--lane", "plant-b"]);
+    // A node in no lane takes none, though anybody may look.
+    for command in ["extract", "import"] {
+        assert!(
+            site.command(command, 4, &[]).contains("it is for the lane plant-b, this machine is in none")
+        );
+    }
+    site.command("verify", 0, &[]);
+    site.take(0, &["--lane", "plant-b"]);
+    site.settings("lane = \"plant-a\"");
+    site.refused("it is for the lane plant-b, this machine is in plant-a");
+    // Without signatures as well: it is the wrong stick.
+    assert!(site.take(4, &["--allow-unsigned"]).contains("lane"));
+    // An export without --lane leaves it where it was; with it nothing else need change.
+    site.export("app:1", "2", &[]);
+    site.refused("it is for the lane plant-b");
+    site.export("app:1", "2", &["--lane", "plant-a"]);
+    site.take(0, &[]);
+    site.export("app:1", "2", &["--lane", "none"]);
+    site.refused("it is for no lane, this machine is in plant-a");
+    // No version that knows no lanes may take it.
+    site.export("app:1", "2", &["--lane", "plant-a", "--expires", "90d"]);
+    let record = fs::read_to_string(site.stick.record()).unwrap();
+    assert!(record.contains("\"critical\":[\"lane\",\"expires\"]"), "{record}");
+}
+
+#[test]
+fn h13_signers_bring_only_what_they_may() {
+    let site = Site::new();
+    let stick = &site.stick;
+    stick.key("ops", &["-t", "ed25519"]);
+    let lines = [stick.line("dev@team-a", "key", ""), stick.line("ops@example.org", "ops", "")];
+    fs::write(stick.at("allowed"), lines.concat()).unwrap();
+    let rule = |signers: &str, images: &str| {
+        format!("[[trust.policy]]\nsigners = [{signers:?}]\nimages = [{images:?}]\n")
+    };
+    let rules = rule("*@team-a", "registry.local/team-a/*") + &rule("ops@*", "*");
+    site.settings(&rules);
+    site.export("registry.local/team-a/app:1", "1", &[]);
+    site.take(0, &[]);
+    site.export("registry.k8s.io/pause:3.10", "2", &[]);
+    site.refused("nobody who signed it may bring registry.k8s.io/pause:3.10");
+    stick.sign("ops");
+    site.take(0, &[]);
+    // With a threshold so many of the signers have to be allowed to.
+    site.settings(&format!("threshold = 2\n{rules}"));
+    site.refused("1 of those who signed it may bring registry.k8s.io/pause:3.10, 2 have to");
+    // Files are brought by rules of their own.
+    site.settings(&rules);
+    let file = stick.at("tool");
+    fs::write(&file, "tool").unwrap();
+    site.export("registry.local/team-a/app:1", "1", &["--file", text(&file)]);
+    stick.sign("ops");
+    site.refused("nobody who signed it may bring tool");
+    site.settings(&format!("{rules}files = [\"*\"]\n"));
+    site.take(0, &[]);
+}
+
+#[test]
+fn h16_what_a_newer_version_wrote() {
+    let site = Site::new();
+    site.export("app:1", "1", &[]);
+    let whole = fs::read_to_string(site.stick.record()).unwrap();
+    for (from, to) in [
+        ("\"format\":\"pannier-commit-v1\"", "\"format\":\"pannier-commit-v2\""),
+        ("\"critical\":[]", "\"critical\":[\"unheard-of\"]"),
+    ] {
+        site.forge(|_| whole.replace(from, to));
+        for command in ["extract", "import", "verify"] {
+            assert!(site.command(command, 1, &[]).contains("written by a newer pannier"), "{command}");
+        }
+    }
+    // What is not critical may be unknown.
+    site.forge(|_| whole.replace("\"critical\":[]", "\"critical\":[],\"unheardOf\":{\"x\":[1]}"));
+    site.take(0, &[]);
+}
+
+#[test]
+fn what_is_remembered_is_listed_and_a_damaged_memory_refuses() {
+    let site = Site::new();
+    site.settings("lane = \"plant-a\"");
+    site.export("app:1", "1", &["--lane", "plant-a"]);
+    site.take(0, &[]);
+    let listed = site.trust(0, &["--json"]);
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    let seen = &listed["seen"]["lane plant-a"];
+    assert_eq!(seen["record"], Digest::of(&fs::read(site.stick.record()).unwrap()).to_string());
+    assert_eq!(listed["required"], true);
+    let created: Moment = seen["created"].as_str().unwrap().parse().unwrap();
+    assert_eq!(created.to_string(), site.record().created);
+    fs::write(site.stick.at("state/seen.json"), "{").unwrap();
+    site.take(1, &[]);
+    site.trust(1, &[]);
+}
