@@ -1,0 +1,17 @@
+//! Media and sources made by somebody who means harm (H17 to H64 of the list of hostile media): each is
+//! refused with its exit status and finding, and nothing of it reaches containerd.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod archives;
+mod documents;
+mod files;
+mod fuse;
+mod layers;
+mod maker;
+mod names;
+mod node;
+mod registries;
