@@ -114,6 +114,26 @@ pub enum Error {
         /// The largest file it holds, in bytes.
         limit: u64,
     },
+    /// The filesystem has no room for as many files as are needed, whatever its free space.
+    #[error("medium: {} has room for {free} more files, up to {needed} are needed", path.display())]
+    NoFiles {
+        /// The medium.
+        path: PathBuf,
+        /// Files needed, at most.
+        needed: u64,
+        /// Files that it still has room for.
+        free: u64,
+    },
+    /// What was written to the medium is not what is read from it.
+    #[error("medium: {damaged} of {total} blobs read back are not what was written: {first}")]
+    NotKept {
+        /// How many blobs are wrong.
+        damaged: usize,
+        /// How many were read.
+        total: usize,
+        /// What is wrong with the first of them.
+        first: Box<Error>,
+    },
     /// Another process works on the medium.
     #[error("medium: {} is in use by another pannier", path.display())]
     Locked {
@@ -263,6 +283,21 @@ impl Error {
         matches!(self, Self::DigestMismatch { .. } | Self::SizeMismatch { .. } | Self::Invalid { .. })
     }
 
+    /// Whether the medium's filesystem itself is damaged: what the system says of it.
+    pub fn is_filesystem_damage(&self) -> bool {
+        use rustix::io::Errno;
+        let Self::Io { side: Side::Medium, source, .. } = self else { return false };
+        let damage = [Errno::UCLEAN.raw_os_error(), Errno::BADMSG.raw_os_error()];
+        source.raw_os_error().is_some_and(|errno| damage.contains(&errno))
+    }
+
+    /// Whether the medium is full, or its quota used up.
+    pub fn is_medium_full(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        let Self::Io { side: Side::Medium, source, .. } = self else { return false };
+        matches!(source.kind(), StorageFull | QuotaExceeded)
+    }
+
     /// Whether going on with other images is useless: the medium or the node itself failed, or
     /// someone asked to stop.
     pub fn is_fatal(&self) -> bool {
@@ -271,6 +306,7 @@ impl Error {
             Self::Interrupted
                 | Self::Locked { .. }
                 | Self::NoSpace { .. }
+                | Self::NoFiles { .. }
                 | Self::Io { side: Side::Medium, .. }
         )
     }

@@ -173,8 +173,24 @@ fn plan(
 /// Carries out a plan and commits the new state of the medium.
 ///
 /// At every moment of it the medium's newest record and `index.json` name only what is there. What
-/// was finished before an interruption is used by the next export of the same images.
+/// was finished before an interruption is used by the next export of the same images. On a medium that
+/// turns out to be full nothing unfinished stays: an export of less may fit.
 pub fn carry_out(
+    source: &dyn Source,
+    medium: &mut Medium,
+    prepared: Prepared,
+    options: &Options,
+    run: Run<'_>,
+) -> Result<Summary> {
+    let result = carry_out_planned(source, medium, prepared, options, run);
+    if result.as_ref().is_err_and(Error::is_medium_full) {
+        // The error that led here is the one to tell.
+        let _ = medium.clear_unfinished();
+    }
+    result
+}
+
+fn carry_out_planned(
     source: &dyn Source,
     medium: &mut Medium,
     prepared: Prepared,

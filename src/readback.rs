@@ -1,7 +1,7 @@
 //! Reads blobs back from the medium and hashes them.
 
 use std::collections::VecDeque;
-use std::io::Read;
+use std::io::{self, Read};
 use std::sync::Mutex;
 
 use crate::error::{Error, Result, Side};
@@ -13,8 +13,19 @@ use crate::progress::{Event, Phase, Run};
 const MAX_AT_ONCE: usize = 4;
 /// Bytes that are read at a time.
 const CHUNK: usize = 1 << 20;
+/// How often a blob is read that the medium fails to read, in all.
+const ATTEMPTS: usize = 3;
 
-/// Reads every one of `blobs` and hands each that is not what its descriptor says to `damaged`.
+/// What is wrong with a blob.
+#[derive(Debug)]
+pub enum Fault {
+    /// It is missing or wrong, or cannot be read.
+    Damaged(Error),
+    /// It is right, but the medium failed to read it at first: that error.
+    Weak(Error),
+}
+
+/// Reads every one of `blobs` and hands what is wrong to `found`.
 ///
 /// Where the system allows it the bytes come from the medium and not from the page cache. Only an
 /// interruption is an error; all blobs are read whatever is found.
@@ -22,7 +33,7 @@ pub fn each_damaged(
     medium: &Medium,
     blobs: &[Descriptor],
     run: Run<'_>,
-    damaged: impl Fn(&Descriptor, Error) + Sync,
+    found: impl Fn(&Descriptor, Fault) + Sync,
 ) -> Result<()> {
     let bytes = blobs.iter().map(|blob| blob.size).sum();
     run.report(Event::Phase { phase: Phase::Verifying, bytes, items: blobs.len() });
@@ -37,8 +48,8 @@ pub fn each_damaged(
                     if run.stop.requested() {
                         break;
                     }
-                    if let Err(error) = read(medium, blob, &mut buffer, run) {
-                        damaged(blob, error);
+                    if let Some(fault) = examine(medium, blob, &mut buffer, run) {
+                        found(blob, fault);
                     }
                 }
             });
@@ -48,31 +59,77 @@ pub fn each_damaged(
     run.check()
 }
 
-/// An error for the first of `blobs` that is damaged, and a warning for each further one.
+/// An error if any of `blobs` is not what was written, or cannot be read; a warning for each further one.
 pub fn require(medium: &Medium, blobs: &[Descriptor], run: Run<'_>) -> Result<()> {
     let found = Mutex::new(Vec::new());
-    each_damaged(medium, blobs, run, |_, error| {
-        found.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(error);
+    each_damaged(medium, blobs, run, |_, fault| match fault {
+        Fault::Damaged(error) => {
+            found.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(error);
+        }
+        Fault::Weak(error) => {
+            let text = format!("{}; it was read at a further attempt", error.with_cause());
+            run.report(Event::Warning(&text));
+        }
     })?;
-    let mut found = found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).into_iter();
-    let Some(first) = found.next() else { return Ok(()) };
+    let mut found = found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let wrong = |error: &Error| error.is_damage() || matches!(error, Error::NotFound { .. });
+    let damaged = found.iter().filter(|error| wrong(error)).count();
+    // Wrong bytes say more than none at all.
+    let Some(worst) = found.iter().position(wrong).or(if found.is_empty() { None } else { Some(0) }) else {
+        return Ok(());
+    };
+    let first = found.swap_remove(worst);
     for further in found {
-        run.report(Event::Warning(&further.to_string()));
+        run.report(Event::Warning(&further.with_cause()));
     }
-    Err(first)
+    Err(if damaged > 0 {
+        Error::NotKept { damaged, total: blobs.len(), first: Box::new(first) }
+    } else {
+        first
+    })
 }
 
-fn read(medium: &Medium, blob: &Descriptor, buffer: &mut [u8], run: Run<'_>) -> Result<()> {
+/// Reads a blob, again if the medium fails to: a sector that wears out is often read at a further attempt.
+fn examine(medium: &Medium, blob: &Descriptor, buffer: &mut [u8], run: Run<'_>) -> Option<Fault> {
+    let (mut first, mut reported) = (None, 0);
+    for _ in 0..ATTEMPTS {
+        match read(medium, blob, buffer, &mut reported, run) {
+            Ok(()) => return first.map(Fault::Weak),
+            Err(error @ Error::Io { .. }) if !error.is_filesystem_damage() => {
+                first.get_or_insert(error);
+            }
+            Err(error) => return Some(Fault::Damaged(error)),
+        }
+    }
+    first.map(Fault::Damaged)
+}
+
+/// Reads a blob once; progress is reported beyond the first `reported` bytes.
+fn read(
+    medium: &Medium,
+    blob: &Descriptor,
+    buffer: &mut [u8],
+    reported: &mut u64,
+    run: Run<'_>,
+) -> Result<()> {
     let item = blob.digest.short();
     let mut reader = medium.open_blob_uncached(blob)?;
+    let mut offset = 0;
     loop {
         run.check()?;
-        let n = reader
-            .read(buffer)
-            .map_err(|source| Error::from_io(Side::Medium, "read", medium.blob_path(&blob.digest), source))?;
+        let n = match reader.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            other => other.map_err(|source| {
+                Error::from_io(Side::Medium, "read", medium.blob_path(&blob.digest), source)
+            })?,
+        };
         if n == 0 {
             return Ok(());
         }
-        run.report(Event::Advanced { item: &item, bytes: n as u64 });
+        offset += n as u64;
+        if offset > *reported {
+            run.report(Event::Advanced { item: &item, bytes: offset - *reported });
+            *reported = offset;
+        }
     }
 }

@@ -21,7 +21,7 @@ use crate::image::{Descriptor, Digest};
 use crate::medium::{Filesystem, IndexState, Medium, Record, Rejected};
 use crate::plan::repair::{Offered, RepairPlan, described, reencoded};
 use crate::progress::{Event, Run};
-use crate::readback;
+use crate::readback::{self, Fault};
 use crate::recovery::{self, Assessment};
 use crate::source::Source;
 use crate::verify::graph;
@@ -162,8 +162,11 @@ pub fn prepare(
 
 fn damaged(medium: &Medium, blobs: &[Descriptor], run: Run<'_>) -> Result<BTreeMap<Digest, Error>> {
     let damaged = std::sync::Mutex::new(BTreeMap::new());
-    readback::each_damaged(medium, blobs, run, |blob, error| {
-        damaged.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(blob.digest, error);
+    readback::each_damaged(medium, blobs, run, |blob, fault| {
+        // One that is weak is whole as long as it can be read.
+        if let Fault::Damaged(error) = fault {
+            damaged.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(blob.digest, error);
+        }
     })?;
     Ok(damaged.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
 }

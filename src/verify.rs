@@ -13,7 +13,7 @@ use crate::image::{Descriptor, Digest};
 use crate::layer::{self, Most};
 use crate::medium::{Delta, IndexState, Medium, Record};
 use crate::progress::{Event, Phase, Run};
-use crate::readback;
+use crate::readback::{self, Fault};
 use crate::recovery;
 
 /// How much a finding matters.
@@ -191,13 +191,24 @@ fn read_back(
     run: Run<'_>,
 ) -> Result<BTreeSet<Digest>> {
     let damaged = Mutex::new(Vec::new());
-    readback::each_damaged(medium, blobs, run, |blob, error| {
-        damaged.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((blob.digest, error));
+    readback::each_damaged(medium, blobs, run, |blob, fault| {
+        damaged.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((blob.digest, fault));
     })?;
     let mut damaged = damaged.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     damaged.sort_by_key(|(digest, _)| *digest);
     let mut whole: BTreeSet<Digest> = blobs.iter().map(|blob| blob.digest).collect();
-    for (digest, error) in damaged {
+    for (digest, fault) in damaged {
+        let error = match fault {
+            Fault::Damaged(error) => error,
+            Fault::Weak(error) => {
+                let detail = format!(
+                    "{}; it was read at a further attempt: the medium wears out, copy it to another",
+                    error.with_cause()
+                );
+                report.add("blob-weak", Severity::Warning, digest, detail);
+                continue;
+            }
+        };
         whole.remove(&digest);
         let id = match &error {
             Error::NotFound { .. } => "blob-missing",
@@ -205,7 +216,8 @@ fn read_back(
             Error::DigestMismatch { .. } => "blob-digest",
             _ => "blob-unreadable",
         };
-        report.add(id, Severity::Error, digest, error.with_cause());
+        let fsck = if error.is_filesystem_damage() { "; unmount it and run fsck" } else { "" };
+        report.add(id, Severity::Error, digest, format!("{}{fsck}", error.with_cause()));
     }
     Ok(whole)
 }

@@ -10,6 +10,7 @@ use super::output::Output;
 use super::signals::INTERRUPTED;
 use super::text;
 use crate::error::{Error, Side};
+use crate::medium::Filesystem;
 use crate::trust::Refusal;
 
 const FAILED: u8 = 1;
@@ -26,11 +27,13 @@ fn status(error: &Error) -> u8 {
         Error::DigestMismatch { .. }
         | Error::SizeMismatch { .. }
         | Error::Findings { .. }
+        | Error::NotKept { .. }
         | Error::Untrusted { .. }
         | Error::NotTaken { .. }
         | Error::Damaged { .. } => VERIFICATION,
         Error::Io { side: Side::Medium | Side::Node, .. }
         | Error::NoSpace { .. }
+        | Error::NoFiles { .. }
         | Error::NoRoom { .. }
         | Error::FileTooLarge { .. } => STORAGE,
         Error::Unreachable { .. } => UNREACHABLE,
@@ -94,6 +97,12 @@ fn hint(error: &Error) -> Option<String> {
             "add another --to, or export fewer images or platforms; one image is never spread over two media"
         }
         Error::VolumesMissing { .. } => "import the other media of the set as well, in any order",
+        Error::NoFiles { .. } => {
+            "remove other files from the medium, or format it with room for more (`mkfs.ext4 -N`, or exFAT)"
+        }
+        Error::NotKept { .. } => {
+            "nothing was committed. A stick that holds less than it says (counterfeits do; f3probe tells) or that is worn out does this: use another one. `pannier verify` tells what is left of what was on it"
+        }
         Error::FileTooLarge { .. } => {
             "format the medium with exFAT or ext4, export with --split (other tools cannot read that image then), or without that image"
         }
@@ -101,19 +110,28 @@ fn hint(error: &Error) -> Option<String> {
         Error::Interrupted => {
             "not safe to remove yet: unmount the medium first. Run the same command again to go on"
         }
-        Error::Io { side: Side::Medium, source, .. } => match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+        Error::Io { side: Side::Medium, .. } if error.is_filesystem_damage() => {
+            "the medium's filesystem is damaged: unmount it and run fsck, then `pannier verify`"
+        }
+        Error::Io { side: Side::Medium, path, source, .. } => match source.kind() {
+            io::ErrorKind::StorageFull if Filesystem::of(path).is_ok_and(|fs| fs.files == Some(0)) => {
+                "the medium has no room for more files, whatever its free space: what was committed before is whole; remove other files and run the same command again"
+            }
+            io::ErrorKind::StorageFull => {
                 "the medium is full: what was committed before is whole; free some space and run the same command again"
             }
+            io::ErrorKind::QuotaExceeded => {
+                "your quota on the medium's filesystem is used up: what was committed before is whole; free some space and run the same command again"
+            }
             io::ErrorKind::ReadOnlyFilesystem => {
-                "the medium is read-only: look at its switch, and at `dmesg`"
+                "the medium is read-only, or became so when it was pulled out or failed: look at its switch, and at `dmesg`"
             }
             io::ErrorKind::FileTooLarge => {
                 "the file is too large for the medium's filesystem; use exFAT or ext4"
             }
             io::ErrorKind::PermissionDenied => "run it as a user who may use the medium, or as root",
             _ => {
-                "is the medium still plugged in? What was committed before is whole; run the same command again"
+                "is the medium still plugged in? `dmesg` tells what the system met. What was committed before is whole; run the same command again"
             }
         },
         Error::Unreachable { side: Side::Node, .. } => {

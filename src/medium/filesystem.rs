@@ -4,6 +4,9 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result, Side};
 
+/// The magic number of filesystems in user space.
+const FUSE: u64 = 0x6573_5546;
+
 /// The filesystem that a path is on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filesystem {
@@ -13,6 +16,8 @@ pub struct Filesystem {
     pub free: u64,
     /// Bytes that the smallest file takes up.
     pub block: u64,
+    /// How many more files it has room for; `None` where only bytes count.
+    pub files: Option<u64>,
     /// The longest file it holds, in bytes; `None` where there is no limit that matters.
     pub largest_file: Option<u64>,
     /// Whether it is mounted read-only.
@@ -33,6 +38,8 @@ impl Filesystem {
             name,
             free: stat.f_bavail.saturating_mul(stat.f_frsize),
             block: stat.f_frsize.max(1),
+            // exFAT tells its clusters, and btrfs nothing.
+            files: (stat.f_files > 0 && magic != FUSE).then_some(stat.f_favail),
             read_only: stat.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY),
         })
     }
@@ -64,7 +71,7 @@ fn name(magic: u64, path: &Path) -> String {
         0xe0f5_e1e2 => "erofs",
         0x0102_1994 => "tmpfs",
         0x6969 => "NFS",
-        0x6573_5546 => behind_fuse(path).unwrap_or("FUSE"),
+        FUSE => behind_fuse(path).unwrap_or("FUSE"),
         _ => return format!("filesystem {magic:#x}"),
     }
     .to_owned()
@@ -105,8 +112,14 @@ mod tests {
 
     #[test]
     fn files_take_up_whole_blocks() {
-        let fat =
-            Filesystem { name: "FAT32".into(), free: 0, block: 32768, largest_file: None, read_only: false };
+        let fat = Filesystem {
+            name: "FAT32".into(),
+            free: 0,
+            block: 32768,
+            files: None,
+            largest_file: None,
+            read_only: false,
+        };
         assert_eq!((fat.occupied(0), fat.occupied(1), fat.occupied(32769)), (0, 32768, 65536));
     }
 }

@@ -102,6 +102,15 @@ impl Medium {
         Ok(!names.is_empty())
     }
 
+    /// Makes room on a medium that is full: removes the unfinished blobs. Notes of finished ones stay.
+    pub fn clear_unfinished(&self) -> Result<()> {
+        let names = self.root.list(DIRECTORY)?;
+        for name in names.iter().filter(|name| parse_note(name).is_none()) {
+            durable::remove(&self.root, &format!("{DIRECTORY}/{name}"))?;
+        }
+        Ok(())
+    }
+
     /// Removes a blob that is known to be damaged or that nothing needs.
     pub fn remove_blob(&self, digest: &Digest) -> Result<()> {
         durable::remove(&self.root, &blob_name(digest))?;

@@ -152,8 +152,12 @@ impl<'m> Writer<'m> {
         self.unsynced = 0;
     }
 
-    fn failed(&self, action: &'static str, source: io::Error) -> Error {
-        self.root.error(action, &part_name(&self.name, self.full), source)
+    /// Names the file in an error, but for an interruption: whoever calls tries again, and has to know it.
+    fn failed(&self, action: &'static str, source: io::Error) -> io::Error {
+        match source.kind() {
+            io::ErrorKind::Interrupted => source,
+            _ => self.root.error(action, &part_name(&self.name, self.full), source).into(),
+        }
     }
 }
 

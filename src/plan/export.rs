@@ -1,10 +1,11 @@
 //! What an export has to move: for each layer one verdict, with its reason.
 
+mod space;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::delta::{Base, DeltaStep};
 use super::files::{FileStep, FileVerdict};
-use crate::error::{Error, Result, Side};
 use crate::image::{Compression, Descriptor, Digest, LayerType, MediaKind, Reference, kind};
 use crate::layer::Zstd;
 use crate::medium::{Delta, Filesystem, Finished, Image, Layer, Record, Referrer};
@@ -234,40 +235,6 @@ impl ExportPlan {
         let files: u64 = self.files.iter().map(|step| filesystem.occupied(step.bytes())).sum();
         layers + attached + files + self.documents + self.recovery + SLACK
     }
-
-    /// An error unless everything will fit on `filesystem`, which `path` is on.
-    ///
-    /// A plain tar that is recompressed is held against the limit of free space, but not against the
-    /// largest file: it shrinks to an extent that nobody knows beforehand.
-    pub fn require_space(&self, filesystem: &Filesystem, path: &std::path::Path) -> Result<()> {
-        if self.is_nothing() {
-            return Ok(());
-        }
-        for FileStep { file, .. } in self.files.iter().filter(|step| !step.present) {
-            if let Some(limit) = filesystem.largest_file.filter(|limit| file.size > *limit) {
-                let (what, filesystem) = (format!("file {}", file.name), filesystem.name.clone());
-                return Err(Error::FileTooLarge { what, size: file.size, filesystem, limit });
-            }
-        }
-        for step in &self.layers {
-            let blob = match &step.verdict {
-                Verdict::Copy(pick) => &pick.blob,
-                Verdict::Delta(DeltaStep { pick, recompress: false, .. }) => &pick.blob,
-                Verdict::Recompress(pick) if !is_plain(&pick.blob) => &pick.blob,
-                _ => continue,
-            };
-            if let Some(limit) = filesystem.largest_file.filter(|limit| blob.size > *limit) {
-                let (what, filesystem) = (format!("layer {}", blob.digest), filesystem.name.clone());
-                return Err(Error::FileTooLarge { what, size: blob.size, filesystem, limit });
-            }
-        }
-        let needed = self.bytes_to_write(filesystem);
-        if needed > filesystem.free {
-            let path = path.to_owned();
-            return Err(Error::NoSpace { side: Side::Medium, path, needed, free: filesystem.free });
-        }
-        Ok(())
-    }
 }
 
 impl LayerStep {
@@ -399,6 +366,7 @@ fn name_verdict(image: &Resolved, held: &Held) -> NameVerdict {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::error::Error;
     use crate::source::{ResolvedLayer, ResolvedPlatform};
 
     fn blob(compression: Compression, text: &str) -> Descriptor {
@@ -516,6 +484,7 @@ pub(super) mod tests {
             name: "FAT32".into(),
             free: 64 << 30,
             block: 4096,
+            files: None,
             largest_file: Some(u64::from(u32::MAX)),
             read_only: false,
         };

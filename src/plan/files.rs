@@ -109,6 +109,7 @@ mod tests {
             name: "FAT32".into(),
             free,
             block: 32768,
+            files: None,
             largest_file: Some(u64::from(u32::MAX)),
             read_only: false,
         };
