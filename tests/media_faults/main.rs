@@ -8,7 +8,14 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod calls;
+mod counterfeit;
 mod kill;
+mod limits;
 mod power;
+mod readonly;
 mod room;
+mod rot;
+mod source;
+mod space;
 mod yank;

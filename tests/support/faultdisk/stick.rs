@@ -124,7 +124,7 @@ pub(crate) fn format(kind: Kind, disk: &Path, options: &[&str]) {
     let mut command = match kind {
         Kind::Ext4 => {
             let mut command = Command::new("mkfs.ext4");
-            command.args(["-q", "-F", "-b", "4096", "-E", "nodiscard"]);
+            command.args(["-q", "-F", "-b", "4096", "-m", "0", "-E", "nodiscard"]);
             command
         }
         Kind::Exfat => Command::new("mkfs.exfat"),
