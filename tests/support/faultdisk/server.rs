@@ -1,26 +1,56 @@
 //! Serves the disk to the kernel as the file `disk`.
 
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, UNIX_EPOCH};
 
 use fuser::{
-    BackgroundSession, Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation,
-    INodeNo, LockOwner, MountOption, OpenFlags, ReplyAttr, ReplyData, ReplyEmpty, ReplyEntry, ReplyOpen,
-    ReplyWrite, Request, WriteFlags,
+    Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, LockOwner,
+    MountOption, OpenFlags, ReplyAttr, ReplyData, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyWrite, Request,
+    WriteFlags,
 };
 
 use super::model::{Disk, Op};
+use super::stick::leave_namespace;
 
 /// How long the kernel may believe what it was told of names and sizes: they never change.
 const TTL: Duration = Duration::from_secs(3600);
 const FILE: INodeNo = INodeNo(2);
 
-/// Mounts `disk` as the file `disk` in `directory`; it is unmounted with the value.
-pub(super) fn serve(disk: &Disk, directory: &Path) -> BackgroundSession {
+/// A disk that is being served; unmounted with the value.
+pub(super) struct Served {
+    directory: PathBuf,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Mounts `disk` as the file `disk` in `directory`.
+///
+/// The thread that answers is not in the mount namespace of the test. When a test is killed, the last thread
+/// in the namespace unmounts what is in it, and needs an answer for that: it must not be the one to give it.
+pub(super) fn serve(disk: &Disk, directory: &Path) -> Served {
     let mut config = Config::default();
     config.mount_options = vec![MountOption::FSName("faultdisk".into())];
-    fuser::spawn_mount(Server(disk.clone()), directory, &config).expect("FUSE mounts")
+    let session = fuser::Session::new(Server(disk.clone()), directory, &config).expect("FUSE mounts");
+    let thread = std::thread::spawn(move || {
+        leave_namespace();
+        // It ends when the disk is unmounted.
+        let _ = session.run();
+    });
+    Served { directory: directory.to_owned(), thread: Some(thread) }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg(&self.directory).stderr(Stdio::null()).status();
+        // Where something still holds it, it goes with the test.
+        if unmounted.is_ok_and(|status| status.success())
+            && let Some(thread) = self.thread.take()
+        {
+            let _ = thread.join();
+        }
+    }
 }
 
 struct Server(Disk);

@@ -3,12 +3,13 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use fuser::BackgroundSession;
+use nix::sched::{CloneFlags, setns, unshare};
 
 use super::model::Disk;
-use super::server::serve;
+use super::server::{Served, serve};
 
 /// Which filesystem, and who drives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +19,9 @@ pub(crate) enum Kind {
     /// exFAT through FUSE.
     Exfat,
 }
+
+/// The mount namespace of the machine.
+static COMMON: OnceLock<File> = OnceLock::new();
 
 /// Whether sticks can be made here; said loudly where not.
 pub(crate) fn available() -> bool {
@@ -39,8 +43,16 @@ pub(crate) fn available() -> bool {
 
 /// Moves this thread, and the programs that it starts, into a mount namespace of their own.
 pub(crate) fn own_namespace() {
-    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).expect("root may unshare");
+    COMMON.get_or_init(|| File::open("/proc/thread-self/ns/mnt").expect("the machine's namespace"));
+    unshare(CloneFlags::CLONE_NEWNS).expect("root may unshare");
     done(Command::new("mount").args(["--make-rprivate", "/"]));
+}
+
+/// Moves this thread back into the mount namespace of the machine.
+pub(super) fn leave_namespace() {
+    let common = COMMON.get().expect("a namespace was made");
+    unshare(CloneFlags::CLONE_FS).expect("a thread may have directories of its own");
+    setns(common, CloneFlags::CLONE_NEWNS).expect("root may go back");
 }
 
 /// Runs a program that must succeed; what it printed.
@@ -54,7 +66,7 @@ fn done(command: &mut Command) -> String {
 pub(crate) struct Stick {
     // In the order in which they have to go.
     mounted: Option<Mounted>,
-    _session: BackgroundSession,
+    _served: Served,
     pub(crate) disk: Disk,
     kind: Kind,
     directory: tempfile::TempDir,
@@ -76,8 +88,8 @@ impl Stick {
         let disk = Disk::new(file, size);
         let served = directory.path().join("served");
         fs::create_dir(&served).unwrap();
-        let session = serve(&disk, &served);
-        let mut stick = Self { mounted: None, _session: session, disk, kind, directory };
+        let served = serve(&disk, &served);
+        let mut stick = Self { mounted: None, _served: served, disk, kind, directory };
         stick.mount();
         stick
     }
@@ -135,6 +147,9 @@ pub(crate) fn format(kind: Kind, disk: &Path, options: &[&str]) {
 /// A filesystem that is mounted from a loop device on a file; unmounted and detached with the value.
 pub(crate) struct Mounted {
     device: String,
+    /// Whether the kernel detaches the device when it is unmounted, also when the test was killed. Its number
+    /// may be another's then.
+    released: bool,
     path: PathBuf,
     /// The program that serves exFAT.
     pub(crate) daemon: Option<Child>,
@@ -173,14 +188,19 @@ impl Mounted {
     /// One that the kernel drives.
     pub(crate) fn of_kernel(name: &str, disk: &Path, path: &Path, options: &str) -> Result<Self, String> {
         fs::create_dir_all(path).unwrap();
-        let mounted = Self { device: attach(disk), path: path.to_owned(), daemon: None };
+        let mut mounted = Self { device: attach(disk), released: false, path: path.to_owned(), daemon: None };
         let output = Command::new("mount")
             .args(["-t", name, "-o", options, &mounted.device])
             .arg(path)
             .output()
             .unwrap();
         let why = String::from_utf8_lossy(&output.stderr).into_owned();
-        if output.status.success() { Ok(mounted) } else { Err(why) }
+        if output.status.success() {
+            mounted.release();
+            Ok(mounted)
+        } else {
+            Err(why)
+        }
     }
 
     /// exFAT; its program is started by `under`, such as strace, if that is not empty.
@@ -198,7 +218,7 @@ impl Mounted {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let mut mounted = Self { device, path: path.to_owned(), daemon: Some(daemon) };
+        let mut mounted = Self { device, released: false, path: path.to_owned(), daemon: Some(daemon) };
         let deadline = Instant::now() + Duration::from_secs(20);
         while !mounted.is_mounted() {
             let ended = mounted.daemon.as_mut().expect("just set").try_wait().unwrap();
@@ -207,7 +227,14 @@ impl Mounted {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
+        mounted.release();
         Ok(mounted)
+    }
+
+    /// Has the kernel detach the device when it is no longer mounted.
+    fn release(&mut self) {
+        done(Command::new("losetup").args(["--detach", &self.device]));
+        self.released = true;
     }
 
     /// Whether something is mounted there.
@@ -259,7 +286,9 @@ impl Drop for Mounted {
             let _ = daemon.kill();
             let _ = daemon.wait();
         }
-        let _ = Command::new("losetup").args(["--detach", &self.device]).stderr(Stdio::null()).status();
+        if !self.released {
+            let _ = Command::new("losetup").args(["--detach", &self.device]).stderr(Stdio::null()).status();
+        }
     }
 }
 
