@@ -86,6 +86,8 @@ fn fill(
         platform: target.platform.clone(),
         no_cri: true,
         alone: true,
+        stop: run.stop.clone(),
+        ..Wishes::default()
     })?;
     let prepared = import::prepare(medium, &node, options, run)?;
     planned(&prepared, &node);

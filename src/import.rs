@@ -10,6 +10,7 @@ mod space;
 mod volumes;
 mod wanted;
 
+use std::io;
 use std::sync::Arc;
 
 use crate::error::{Error, Result, Side};
@@ -168,9 +169,18 @@ pub fn carry_out(
             node.version.text
         )));
     }
-    let lease = HeldLease::take(&node.client, node.alone)?;
+    let lease = HeldLease::take(&node.client.stopping_with(run.stop), node.lease, node.alone)?;
     let naming = Naming { medium: medium_id, pin: options.pin, unpacked: options.unpack };
-    let done = node::carry_out(node, &lease.client, medium, &plan, &naming, options.keep_going, run)?;
+    let done = match node::carry_out(node, &lease.client, medium, &plan, &naming, options.keep_going, run) {
+        Err(error) if is_full(&error) => {
+            // kubelet evicts pods from a node whose disk is full: give back what has no name yet. What
+            // cannot be given back now is taken over by the next import.
+            node::abort_unfinished(&lease.client, &plan);
+            let _ = lease.end();
+            return Err(on_the_full_disk(error, node));
+        }
+        other => other?,
+    };
     lease.end()?;
     summary.images = done.images.len();
     summary.layers = done.layers;
@@ -183,6 +193,21 @@ pub fn carry_out(
         summary.failed.push((names.join(" "), error));
     }
     Ok(summary)
+}
+
+fn is_full(error: &Error) -> bool {
+    let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+    matches!(error, Error::Io { side: Side::Node, source, .. } if full.contains(&source.kind()))
+}
+
+/// What containerd could not write is on the disk of its content, not on its socket.
+fn on_the_full_disk(error: Error, node: &Node) -> Error {
+    match (error, &node.content_root) {
+        (Error::Io { side, path, source, .. }, Some(root)) if path == node.client.address() => {
+            Error::Io { side, action: "put images into", path: root.clone(), source }
+        }
+        (error, _) => error,
+    }
 }
 
 fn record_of(medium: &Medium) -> Result<&Record> {

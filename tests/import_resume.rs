@@ -75,6 +75,7 @@ fn cut_off(node: &mut Node, medium: &std::path::Path, lines: usize, victim: Vict
     seen == lines
 }
 
+// fault-matrix: rows 7, 8, 58, 59
 #[test]
 fn killed_at_twenty_moments_it_completes_when_run_again() {
     let versions = versions();
@@ -240,6 +241,7 @@ fn an_interruption_stops_an_unpacking_and_leaves_nothing_half_done() {
     }
 }
 
+// fault-matrix: rows 57
 #[test]
 fn two_imports_at_the_same_time_both_succeed() {
     let bench = Bench::new();

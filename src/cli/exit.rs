@@ -129,6 +129,9 @@ fn hint(error: &Error) -> Option<String> {
             io::ErrorKind::FileTooLarge => {
                 "the file is too large for the medium's filesystem; use exFAT or ext4"
             }
+            _ if source.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => {
+                "the medium is damaged or was pulled out. `pannier verify` lists what cannot be read, `pannier repair --from SOURCE` gets it back, --keep-going carries what does not need it"
+            }
             io::ErrorKind::PermissionDenied => "run it as a user who may use the medium, or as root",
             _ => {
                 "is the medium still plugged in? `dmesg` tells what the system met. What was committed before is whole; run the same command again"
@@ -137,8 +140,10 @@ fn hint(error: &Error) -> Option<String> {
         Error::Unreachable { side: Side::Node, .. } => {
             "is containerd running, and may this user use it? --address names another socket; run again, the same command goes on"
         }
-        Error::Io { side: Side::Node, source, .. } if source.kind() == io::ErrorKind::StorageFull => {
-            "the node's disk is full: free some space and run the same command again; it goes on"
+        Error::Io { side: Side::Node, source, .. }
+            if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
+        {
+            "the node's disk is full; what was not complete was taken back. Free some space there (`pannier import --dry-run` says how much is needed) and run the same command again"
         }
         Error::Unreachable { side: Side::Source, .. } => {
             "run the same command again when it can be reached: it goes on"

@@ -8,7 +8,7 @@ use super::{signals, text};
 use crate::error::{Error, Result};
 use crate::images::{NodeImage, list, record_names};
 use crate::node::{Node, check_images, unpin};
-use crate::progress::Run;
+use crate::progress::{Run, Stop};
 
 /// List the images of this node as kubelet sees them
 ///
@@ -37,10 +37,11 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
-    let node = args.node.survey(None, output)?;
+    let stop = signals::stop()?;
+    let node = args.node.survey(None, &stop, output)?;
     let names = record_names(&node, &references(&args.images)?)?;
     if args.check {
-        return check(&node, &names, output);
+        return check(&node, &names, &stop, output);
     }
     if args.unpin {
         let unpinned = unpin(&node.client, &names)?;
@@ -95,10 +96,9 @@ fn name(image: &NodeImage) -> &str {
     image.tags.first().or(image.digests.first()).map_or("<none>", String::as_str)
 }
 
-fn check(node: &Node, names: &[String], output: &Output) -> Result<()> {
-    let stop = signals::stop()?;
+fn check(node: &Node, names: &[String], stop: &Stop, output: &Output) -> Result<()> {
     let reporter = output.reporter();
-    let run = Run { reporter: &*reporter, stop: &stop };
+    let run = Run { reporter: &*reporter, stop };
     let (blobs, bytes, findings) = check_images(&node.client, names, run)?;
     if output.json() {
         let findings = findings.iter().map(|finding| {

@@ -110,7 +110,7 @@ fn import_one(
     for rejected in medium.rejected() {
         output.complain(format_args!("warning: {}: {}; it is ignored", rejected.name, rejected.reason));
     }
-    let node = args.node.survey(args.platform.as_deref(), output)?;
+    let node = args.node.survey(args.platform.as_deref(), run.stop, output)?;
     let prepared = prepare(&medium, &node, options, run)?;
     if args.dry_run {
         let pruning = args.prune.filter(|_| prepared.failed.is_empty());

@@ -33,7 +33,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
     let stop = signals::stop()?;
     let reporter = output.reporter();
-    let node = args.node.survey(args.platform.as_deref(), output)?;
+    let node = args.node.survey(args.platform.as_deref(), &stop, output)?;
     let held = holdings(&node, now(), Run { reporter: &*reporter, stop: &stop })?;
     let bytes =
         held.to_bytes().map_err(|error| Error::invalid(Side::Node, "its inventory", error.to_string()))?;

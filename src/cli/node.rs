@@ -1,11 +1,14 @@
 //! The flags with which the commands that work on a node find it.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::output::Output;
+use crate::containerd::Client;
 use crate::error::{Error, Result};
 use crate::image::{Platform, Reference};
 use crate::node::{Node, Wishes};
+use crate::progress::Stop;
 
 /// Which containerd.
 #[derive(Debug, clap::Args)]
@@ -19,6 +22,9 @@ pub(super) struct NodeArgs {
     /// The snapshotter to unpack with [default: the one that CRI uses]
     #[arg(long, value_name = "NAME")]
     snapshotter: Option<String>,
+    /// Seconds that containerd may give no sign of life; a long call of one that lives takes as long as it takes
+    #[arg(long, value_name = "SECONDS", default_value_t = Client::PATIENCE.as_secs(), value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    timeout: u64,
     /// Do not ask CRI: this containerd is no kubelet's, or its CRI plugin is off
     #[arg(long)]
     no_cri: bool,
@@ -26,7 +32,7 @@ pub(super) struct NodeArgs {
 
 impl NodeArgs {
     /// Finds the node and asks what it is.
-    pub(super) fn survey(&self, platform: Option<&str>, output: &Output) -> Result<Node> {
+    pub(super) fn survey(&self, platform: Option<&str>, stop: &Stop, output: &Output) -> Result<Node> {
         let platform: Option<Platform> = platform
             .map(|text| text.parse().map_err(|error| Error::Usage(format!("{error}"))))
             .transpose()?;
@@ -37,6 +43,9 @@ impl NodeArgs {
             platform,
             no_cri: self.no_cri,
             alone: false,
+            patience: Some(Duration::from_secs(self.timeout)),
+            stop: stop.clone(),
+            lease: None,
         })?;
         if output.verbose() {
             output.say(format_args!(

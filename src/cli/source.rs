@@ -35,8 +35,8 @@ impl Access<'_> {
                 Ok(Box::new(Registry::new(self.registry.options(&registries(), stop, reporter)?)?))
             }
             SourceSpec::Containerd => {
-                let address = find_socket(self.address, false, Side::Source)?;
-                Ok(Box::new(ContainerdSource::connect(&address, self.namespace)?))
+                let address = find_socket(self.address, false, Side::Source, stop)?;
+                Ok(Box::new(ContainerdSource::connect(&address, self.namespace, stop)?))
             }
             SourceSpec::Medium(path) => Ok(Box::new(MediumSource::open(path)?)),
             local => open_local(local, stop),

@@ -5,8 +5,10 @@ use std::future::Future;
 use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
+use containerd_client::services::v1::version_client::VersionClient;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tokio::runtime::{Builder, Runtime};
@@ -14,26 +16,39 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
+use super::watch::{self, Length, Silent};
 use crate::error::{Error, Result, Side};
+use crate::progress::Stop;
 
 /// Largest message that is accepted: containerd's own limit (`defaults.go`), where tonic's is 4 MiB.
 pub(super) const MAX_MESSAGE: usize = 16 << 20;
+/// How long connecting may take; it is a socket of this machine.
+const CONNECTING: Duration = Duration::from_secs(10);
 
 /// A connection to one containerd, in one of its namespaces.
 ///
 /// Cheap to clone; clones share the connection. Usable from several threads, not from async code.
 /// When containerd goes away, calls fail with [`Error::Unreachable`]; a later call connects anew.
+/// While a call is under way, containerd is asked now and then for a sign of life, and the call fails
+/// when there was none for [`Client::PATIENCE`]. Unpacking a layer or committing a blob may take as
+/// long as it takes besides; other calls fail after ten times that.
 #[derive(Clone)]
 pub struct Client {
     channel: Channel,
     runtime: Arc<Runtime>,
     namespace: MetadataValue<Ascii>,
-    lease: Option<MetadataValue<Ascii>>,
+    /// Shared, so that a lease can be replaced while others make calls under it.
+    lease: Option<Arc<RwLock<MetadataValue<Ascii>>>>,
     side: Side,
     address: PathBuf,
+    patience: Duration,
+    stop: Stop,
 }
 
 impl Client {
+    /// How long containerd may give no sign of life, unless something else is said.
+    pub const PATIENCE: Duration = Duration::from_secs(30);
+
     /// Connects to the socket at `address`, which belongs to `side`.
     ///
     /// A namespace is at most 76 bytes of letters, digits and `.-_` (containerd, `namespaces/validate.go`).
@@ -69,15 +84,48 @@ impl Client {
         });
         let channel = runtime
             .block_on(async {
-                Endpoint::from_static("http://localhost").connect_with_connector(connector).await
+                let endpoint = Endpoint::from_static("http://localhost").connect_timeout(CONNECTING);
+                endpoint.connect_with_connector(connector).await
             })
             .map_err(|e| unreachable(e.into()))?;
-        Ok(Self { channel, runtime: Arc::new(runtime), namespace: header, lease: None, side, address: path })
+        Ok(Self {
+            channel,
+            runtime: Arc::new(runtime),
+            namespace: header,
+            lease: None,
+            side,
+            address: path,
+            patience: Self::PATIENCE,
+            stop: Stop::default(),
+        })
+    }
+
+    /// The same connection, whose calls are given up shortly after someone asks to stop.
+    pub fn stopping_with(&self, stop: &Stop) -> Self {
+        Self { stop: stop.clone(), ..self.clone() }
+    }
+
+    /// The same connection with another [`Client::PATIENCE`].
+    pub fn with_patience(&self, patience: Duration) -> Self {
+        Self { patience, ..self.clone() }
+    }
+
+    /// How long containerd may give no sign of life.
+    pub fn patience(&self) -> Duration {
+        self.patience
     }
 
     /// The same connection, with everything that is made through it held by a lease.
     pub fn with_lease(&self, id: &str) -> Result<Self> {
-        Ok(Self { lease: Some(parse_header(id)?), ..self.clone() })
+        Ok(Self { lease: Some(Arc::new(RwLock::new(parse_header(id)?))), ..self.clone() })
+    }
+
+    /// Has this connection, and all that were cloned from it, use the lease `id` from now on.
+    pub(crate) fn replace_lease(&self, id: &str) -> Result<()> {
+        if let Some(lease) = &self.lease {
+            *lease.write().unwrap_or_else(PoisonError::into_inner) = parse_header(id)?;
+        }
+        Ok(())
     }
 
     /// The same connection in another namespace, without a lease.
@@ -105,8 +153,13 @@ impl Client {
     }
 
     /// The id of the lease in use.
-    pub(super) fn lease_id(&self) -> Option<&str> {
-        self.lease.as_ref().and_then(|id| id.to_str().ok())
+    pub(super) fn lease_id(&self) -> Option<String> {
+        self.lease_header().and_then(|id| Some(id.to_str().ok()?.to_owned()))
+    }
+
+    fn lease_header(&self) -> Option<MetadataValue<Ascii>> {
+        let lease = self.lease.as_ref()?;
+        Some(lease.read().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
     /// `message` with the headers that name the namespace and the lease.
@@ -114,15 +167,32 @@ impl Client {
         let mut request = Request::new(message);
         let headers = request.metadata_mut();
         headers.insert("containerd-namespace", self.namespace.clone());
-        if let Some(lease) = &self.lease {
-            headers.insert("containerd-lease", lease.clone());
+        if let Some(lease) = self.lease_header() {
+            headers.insert("containerd-lease", lease);
         }
         request
     }
 
-    /// Runs a call to its end.
-    pub(super) fn block_on<F: Future>(&self, call: F) -> F::Output {
-        self.runtime.block_on(call)
+    /// Runs a call that should be short to its end, or until containerd falls silent, or someone asks
+    /// to stop.
+    pub(super) fn block_on<T>(&self, call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+        self.watch(call, Length::Short)
+    }
+
+    /// The same for a call that takes as long as it takes.
+    pub(super) fn block_on_long<T>(
+        &self,
+        call: impl Future<Output = Result<T, Status>>,
+    ) -> Result<T, Status> {
+        self.watch(call, Length::Long)
+    }
+
+    fn watch<T>(&self, call: impl Future<Output = Result<T, Status>>, length: Length) -> Result<T, Status> {
+        let ask = || {
+            let mut version = VersionClient::new(self.channel());
+            async move { version.version(()).await.map(drop) }
+        };
+        self.runtime.block_on(watch::watched(call, ask, (self.patience, length), &self.stop))
     }
 
     /// Runs a unary call; `action` says what was asked, for the error.
@@ -155,16 +225,27 @@ impl Client {
         let side = self.side;
         // A status that was made on this side, from a broken connection, has a cause; one that
         // containerd sent has none.
-        if std::error::Error::source(&status).is_some() {
-            let address = self.address.display().to_string();
-            return Error::Unreachable { side, address, source: Box::new(status) };
+        let address = || self.address.display().to_string();
+        if let Some(cause) = std::error::Error::source(&status) {
+            let source: Box<dyn std::error::Error + Send + Sync> = match cause.downcast_ref::<Silent>() {
+                Some(silent) => Box::new(*silent),
+                None if watch::is_stop(cause) => return Error::Interrupted,
+                None => Box::new(status),
+            };
+            return Error::Unreachable { side, address: address(), source };
         }
         let reason = status.message().to_owned();
-        if reason.contains("no space left on device") {
-            let source = io::Error::new(io::ErrorKind::StorageFull, reason);
+        let full = [
+            ("no space left on device", io::ErrorKind::StorageFull),
+            ("disk quota exceeded", io::ErrorKind::QuotaExceeded),
+        ];
+        if let Some((_, kind)) = full.into_iter().find(|(words, _)| reason.contains(words)) {
+            let source = io::Error::new(kind, reason);
             return Error::Io { side, action: "write through", path: self.address.clone(), source };
         }
         match status.code() {
+            // Starting, or ending.
+            Code::Unavailable => Error::Unreachable { side, address: address(), source: reason.into() },
             Code::NotFound => Error::NotFound { side, what: format!("{action}: {reason}") },
             code if reason.is_empty() => Error::Refused { side, action, reason: format!("{code:?}") },
             _ => Error::Refused { side, action, reason },

@@ -1,7 +1,6 @@
 //! The differ: has containerd unpack a layer into a snapshot.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use containerd_client::services::v1 as api;
 use containerd_client::types;
@@ -9,7 +8,6 @@ use containerd_client::types;
 use super::{Client, Mounts};
 use crate::error::{Error, Result};
 use crate::image::{Descriptor, Digest};
-use crate::progress::Stop;
 
 impl Client {
     /// Unpacks `layer` into `mounts` and returns the digest of the tar that came out: its diff_id.
@@ -17,9 +15,8 @@ impl Client {
     /// The media type decides which decoder containerd takes, and is ours to choose: compression is
     /// told by the bytes, except under OCI's type of a plain tar (seen on 1.6 to 2.3). `sync_fs`
     /// has the files on disk before the answer, from containerd 1.7.14 on; before, it is ignored.
-    /// One long call, minutes for large layers; when `stop` asks for it, it is cancelled, and
-    /// containerd stops unpacking.
-    pub fn apply(&self, layer: &Descriptor, mounts: &Mounts, stop: &Stop) -> Result<Digest> {
+    /// One long call, minutes for large layers; when it is given up, containerd stops unpacking.
+    pub fn apply(&self, layer: &Descriptor, mounts: &Mounts) -> Result<Digest> {
         let diff = types::Descriptor {
             media_type: layer.media_type.clone(),
             digest: layer.digest.to_string(),
@@ -34,23 +31,13 @@ impl Client {
         };
         let request = self.request(message);
         let mut differ = api::diff_client::DiffClient::new(self.channel());
-        let answer = self.block_on(async {
-            let mut looks = tokio::time::interval(Duration::from_millis(100));
-            let call = differ.apply(request);
-            tokio::pin!(call);
-            loop {
-                tokio::select! {
-                    answer = &mut call => return Ok(answer),
-                    _ = looks.tick() => stop.check()?,
-                }
-            }
-        })?;
-        let answer = answer
-            .map_err(|status| self.failed(format!("unpacking layer {}", layer.digest), status))?
-            .into_inner();
+        let layer = layer.digest;
+        let answer = self.block_on_long(differ.apply(request));
+        let answer = answer.map_err(|status| self.failed(format!("unpacking layer {layer}"), status))?;
+        let answer = answer.into_inner();
         let found = answer.applied.map(|applied| applied.digest).unwrap_or_default();
         found.parse().map_err(|error| {
-            Error::invalid(self.side(), format!("containerd's answer to unpacking {}", layer.digest), error)
+            Error::invalid(self.side(), format!("containerd's answer to unpacking {layer}"), error)
         })
     }
 }

@@ -56,7 +56,12 @@ impl Client {
     pub fn delete_lease(&self, id: &str, collect: bool) -> Result<()> {
         let request = self.request(api::DeleteRequest { id: id.to_owned(), sync: collect });
         let mut leases = self.leases();
-        self.find(|| format!("deleting lease {id}"), leases.delete(request)).map(drop)
+        // A collection takes as long as there is garbage.
+        match self.block_on_long(leases.delete(request)) {
+            Ok(_) => Ok(()),
+            Err(status) if status.code() == Code::NotFound => Ok(()),
+            Err(status) => Err(self.failed(format!("deleting lease {id}"), status)),
+        }
     }
 
     /// All leases of this namespace.
@@ -93,7 +98,7 @@ impl Client {
     /// Has the lease in use hold something; without one, does nothing.
     pub fn hold_here(&self, resource: &Resource) -> Result<()> {
         match self.lease_id() {
-            Some(lease) => self.hold(lease, resource),
+            Some(lease) => self.hold(&lease, resource),
             None => Ok(()),
         }
     }
@@ -101,7 +106,10 @@ impl Client {
     /// Runs containerd's garbage collection and waits for its end.
     pub fn collect_garbage(&self) -> Result<()> {
         let id = format!("pannier-gc-{}", uuid::Uuid::new_v4());
-        self.create_lease(&id, HashMap::new())?;
+        // Should this process die in between, it is gone with the next collection.
+        let ends = time::OffsetDateTime::now_utc() + time::Duration::minutes(10);
+        let ends = ends.format(&time::format_description::well_known::Rfc3339).unwrap_or_default();
+        self.create_lease(&id, HashMap::from([(super::label::GC_EXPIRE.to_owned(), ends)]))?;
         self.delete_lease(&id, true)
     }
 }

@@ -15,6 +15,7 @@ mod leases;
 mod namespaces;
 mod snapshots;
 mod socket;
+mod watch;
 
 pub use client::Client;
 pub use containers::Container;
@@ -26,6 +27,7 @@ pub use leases::{Lease, Resource};
 pub use snapshots::{Mounts, Prepared, Snapshot};
 pub use socket::{find_socket, well_known_sockets};
 pub(crate) use socket::{flag, kubelet_arguments, kubelet_endpoint};
+pub(crate) use watch::Silent;
 
 /// Labels that containerd and its CRI plugin give a meaning to.
 pub mod label {

@@ -1,9 +1,14 @@
 //! Which socket: what was asked for, what kubelet is told, or where distributions put it.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::Client;
 use crate::error::{Error, Result, Side};
+use crate::progress::Stop;
+
+/// How long one of several containerds may give no sign of life when a socket is looked for.
+const PROBING: Duration = Duration::from_secs(5);
 
 /// Sockets of Kubernetes distributions, in the order in which they are tried.
 ///
@@ -22,7 +27,7 @@ pub fn well_known_sockets() -> [&'static Path; 6] {
 
 /// The socket to use: `asked`, else the one kubelet runs with, else the first well-known one where
 /// CRI answers, else, unless `cri` is demanded, the first well-known one that answers at all.
-pub fn find_socket(asked: Option<&Path>, cri: bool, side: Side) -> Result<PathBuf> {
+pub fn find_socket(asked: Option<&Path>, cri: bool, side: Side, stop: &Stop) -> Result<PathBuf> {
     if let Some(path) = asked {
         return Ok(strip_scheme(path));
     }
@@ -32,7 +37,8 @@ pub fn find_socket(asked: Option<&Path>, cri: bool, side: Side) -> Result<PathBu
     let mut answering = None;
     for path in well_known_sockets().into_iter().filter(|path| path.exists()) {
         let Ok(client) = Client::connect(path, "k8s.io", side) else { continue };
-        match client.cri_runtime() {
+        match client.stopping_with(stop).with_patience(PROBING).cri_runtime() {
+            Err(Error::Interrupted) => return Err(Error::Interrupted),
             Ok(Some(_)) => return Ok(path.to_owned()),
             Ok(None) => answering = answering.or(Some(path.to_owned())),
             Err(_) => {}

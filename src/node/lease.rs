@@ -2,48 +2,135 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use time::OffsetDateTime;
 
 use super::{PREFIX, label};
 use crate::containerd::{self, Client};
-use crate::error::Result;
+use crate::error::{Error, Result, Side};
 
-/// How long containerd keeps what an import left that never came back, in days.
-const DAYS: i64 = 7;
+/// How long containerd keeps what an import left that never came back.
+pub(super) const LIFETIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// The longest pause between two looks at the clock, which someone may set in the meantime.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// A lease of this import, and the connection that uses it.
+///
+/// containerd has no call that prolongs a lease. Half way to its end another takes its place, for all
+/// clones of the connection, and holds what the first held. The first one stays until the import ends
+/// or it expires, for the sake of calls that began under it.
 #[derive(Debug)]
 pub struct HeldLease {
     /// Everything made through this is held.
     pub client: Client,
+    held: Arc<Mutex<Held>>,
+    /// Dropped, it ends the thread that renews.
+    renewing: Option<(Sender<()>, JoinHandle<()>)>,
+}
+
+#[derive(Debug)]
+struct Held {
     id: String,
+    ends: OffsetDateTime,
+    /// Those whose place it took.
+    before: Vec<String>,
 }
 
 impl HeldLease {
-    /// Takes a lease, and takes over what leases of imports hold that died. Where we are `alone`, all did.
-    pub fn take(client: &Client, alone: bool) -> Result<Self> {
+    /// Takes a lease that ends after `lifetime` unless it is renewed, which it is for as long as this
+    /// lives, and takes over what leases of imports hold that died. Where we are `alone`, all did.
+    pub fn take(client: &Client, lifetime: Duration, alone: bool) -> Result<Self> {
         let orphans = orphans(client, alone)?;
-        let id = format!("{PREFIX}import-{}", uuid::Uuid::new_v4());
-        let ends = time::OffsetDateTime::now_utc() + time::Duration::days(DAYS);
-        let ends = ends.format(&time::format_description::well_known::Rfc3339).unwrap_or_default();
-        let labels = HashMap::from([
-            (containerd::label::GC_EXPIRE.to_owned(), ends),
-            (label::OWNER.to_owned(), owner()),
-        ]);
-        client.create_lease(&id, labels)?;
-        let lease = Self { client: client.with_lease(&id)?, id };
+        let held = create(client, lifetime)?;
+        let leased = client.with_lease(&held.id)?;
         for orphan in orphans {
-            for resource in client.lease_resources(&orphan)? {
-                client.hold(&lease.id, &resource)?;
-            }
+            hold_all(client, &held.id, &[&orphan])?;
             client.delete_lease(&orphan, false)?;
         }
-        Ok(lease)
+        let held = Arc::new(Mutex::new(held));
+        let (sender, stopped) = mpsc::channel();
+        let (renewed, under) = (held.clone(), leased.clone());
+        let thread = std::thread::Builder::new().name("lease".into()).spawn(move || {
+            let pause = (lifetime / 8).min(LOOK);
+            while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+                // A failure now leaves half of the lifetime to try again.
+                let _ = keep_up(&under, &mut lock(&renewed), lifetime);
+            }
+        });
+        let thread = thread.map_err(Error::io(Side::Node, "start", "the thread that renews the lease"))?;
+        Ok(Self { client: leased, held, renewing: Some((sender, thread)) })
     }
 
     /// Lets go of everything that nothing else holds by now, and waits until that is collected.
-    pub fn end(self) -> Result<()> {
-        self.client.delete_lease(&self.id, true)
+    pub fn end(mut self) -> Result<()> {
+        self.stop_renewing();
+        let held = lock(&self.held);
+        for before in &held.before {
+            self.client.delete_lease(before, false)?;
+        }
+        self.client.delete_lease(&held.id, true)
     }
+
+    fn stop_renewing(&mut self) {
+        if let Some((sender, thread)) = self.renewing.take() {
+            drop(sender);
+            // It has nothing to say.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for HeldLease {
+    fn drop(&mut self) {
+        self.stop_renewing();
+    }
+}
+
+fn lock(held: &Mutex<Held>) -> MutexGuard<'_, Held> {
+    held.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn create(client: &Client, lifetime: Duration) -> Result<Held> {
+    let id = format!("{PREFIX}import-{}", uuid::Uuid::new_v4());
+    let ends = OffsetDateTime::now_utc() + lifetime;
+    let text = ends.format(&time::format_description::well_known::Rfc3339).unwrap_or_default();
+    let labels =
+        HashMap::from([(containerd::label::GC_EXPIRE.to_owned(), text), (label::OWNER.to_owned(), owner())]);
+    client.create_lease(&id, labels)?;
+    Ok(Held { id, ends, before: Vec::new() })
+}
+
+/// Replaces the lease when half of its time is over, by the clock that containerd goes by; and has
+/// the new one hold what calls have put under the old ones since.
+fn keep_up(client: &Client, held: &mut Held, lifetime: Duration) -> Result<()> {
+    if held.ends - OffsetDateTime::now_utc() < lifetime / 2 {
+        let new = create(client, lifetime)?;
+        hold_all(client, &new.id, &[&held.id])?;
+        client.replace_lease(&new.id)?;
+        let old = std::mem::replace(held, new);
+        held.before = old.before;
+        held.before.push(old.id);
+    }
+    let before: Vec<&str> = held.before.iter().map(String::as_str).collect();
+    hold_all(client, &held.id, &before)
+}
+
+/// Has the lease `id` hold everything that `others` hold.
+fn hold_all(client: &Client, id: &str, others: &[&str]) -> Result<()> {
+    if others.is_empty() {
+        return Ok(());
+    }
+    let there = client.lease_resources(id)?;
+    for other in others {
+        for resource in client.lease_resources(other)?.iter().filter(|resource| !there.contains(resource)) {
+            client.hold(id, resource)?;
+        }
+    }
+    Ok(())
 }
 
 /// Drops the leases of imports that died when nothing was left to do for them.

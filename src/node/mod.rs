@@ -1,5 +1,6 @@
 //! The node: the containerd that images are put into, and what is done to it, piece by piece.
 
+mod hold;
 mod holdings;
 mod inventory;
 mod lease;
@@ -7,6 +8,7 @@ mod manifest;
 mod name;
 mod origin;
 mod orphan;
+mod outage;
 mod prune;
 mod rebuild;
 mod repair;
@@ -15,6 +17,7 @@ mod survey;
 mod unpack;
 mod work;
 
+pub(crate) use hold::abort_unfinished;
 pub use holdings::holdings;
 pub use inventory::{Depth, inventory};
 pub use lease::HeldLease;

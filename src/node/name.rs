@@ -76,7 +76,7 @@ pub(super) fn confirm(
     node: &Node,
     client: &Client,
     image: &ImagePlan,
-    named: Named,
+    named: &Named,
     naming: &Naming,
     run: Run<'_>,
 ) -> Result<()> {
@@ -90,8 +90,8 @@ pub(super) fn confirm(
             client.label_image(&config.to_string(), [(known::PINNED, known::PINNED_VALUE)])?;
         }
     }
-    for old in named.replaced {
-        unpin_replaced(client, old)?;
+    for old in &named.replaced {
+        unpin_replaced(client, *old)?;
     }
     Ok(())
 }

@@ -16,12 +16,13 @@ use crate::progress::{Event, Run};
 
 /// Bytes in one message: faster than less, and no slower than more (measured on 1.6 and 2.x).
 const CHUNK: usize = 1 << 20;
-/// How often a blob is begun again after containerd held other bytes under its name.
-const ATTEMPTS: usize = 3;
+/// How often a blob is begun in all, when containerd held other bytes under its name.
+const ATTEMPTS: usize = 2;
 /// How long containerd may take to close a stream that has ended.
 const CLOSING: Duration = Duration::from_secs(5);
-/// How long another client may write the same blob without getting on.
-const STALLED: Duration = Duration::from_secs(60);
+/// How long another client may write the same blob without getting on, in times of the patience
+/// with containerd.
+const STALLED: u32 = 2;
 
 /// Sends a blob, from the medium or as it was `rebuilt`, and labels it; returns how many bytes went over the socket.
 ///
@@ -138,7 +139,9 @@ fn stream(
         if n == 0 {
             break;
         }
-        ingest.write(buffer[..n].to_vec())?;
+        if !ingest.write(buffer[..n].to_vec())? {
+            return Ok(None);
+        }
         run.report(Event::Advanced { item: &item, bytes: n as u64 });
     }
     let sent = ingest.offset() - start;
@@ -173,7 +176,8 @@ struct Other {
 
 impl Other {
     /// Waits while the other gets on, without opening the ingest: each try to open a locked one
-    /// holds containerd's database for half a second (1.6, 1.7). Returns when it may be free.
+    /// holds containerd's database for half a second (1.6, 1.7). Returns when it may be free, after
+    /// two seconds at most.
     fn wait(&mut self, client: &Client, reference: &str, blob: &Descriptor, run: Run<'_>) -> Result<()> {
         for _ in 0..8 {
             std::thread::sleep(Duration::from_millis(250));
@@ -186,7 +190,7 @@ impl Other {
                 *self = Self { offset, since: Instant::now() };
             }
         }
-        if self.since.elapsed() < STALLED {
+        if self.since.elapsed() < STALLED * client.patience() {
             return Ok(());
         }
         Err(Error::Refused {

@@ -2,10 +2,13 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use super::lease::LIFETIME;
 use crate::containerd::{Client, Plugin, Version, find_socket};
 use crate::error::{Error, Result, Side};
 use crate::image::{Digest, Platform};
+use crate::progress::Stop;
 
 /// What a person said about the node.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +25,12 @@ pub struct Wishes {
     pub no_cri: bool,
     /// Nobody else uses it: a containerd that was started for this.
     pub alone: bool,
+    /// How long containerd may give no sign of life, instead of [`Client::PATIENCE`].
+    pub patience: Option<Duration>,
+    /// Gives up calls when someone asks to stop.
+    pub stop: Stop,
+    /// How long a lease of an import lives unless it is renewed, instead of a week.
+    pub lease: Option<Duration>,
 }
 
 /// A node, known well enough to plan for it.
@@ -43,6 +52,8 @@ pub struct Node {
     pub content_root: Option<PathBuf>,
     /// Where layers are unpacked to; `None` where that directory cannot be seen from here.
     pub snapshot_root: Option<PathBuf>,
+    /// How long a lease of an import lives unless it is renewed.
+    pub lease: Duration,
 }
 
 impl Node {
@@ -58,8 +69,10 @@ impl Node {
 
     /// Finds the node and asks what it is.
     pub fn survey(wishes: &Wishes) -> Result<Self> {
-        let address = find_socket(wishes.address.as_deref(), !wishes.no_cri, Side::Node)?;
-        let client = Client::connect(&address, &wishes.namespace, Side::Node)?;
+        let address = find_socket(wishes.address.as_deref(), !wishes.no_cri, Side::Node, &wishes.stop)?;
+        let client = Client::connect(&address, &wishes.namespace, Side::Node)?
+            .stopping_with(&wishes.stop)
+            .with_patience(wishes.patience.unwrap_or(Client::PATIENCE));
         let version = client.version()?;
         let cri = !wishes.no_cri;
         if cri && client.cri_runtime()?.is_none() {
@@ -96,6 +109,7 @@ impl Node {
             platform,
             snapshot_root: visible(snapshot_root.or_else(|| content_root.clone())),
             content_root: visible(content_root),
+            lease: wishes.lease.unwrap_or(LIFETIME),
             client,
         })
     }

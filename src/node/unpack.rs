@@ -10,14 +10,13 @@ use crate::containerd::{Client, Prepared, Resource, label};
 use crate::error::{Error, Result, Side};
 use crate::image::{Compression, Descriptor, LayerType, MediaKind, kind};
 use crate::plan::import::Unpack;
-use crate::progress::Stop;
 
 /// Has containerd unpack a layer, compares what came out with the diff_id, and commits the snapshot.
 ///
 /// `files` is the directory that layers are unpacked to, if it can be seen from here: it is brought
 /// to the device before the snapshot is committed. containerd does that itself only from 1.7.14 on;
 /// without it, a power failure leaves empty files in a layer that counts as complete.
-pub(super) fn unpack(client: &Client, step: &Unpack, files: Option<&Path>, stop: &Stop) -> Result<()> {
+pub(super) fn unpack(client: &Client, step: &Unpack, files: Option<&Path>) -> Result<()> {
     let (snapshotter, name) = (step.snapshotter.as_str(), step.chain_id.to_string());
     if client.snapshot(snapshotter, &name)?.is_some_and(|snapshot| snapshot.committed) {
         return client.hold_here(&Resource::snapshot(snapshotter, &name));
@@ -30,7 +29,7 @@ pub(super) fn unpack(client: &Client, step: &Unpack, files: Option<&Path>, stop:
         Prepared::Ready(mounts) => mounts,
         Prepared::Present => return Ok(()),
     };
-    let filled = client.apply(&for_differ(&step.layer), &mounts, stop).and_then(|found| {
+    let filled = client.apply(&for_differ(&step.layer), &mounts).and_then(|found| {
         if found != step.diff_id {
             return Err(Error::DigestMismatch {
                 side: Side::Medium,
@@ -53,7 +52,9 @@ pub(super) fn unpack(client: &Client, step: &Unpack, files: Option<&Path>, stop:
         }
         Err(error) => {
             // Best effort: the lease takes it along in the end.
-            let _ = client.remove_snapshot(snapshotter, &key);
+            if !matches!(error, Error::Unreachable { .. }) {
+                let _ = client.remove_snapshot(snapshotter, &key);
+            }
             Err(error)
         }
     }

@@ -1,24 +1,27 @@
 //! Carries out a plan: sends, unpacks and names, each as soon as what it needs is there.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::name::{Named, Naming, confirm, name};
 use super::origin::distribution_sources;
+use super::outage::across_outages;
 use super::repair::replace_blob;
-use super::{Node, rebuild, send, unpack};
-use crate::containerd::{Client, Resource};
+use super::{Node, hold, rebuild, send, unpack};
+use crate::containerd::Client;
 use crate::error::{Error, Result, Side};
 use crate::image::Digest;
 use crate::layer::Scratch;
 use crate::medium::Medium;
-use crate::plan::import::{ImagePlan, ImportPlan, LayerVerdict, Rebuild, Send, Unpack};
+use crate::plan::import::{ImagePlan, ImportPlan, Rebuild, Send, Unpack};
 use crate::progress::{Event, Phase, Run, UNPACK_ITEM};
 
 /// Blobs that are sent at a time: containerd hashes one stream on one core.
 const SENDERS: usize = 2;
 /// Layers that are unpacked at a time.
 const UNPACKERS: usize = 2;
+
+const EIO: i32 = rustix::io::Errno::IO.raw_os_error();
 
 /// What was done.
 #[derive(Debug, Default)]
@@ -86,7 +89,7 @@ pub fn carry_out(
     keep_going: bool,
     run: Run<'_>,
 ) -> Result<Done> {
-    hold_what_is_there(client, plan)?;
+    hold::what_is_there(client, plan)?;
     let mut state = State::default();
     state.blobs.extend(plan.sends.iter().map(|send| (send.blob.digest, Progress::Waiting)));
     state.chains.extend(plan.unpacks.iter().map(|step| (key(step), Progress::Waiting)));
@@ -134,35 +137,6 @@ pub fn carry_out(
     }
 }
 
-/// What the plan counts on must not be collected while it is carried out.
-fn hold_what_is_there(client: &Client, plan: &ImportPlan) -> Result<()> {
-    let sent: HashSet<Digest> = plan.sends.iter().map(|send| send.blob.digest).collect();
-    let mut held = HashSet::new();
-    rebuild::hold_bases(client, plan)?;
-    for image in plan.images.iter().filter(|image| !is_done(image, plan)) {
-        let layers = image.layers.iter().filter(|(_, verdict)| *verdict != LayerVerdict::Discarded);
-        let documents = image.documents();
-        let blobs = layers.map(|(layer, _)| layer).chain(documents.iter().map(|(blob, _)| blob));
-        for blob in blobs.filter(|blob| !sent.contains(&blob.digest)) {
-            if held.insert(blob.digest) {
-                client.hold_here(&Resource::blob(blob.digest))?;
-                if client.blob(blob.digest)?.is_none() {
-                    return Err(Error::Refused {
-                        side: Side::Node,
-                        action: format!("keeping blob {}", blob.digest),
-                        reason: "containerd has just collected it; run the import again".into(),
-                    });
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-fn is_done(image: &ImagePlan, plan: &ImportPlan) -> bool {
-    plan.is_done() || (image.is_named() && plan.sends.is_empty() && plan.unpacks.is_empty())
-}
-
 fn key(step: &Unpack) -> (String, Digest) {
     (step.snapshotter.clone(), step.chain_id)
 }
@@ -179,7 +153,12 @@ impl Work<'_> {
     /// Notes a failure: of one thing, or of everything.
     fn fail(&self, state: &mut State, error: Error) -> Progress {
         let node_failed = matches!(error, Error::Unreachable { .. } | Error::Io { side: Side::Node, .. });
-        if self.keep_going && !error.is_fatal() && !node_failed {
+        // One bad place on the medium; if all of it is gone, every image says so soon.
+        let unreadable = matches!(
+            &error,
+            Error::Io { side: Side::Medium, action: "read", source, .. } if source.raw_os_error() == Some(EIO)
+        );
+        if self.keep_going && (unreadable || !error.is_fatal()) && !node_failed {
             return Progress::Failed(Arc::new(error));
         }
         let progress = Progress::Failed(Arc::new(Error::Interrupted));
@@ -230,7 +209,7 @@ impl Work<'_> {
                 write(&labels)
             })?
         } else {
-            write(&labels)?
+            across_outages(self.node, self.run, || write(&labels))?
         };
         self.run.report(Event::Finished { item: &item });
         Ok(sent)
@@ -304,7 +283,8 @@ impl Work<'_> {
         self.run.check()?;
         let item = format!("{UNPACK_ITEM}{}", step.chain_id);
         self.run.report(Event::Started { item: &item, bytes: step.size });
-        unpack::unpack(self.client, step, self.node.sync_root(), self.run.stop)?;
+        let files = self.node.sync_root();
+        across_outages(self.node, self.run, || unpack::unpack(self.client, step, files))?;
         self.run.report(Event::Advanced { item: &item, bytes: step.size });
         self.run.report(Event::Finished { item: &item });
         Ok(())
@@ -336,8 +316,8 @@ impl Work<'_> {
             };
             drop(state);
             let image = &self.plan.images[index];
-            let named =
-                self.run.check().and_then(|()| name(self.node, self.client, image, self.naming, self.run));
+            let name = || name(self.node, self.client, image, self.naming, self.run);
+            let named = self.run.check().and_then(|()| across_outages(self.node, self.run, name));
             state = self.lock();
             match named {
                 Ok(named) => {
@@ -380,7 +360,8 @@ impl Work<'_> {
             };
             drop(state);
             let image = &self.plan.images[index];
-            let confirmed = confirm(self.node, self.client, image, named, self.naming, self.run);
+            let confirm = || confirm(self.node, self.client, image, &named, self.naming, self.run);
+            let confirmed = across_outages(self.node, self.run, confirm);
             state = self.lock();
             match confirmed {
                 Ok(()) => state.done.images.push(index),

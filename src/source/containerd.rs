@@ -12,6 +12,7 @@ use crate::error::{Error, Result, Side};
 use crate::image::{
     Descriptor, Document, ImageConfig, MAX_CONFIG, MAX_INDEX_DEPTH, MAX_MANIFEST, Reference, chain_ids,
 };
+use crate::progress::Stop;
 
 /// How long containerd keeps what an export that died was reading, in hours.
 const LEASE_HOURS: i64 = 24;
@@ -27,9 +28,9 @@ pub struct ContainerdSource {
 }
 
 impl ContainerdSource {
-    /// Connects to the socket at `address`.
-    pub fn connect(address: &Path, namespace: &str) -> Result<Self> {
-        let client = Client::connect(address, namespace, Side::Source)?;
+    /// Connects to the socket at `address`; calls are given up when someone asks to stop.
+    pub fn connect(address: &Path, namespace: &str, stop: &Stop) -> Result<Self> {
+        let client = Client::connect(address, namespace, Side::Source)?.stopping_with(stop);
         let lease = format!("pannier-export-{}", Uuid::new_v4());
         let ends = time::OffsetDateTime::now_utc() + time::Duration::hours(LEASE_HOURS);
         let ends = ends.format(&time::format_description::well_known::Rfc3339).unwrap_or_default();

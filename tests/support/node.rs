@@ -230,6 +230,11 @@ impl Node {
         self.end(Signal::KILL);
     }
 
+    /// Signals containerd, such as to stand still and to go on.
+    pub(crate) fn signal(&self, signal: Signal) {
+        rustix::process::kill_process(self.pid().unwrap(), signal).unwrap();
+    }
+
     /// Stops and starts.
     #[allow(dead_code)]
     pub(crate) fn restart(&mut self) {

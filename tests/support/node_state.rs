@@ -48,6 +48,11 @@ impl State {
         }
     }
 
+    /// What should not be there any more.
+    pub(crate) fn left(&self) -> &[String] {
+        &self.left
+    }
+
     /// Compares, and tells what differs.
     pub(crate) fn assert_is(&self, expected: &Self, what: &str) {
         assert_eq!(self.left, Vec::<String>::new(), "{what}: left behind");

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream, client, server};
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -24,7 +24,7 @@ use super::node::Node;
 pub(crate) enum At {
     /// The n-th moment of all.
     Moment(usize),
-    /// The n-th message of a method, told by the end of its path, such as `Content/Write`.
+    /// The n-th message of a method, such as `Content/Write`, or of one kind, such as `Content/Write.commit`.
     Message(&'static str, usize),
     /// The n-th answer of a method.
     Answer(&'static str, usize),
@@ -170,15 +170,15 @@ impl Drop for Proxy {
 
 impl Shared {
     /// Notes a moment; what is to go wrong at it.
-    fn moment(&self, path: &str, direction: char) -> Option<Fault> {
-        let method = path.rsplit('.').next().unwrap_or(path);
+    fn moment(&self, direction: char, method: &str) -> Option<Fault> {
         let mut state = self.state.lock().unwrap();
         let moment = format!("{direction}{method}");
         state.seen.push(moment.clone());
         let (at, fault) = state.armed?;
         let of = |name: &str, wanted: char| {
-            let counts = |seen: &&String| seen.starts_with(wanted) && seen.ends_with(name);
-            (direction == wanted && method.ends_with(name)).then(|| state.seen.iter().filter(counts).count())
+            let name = format!("{wanted}{name}");
+            let counts = |seen: &&String| seen.starts_with(&name);
+            moment.starts_with(&name).then(|| state.seen.iter().filter(counts).count())
         };
         let strikes = match at {
             At::Moment(number) => state.seen.len() == number,
@@ -193,9 +193,11 @@ impl Shared {
         strikes.then_some(fault)
     }
 
-    /// Lets a fault take its course; an error says how the call ends.
-    async fn suffer(&self, fault: Option<Fault>) -> Result<(), End> {
-        match fault {
+    /// Notes a moment, and lets its fault take its course; an error says how the call ends.
+    async fn suffer(&self, direction: char, method: &str) -> Result<(), End> {
+        // Before the test hears of it: it may release at once.
+        let mut releases = self.releases.subscribe();
+        match self.moment(direction, method) {
             None => Ok(()),
             Some(Fault::Cut) => {
                 self.cuts.send_modify(|count| *count += 1);
@@ -203,7 +205,6 @@ impl Shared {
             }
             Some(Fault::Status(code, message)) => Err(End::Status(code, message)),
             Some(Fault::Hold) => {
-                let mut releases = self.releases.subscribe();
                 let _ = releases.changed().await;
                 Ok(())
             }
@@ -269,10 +270,8 @@ async fn call(
         Err(End::Reset(reason)) => respond.send_reset(reason),
         Err(End::Status(code, message)) => {
             let mut response = Response::new(());
-            let headers = response.headers_mut();
-            headers.insert("content-type", HeaderValue::from_static("application/grpc"));
-            headers.insert("grpc-status", HeaderValue::from(code as i32));
-            headers.insert("grpc-message", HeaderValue::from_static(message));
+            *response.headers_mut() = status(code, message);
+            response.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
             if respond.send_response(response, true).is_err() {
                 // The headers are out already.
                 respond.send_reset(Reason::INTERNAL_ERROR);
@@ -288,15 +287,16 @@ async fn forward(
     request: Request<RecvStream>,
     respond: &mut server::SendResponse<Bytes>,
 ) -> Result<(), End> {
-    let (head, mut messages) = request.into_parts();
+    let method = path.rsplit('.').next().unwrap_or(path);
+    let (asked, mut messages) = request.into_parts();
     let mut sender = sender.ready().await?;
-    let (response, mut upstream) = sender.send_request(Request::from_parts(head, ()), false)?;
+    let (response, mut upstream) = sender.send_request(Request::from_parts(asked, ()), false)?;
     let upward = async {
         let mut frames = Frames::default();
         while let Some(data) = messages.data().await {
             let data = data?;
-            for _ in 0..frames.beginnings(&data) {
-                shared.suffer(shared.moment(path, '>')).await?;
+            for start in frames.beginnings(&data) {
+                shared.suffer('>', &named(method, start)).await?;
             }
             pass(&mut messages, &mut upstream, data).await?;
         }
@@ -306,64 +306,81 @@ async fn forward(
         }
         Ok::<(), End>(())
     };
+    // A fault on the way up is answered on the way down.
+    let (refuse, mut refused) = tokio::sync::oneshot::channel::<End>();
     let downward = async {
         // The headers go with the first message, so that a status can still take their place. A client
         // that gives up resets the call; dropping it here resets it upstream.
-        let (head, mut answers) = tokio::select! {
-            response = response => response?.into_parts(),
+        let mut answers = tokio::select! {
+            response = response => response?,
+            Ok(end) = &mut refused => return Err(end),
             reason = poll_fn(|context| respond.poll_reset(context)) => return Err(End::Reset(reason?)),
         };
-        let mut frames = Frames::default();
-        let mut first = answers.data().await;
-        if first.is_none() {
-            shared.suffer(shared.moment(path, '<')).await?;
-            let trailers = answers.trailers().await?;
-            let mut stream = respond.send_response(Response::from_parts(head, ()), trailers.is_none())?;
-            return trailers.map_or(Ok(()), |trailers| Ok(stream.send_trailers(trailers)?));
-        }
-        let mut head = Some(head);
-        let mut stream = None;
+        let (mut frames, mut stream) = (Frames::default(), None::<SendStream<Bytes>>);
         loop {
-            let data = match first.take() {
-                Some(data) => Some(data),
-                None => match &mut stream {
-                    None => answers.data().await,
-                    Some(stream) => {
-                        let stream: &mut SendStream<Bytes> = stream;
-                        tokio::select! {
-                            data = answers.data() => data,
-                            reason = poll_fn(|context| stream.poll_reset(context)) => return Err(End::Reset(reason?)),
-                        }
+            let data = match &mut stream {
+                None => tokio::select! {
+                    data = answers.body_mut().data() => data,
+                    Ok(end) = &mut refused => return Err(end),
+                    reason = poll_fn(|context| respond.poll_reset(context)) => return Err(End::Reset(reason?)),
+                },
+                Some(stream) => tokio::select! {
+                    data = answers.body_mut().data() => data,
+                    Ok(End::Status(code, message)) = &mut refused => {
+                        return Ok(stream.send_trailers(status(code, message))?);
                     }
+                    reason = poll_fn(|context| stream.poll_reset(context)) => return Err(End::Reset(reason?)),
                 },
             };
             let Some(data) = data.transpose()? else { break };
-            for _ in 0..frames.beginnings(&data) {
-                shared.suffer(shared.moment(path, '<')).await?;
+            for _ in frames.beginnings(&data) {
+                shared.suffer('<', method).await?;
             }
-            if let Some(head) = head.take() {
-                stream = Some(respond.send_response(Response::from_parts(head, ()), false)?);
-            }
-            if let Some(stream) = &mut stream {
-                pass(&mut answers, stream, data).await?;
-            }
+            let stream = match &mut stream {
+                Some(stream) => stream,
+                None => stream.insert(respond.send_response(head(&answers), false)?),
+            };
+            pass(answers.body_mut(), stream, data).await?;
         }
-        let trailers: Option<HeaderMap> = answers.trailers().await?;
-        match (&mut stream, trailers) {
-            (Some(stream), Some(trailers)) => stream.send_trailers(trailers)?,
-            (Some(stream), None) => stream.send_data(Bytes::new(), true)?,
-            (None, _) => {}
+        if stream.is_none() {
+            shared.suffer('<', method).await?;
         }
-        Ok::<(), End>(())
+        let trailers = answers.body_mut().trailers().await?;
+        let ends = trailers.is_none();
+        let mut stream = match stream {
+            Some(mut stream) if ends => return Ok(stream.send_data(Bytes::new(), true)?),
+            Some(stream) => stream,
+            None => respond.send_response(head(&answers), ends)?,
+        };
+        match trailers {
+            Some(trailers) => Ok(stream.send_trailers(trailers)?),
+            None => Ok(()),
+        }
     };
     tokio::pin!(upward, downward);
     tokio::select! {
-        ended = &mut downward => ended,
-        ended = &mut upward => {
-            ended?;
-            downward.await
+        ended = &mut downward => return ended,
+        // containerd may answer, and take no more, before it has everything: the answer counts.
+        ended = &mut upward => if let Err(status @ End::Status(..)) = ended {
+            let _ = refuse.send(status);
         }
     }
+    downward.await
+}
+
+/// What a response says before its messages.
+fn head(response: &Response<RecvStream>) -> Response<()> {
+    let mut head = Response::new(());
+    *head.status_mut() = response.status();
+    *head.headers_mut() = response.headers().clone();
+    head
+}
+
+fn status(code: Code, message: &'static str) -> HeaderMap {
+    HeaderMap::from_iter([
+        (HeaderName::from_static("grpc-status"), HeaderValue::from(code as i32)),
+        (HeaderName::from_static("grpc-message"), HeaderValue::from_static(message)),
+    ])
 }
 
 /// Sends data on, as fast as the other side takes it.
@@ -386,6 +403,17 @@ async fn pass(from: &mut RecvStream, to: &mut SendStream<Bytes>, mut data: Bytes
     Ok(())
 }
 
+/// The method, and what a message of `Content/Write` asks for: its first field, which is left out for
+/// the first kind.
+fn named(method: &str, message: &[u8]) -> String {
+    match (method, message) {
+        ("Content/Write", [0x08, 1, ..]) => format!("{method}.write"),
+        ("Content/Write", [0x08, 2, ..]) => format!("{method}.commit"),
+        ("Content/Write", _) => format!("{method}.stat"),
+        _ => method.to_owned(),
+    }
+}
+
 /// Finds where gRPC messages begin: each has a flag and its length in front.
 #[derive(Default)]
 struct Frames {
@@ -394,9 +422,10 @@ struct Frames {
 }
 
 impl Frames {
-    /// How many messages begin in `data`, which follows what came before.
-    fn beginnings(&mut self, mut data: &[u8]) -> usize {
-        let mut begun = 0;
+    /// The messages that begin in `data`, which follows what came before; each with as much of it as
+    /// is there.
+    fn beginnings<'d>(&mut self, mut data: &'d [u8]) -> Vec<&'d [u8]> {
+        let mut begun = Vec::new();
         while !data.is_empty() {
             if self.left > 0 {
                 let inside = self.left.min(data.len());
@@ -405,7 +434,7 @@ impl Frames {
                 continue;
             }
             if self.prefix.is_empty() {
-                begun += 1;
+                begun.push(data.get(5..).unwrap_or_default());
             }
             let take = (5 - self.prefix.len()).min(data.len());
             self.prefix.extend_from_slice(&data[..take]);

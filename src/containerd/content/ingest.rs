@@ -67,7 +67,7 @@ impl Client {
         };
         let request = self.request(ReceiverStream::new(receiver));
         let mut content = self.content();
-        let opened = self.block_on(async {
+        let opened = self.block_on_long(async {
             sender.send(stat).await.map_err(|_| closed())?;
             let mut answers = content.write(request).await?.into_inner();
             let first = answers.message().await?.ok_or_else(closed)?;
@@ -105,21 +105,27 @@ impl Ingest {
 
     /// Writes `data` at the offset. At most 1 MiB is good; 16 MiB less a little is the limit.
     ///
-    /// Does not wait for the answer: a refusal may come with a later call.
-    pub fn write(&mut self, data: Vec<u8>) -> Result<()> {
+    /// Does not wait for the answer: a refusal may come with a later call. False when containerd is
+    /// at another offset, so that what it has is not what was written here.
+    pub fn write(&mut self, data: Vec<u8>) -> Result<bool> {
         let length = data.len() as u64;
         let message = self.message(WriteAction::Write, data, HashMap::new());
         let client = self.client.clone();
-        client.block_on(self.send(message)).map_err(|status| self.failed("writing to", status))?;
-        self.offset += length;
-        Ok(())
+        match client.block_on_long(self.send(message)) {
+            Ok(()) => {
+                self.offset += length;
+                Ok(true)
+            }
+            Err(status) if status.code() == Code::OutOfRange => Ok(false),
+            Err(status) => Err(self.failed("writing to", status)),
+        }
     }
 
     /// Makes the blob visible. All its bytes must have been written.
     pub fn commit(mut self: Box<Self>, labels: HashMap<String, String>) -> Result<Committed> {
         let message = self.message(WriteAction::Commit, Vec::new(), labels);
         let client = self.client.clone();
-        let committed = client.block_on(async {
+        let committed = client.block_on_long(async {
             self.send(message).await?;
             loop {
                 match self.answers.message().await? {
@@ -134,7 +140,12 @@ impl Ingest {
                 // containerd sends the answer to a commit twice before it ends the stream.
                 let Self { sender, mut answers, .. } = *self;
                 drop(sender);
-                client.block_on(async { while let Ok(Some(_)) = answers.message().await {} });
+                let rest = async {
+                    while answers.message().await?.is_some() {}
+                    Ok::<_, Status>(())
+                };
+                // The blob is there, whatever comes after.
+                let _ = client.block_on(rest);
                 Ok(Committed::New)
             }
             Err(status) => match status.code() {
@@ -202,7 +213,7 @@ impl Ingest {
 }
 
 fn closed() -> Status {
-    Status::cancelled("containerd ended the stream")
+    Status::unavailable("containerd ended the stream")
 }
 
 impl std::fmt::Debug for Ingest {

@@ -1,0 +1,47 @@
+//! What an import finds on the node, kept until names hold it; and what it put there, given back.
+
+use std::collections::HashSet;
+
+use super::{PREFIX, rebuild};
+use crate::containerd::{Client, Resource};
+use crate::error::{Error, Result, Side};
+use crate::image::Digest;
+use crate::plan::import::{ImagePlan, ImportPlan, LayerVerdict};
+
+/// What the plan counts on must not be collected while it is carried out.
+pub(super) fn what_is_there(client: &Client, plan: &ImportPlan) -> Result<()> {
+    let sent: HashSet<Digest> = plan.sends.iter().map(|send| send.blob.digest).collect();
+    let mut held = HashSet::new();
+    rebuild::hold_bases(client, plan)?;
+    for image in plan.images.iter().filter(|image| !is_done(image, plan)) {
+        let layers = image.layers.iter().filter(|(_, verdict)| *verdict != LayerVerdict::Discarded);
+        let documents = image.documents();
+        let blobs = layers.map(|(layer, _)| layer).chain(documents.iter().map(|(blob, _)| blob));
+        for blob in blobs.filter(|blob| !sent.contains(&blob.digest)) {
+            if held.insert(blob.digest) {
+                client.hold_here(&Resource::blob(blob.digest))?;
+                if client.blob(blob.digest)?.is_none() {
+                    return Err(Error::Refused {
+                        side: Side::Node,
+                        action: format!("keeping blob {}", blob.digest),
+                        reason: "containerd has just collected it; run the import again".into(),
+                    });
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_done(image: &ImagePlan, plan: &ImportPlan) -> bool {
+    plan.is_done() || (image.is_named() && plan.sends.is_empty() && plan.unpacks.is_empty())
+}
+
+/// Throws away what an import has sent of blobs that are not complete: on a full disk, nothing else
+/// can be done before that. What another client writes at the moment stays.
+pub(crate) fn abort_unfinished(client: &Client, plan: &ImportPlan) {
+    for send in &plan.sends {
+        // Best effort, as the lease takes it along as well.
+        let _ = client.abort(&format!("{PREFIX}{}", send.blob.digest));
+    }
+}
