@@ -55,8 +55,13 @@ enum Victim {
 
 /// Cuts an import off after `lines` events; true if it had not ended by then.
 fn cut_off(node: &mut Node, medium: &std::path::Path, lines: usize, victim: Victim) -> bool {
-    let mut child =
-        import_command(node, medium).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    // A containerd that goes away is waited for; here it comes back only afterwards.
+    let mut child = import_command(node, medium)
+        .args(["--timeout", "1"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     let mut events = BufReader::new(child.stdout.take().unwrap()).lines();
     let seen = events.by_ref().take(lines).filter(|line| line.is_ok()).count();
     match victim {
