@@ -97,7 +97,8 @@ fn a_blob_that_another_client_writes_is_waited_for_without_trying_its_lock_all_t
             let other = node.client();
             let Opened::Ingest(ingest) = other.open_ingest(&reference, &blob).unwrap() else { panic!() };
             proxy.arm(At::Message("Content/Status", 1), Fault::Hold);
-            let mut child = begin(&proxy, &medium, &["--timeout", "1"]);
+            let timeout = if frees_it { "30" } else { "1" };
+            let mut child = begin(&proxy, &medium, &["--timeout", timeout]);
             let waited = proxy.await_strike(|| child.try_wait().unwrap().is_some());
             assert!(waited.is_some(), "{version}: it waits");
             let mut ingest = Some(ingest);
