@@ -96,6 +96,28 @@ fn h07_signature_of_1_gib() {
 
 // fault-matrix: rows 42
 #[test]
+fn h07_more_signatures_than_are_read() {
+    let stick = Stick::new();
+    stick.key("other", &["-t", "ed25519"]);
+    stick.sign("other");
+    let name = |number: usize| match number {
+        1 => stick.signature(),
+        number => stick.record().with_extension(format!("json.{number}.sig")),
+    };
+    let strange = fs::read(name(1)).unwrap();
+    (2..=40).for_each(|number| fs::write(name(number), &strange).unwrap());
+    let (medium, key) = (stick.at("medium"), stick.at("key"));
+    let said = carry::run(1, ["sign", text(&medium), "--key", text(&key)]).stderr();
+    assert!(said.contains("as many signatures as are read"), "{said}");
+    // The right one counts among the first sixteen, and not behind them.
+    fs::remove_file(name(1)).unwrap();
+    stick.sign("key");
+    stick.verify(0);
+    fs::rename(name(1), name(17)).unwrap();
+    stick.refused("is not among the allowed signers");
+}
+
+#[test]
 fn h08_an_older_signed_record_does_not_stand_in_for_a_damaged_one() {
     let stick = Stick::new();
     stick.sign("key");

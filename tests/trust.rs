@@ -11,8 +11,10 @@ use std::path::PathBuf;
 use pannier::image::{Digest, Document};
 use pannier::medium::{Moment, Record};
 use support::carry::{self, oci, run, text};
+use support::cluster;
 use support::image::{files, image};
 use support::layout::layout;
+use support::node::Node;
 use support::stick::Stick;
 
 /// A stick with an image of its own, and the settings of a node.
@@ -378,6 +380,45 @@ fn h16_what_a_newer_version_wrote() {
     // What is not critical may be unknown.
     site.forge(|_| whole.replace("\"critical\":[]", "\"critical\":[],\"unheardOf\":{\"x\":[1]}"));
     site.take(0, &[]);
+}
+
+#[test]
+fn what_a_prune_commits_is_signed_again() {
+    let site = Site::new();
+    site.export("app:1", "1", &[]);
+    site.export("tool:1", "2", &[]);
+    let (medium, key) = (site.stick.at("medium"), site.stick.at("key"));
+    let prune = |flags: &[&str]| {
+        let arguments = ["prune", text(&medium)].into_iter().chain(flags.iter().copied());
+        run(0, arguments).stderr()
+    };
+    assert!(prune(&["--image", "tool:1"]).contains("the newest one is not"));
+    site.refused("it is not signed");
+    assert!(prune(&["--sign-key", text(&key)]).contains("is signed with SHA256:"));
+    site.take(0, &[]);
+    site.export("tool:1", "2", &[]);
+    prune(&["--image", "tool:1", "--sign-key", text(&key)]);
+    site.take(0, &[]);
+    let repaired = run(0, ["repair", text(&medium), "--sign-key", text(&key)]).stderr();
+    assert!(repaired.contains("already signed"), "{repaired}");
+}
+
+#[test]
+fn an_import_is_remembered_by_the_node() {
+    if !cluster::available("2.1") {
+        return;
+    }
+    let site = Site::new();
+    let node = Node::start("2.1");
+    let (medium, config) = (site.stick.at("medium"), site.stick.at("config.toml"));
+    let import = |status: i32| cluster::import(status, &node, &medium, &["--config", text(&config)]).stderr();
+    site.export("app:1", "1", &[]);
+    site.copy("medium", "older");
+    site.export("app:1", "2", &[]);
+    import(0);
+    assert!(site.trust(0, &[]).contains(&format!("medium {}: 2", site.record().medium)));
+    site.copy("older", "medium");
+    assert!(import(4).contains("a newer commit of medium"));
 }
 
 #[test]

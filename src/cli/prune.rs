@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::node::references;
 use super::output::Output;
+use super::sign::{self, SignArgs};
 use super::{signals, text, verify};
 use crate::error::{Error, Result};
 use crate::medium::{FileName, Medium};
@@ -48,6 +49,8 @@ pub(super) struct Args {
     /// Say what would be done, and change nothing
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    sign: SignArgs,
 }
 
 pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
@@ -60,6 +63,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
     let stop = signals::stop()?;
     let reporter = output.reporter();
     let run = Run { reporter: &*reporter, stop: &stop };
+    let key = args.sign.key()?;
     let mut medium = Medium::open(&args.medium)?;
     if args.dry_run {
         let plan = prepare(&medium, &selection)?;
@@ -71,7 +75,9 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
     finish_earlier_run(&medium)?;
     let plan = prepare(&medium, &selection)?;
     announce(&plan, args, output);
+    let was_signed = medium.has_signature()?;
     if plan.is_nothing() {
+        sign::renew(&medium, key.as_ref(), was_signed, output)?;
         return conclude(&plan, None, args, output);
     }
     let damaged = damage(&medium, &plan, args.drop_damaged, run)?;
@@ -88,6 +94,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
         output.complain("warning: it cannot be seen whether another pannier reads from it");
     }
     let summary = carry_out(&mut medium, &plan, args.recovery.map(|percent| percent.0), run)?;
+    sign::renew(&medium, key.as_ref(), was_signed, output)?;
     conclude(&plan, Some(&summary), args, output)
 }
 

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::export::Rename;
 use super::output::Output;
 use super::registry::RegistryArgs;
+use super::sign::{self, SignArgs};
 use super::source::Access;
 use super::{signals, text};
 use crate::error::{Error, Result, Side};
@@ -51,6 +52,8 @@ pub(super) struct Args {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
+    sign: SignArgs,
+    #[command(flatten)]
     registry: RegistryArgs,
 }
 
@@ -60,6 +63,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
     let run = Run { reporter: &*reporter, stop: &stop };
     let renames = args.rename.iter().map(|rename| (rename.from.clone(), rename.to.clone())).collect();
     let options = Options { renames };
+    let key = args.sign.key()?;
     let mut medium = Medium::open(&args.medium)?;
     let mut restored = Vec::new();
     let _lock = if args.dry_run { None } else { Some(output.lock(&mut medium)?) };
@@ -84,12 +88,16 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
     if args.dry_run {
         return describe(&prepared, &restorable_records(&medium)?, args, output);
     }
+    let was_signed = medium.has_signature()?;
     let mut summary = Summary::default();
     if !prepared.is_nothing() {
         announce(&prepared, output);
         summary = carry_out(&mut medium, source, prepared, run)?;
     }
     summary.repaired.splice(0..0, restored);
+    if summary.lost.is_empty() {
+        sign::renew(&medium, key.as_ref(), was_signed, output)?;
+    }
     conclude(&summary, args, output)
 }
 
