@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result, Side};
 use crate::image::Platform;
 use crate::import::{self, Prepared, Summary};
-use crate::medium::Medium;
+use crate::medium::{Medium, Volume};
 use crate::node::{Node, Wishes};
 use crate::progress::{Event, Run};
 
@@ -40,6 +40,16 @@ pub struct Target {
     pub platform: Option<Platform>,
 }
 
+/// What a bake did.
+#[derive(Debug)]
+pub struct Baked {
+    /// The import.
+    pub summary: Summary,
+    /// Where the medium is one of several and all of it was asked for: the numbers of those that are
+    /// not in the directory yet.
+    pub missing: Option<(Volume, Vec<u32>)>,
+}
+
 /// Imports images into the root directory of a containerd that does not run.
 ///
 /// `planned` is told the plan before the first byte. However this ends, the containerd that it started
@@ -54,7 +64,7 @@ pub fn bake(
     options: &import::Options,
     run: Run<'_>,
     planned: impl FnOnce(&Prepared, &Node),
-) -> Result<Summary> {
+) -> Result<Baked> {
     root::require_usable(&target.root, &target.snapshotter)?;
     let folders = root::RunFolders::note(&target.system);
     let daemon = Daemon::start(&target.program, &target.root, &target.snapshotter, run.stop)?;
@@ -62,13 +72,13 @@ pub fn bake(
     // What went wrong first is what is told.
     let stopped = daemon.stop();
     root::unmount_leftovers(&target.root);
-    let summary = result?;
+    let baked = result?;
     stopped?;
     root::tidy(&target.root)?;
     for warning in folders.appeared() {
         run.report(Event::Warning(&warning));
     }
-    Ok(summary)
+    Ok(baked)
 }
 
 fn fill(
@@ -78,7 +88,7 @@ fn fill(
     options: &import::Options,
     run: Run<'_>,
     planned: impl FnOnce(&Prepared, &Node),
-) -> Result<Summary> {
+) -> Result<Baked> {
     let node = Node::survey(&Wishes {
         address: Some(daemon.socket().to_owned()),
         namespace: NAMESPACE.into(),
@@ -91,7 +101,16 @@ fn fill(
     })?;
     let prepared = import::prepare(medium, &node, options, run)?;
     planned(&prepared, &node);
-    import::carry_out(medium, &node, prepared, options, run)
+    let summary = import::carry_out(medium, &node, prepared, options, run)?;
+    let volume = medium.record().and_then(|record| record.volume.clone());
+    let missing = match volume.filter(|_| options.images.is_empty()) {
+        Some(volume) => {
+            let missing = import::missing_volumes(&node, &volume)?;
+            Some((volume, missing))
+        }
+        None => None,
+    };
+    Ok(Baked { summary, missing })
 }
 
 /// An error about the directory that is filled.

@@ -494,3 +494,21 @@ fn canonical_kubernetes_is_brought_with_a_stick_as_the_readme_says() {
     let said = String::from_utf8(ran.stdout).unwrap();
     assert!(!said.contains("sandbox-missing") && !said.contains("image-missing"), "{said}");
 }
+
+#[test]
+fn a_set_on_several_media_is_baked_one_after_the_other() {
+    let Some(version) = newest() else { return };
+    let bench = Bench::new();
+    let set = [("quay.io/team/a:1", 1), ("quay.io/team/b:1", 2)];
+    let set = set
+        .iter()
+        .fold(layout(), |all, (name, seed)| all.with(app(name).layer(noise("data", *seed, 12_000_000))));
+    fs::write(bench.path("set.tar"), set.oci_archive()).unwrap();
+    let from = format!("oci-archive:{}", text(&bench.path("set.tar")));
+    run(0, ["export", "--from", &from, "--all", "--to", text(&bench.path("set")), "--volumes", "13MiB"]);
+    let root = bench.path("root");
+    let flags = ["--root", text(&root)];
+    let ran = bake(3, &bench, version, &bench.path("set/volume-1"), &flags);
+    assert!(ran.stderr().contains("volume 1 of 2"), "{}", ran.stderr());
+    bake(0, &bench, version, &bench.path("set/volume-2"), &flags);
+}

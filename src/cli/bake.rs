@@ -118,14 +118,21 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
         target.program.path.display(),
         target.program.version.text,
     ));
-    let summary =
+    let baked =
         bake(&medium, &target, &options, run, |prepared, node| said::announce(prepared, node, output))?;
+    let summary = baked.summary;
     said::conclude(&summary, None, output)?;
-    if summary.failed.is_empty() {
-        output.say(format_args!("{} can be moved to its place.", target.root.display()));
-        Ok(())
-    } else {
-        Err(Error::Partial { total: summary.images + summary.failed.len(), failed: summary.failed })
+    if !summary.failed.is_empty() {
+        return Err(Error::Partial { total: summary.images + summary.failed.len(), failed: summary.failed });
+    }
+    match baked.missing {
+        Some((volume, missing)) if !missing.is_empty() => {
+            Err(Error::VolumesMissing { number: volume.number, of: volume.of, missing })
+        }
+        _ => {
+            output.say(format_args!("{} can be moved to its place.", target.root.display()));
+            Ok(())
+        }
     }
 }
 
