@@ -14,6 +14,7 @@ use support::carry::{self, oci, run, text};
 use support::image::{files, image};
 use support::layout::layout;
 use support::stick::{NAMESPACE, Stick};
+use support::strace;
 
 const KINDS: [&[&str]; 5] = [
     &["-t", "ed25519"],
@@ -260,4 +261,44 @@ fn what_a_cut_off_export_signed_does_not_stay() {
     stick.refused("it is not signed");
     run(0, ["export", "--all", "--to", text(&medium), "--from", &source, "--sign-key", text(&key)]);
     stick.verify(0);
+}
+
+#[test]
+fn killed_at_any_call_the_newest_record_is_signed() {
+    if !strace::available() {
+        return;
+    }
+    let stick = Stick::new();
+    let (medium, key, allowed) = (stick.at("medium"), stick.at("key"), stick.at("allowed"));
+    stick.sign("key");
+    let before = carry::files(&medium);
+    let source = stick.at("source");
+    layout().with(image("app:1").layer(files([("app", "1")]))).write_dir(&source);
+    let source = oci(&source);
+    let arguments = ["export", "--all", "--to", text(&medium), "--from", &source, "--sign-key", text(&key)];
+    let mut kills = 0;
+    for calls in ["fsync,fdatasync,syncfs", "openat2", "unlinkat,renameat"] {
+        let mut number = 1;
+        loop {
+            fs::remove_dir_all(&medium).unwrap();
+            for (name, bytes) in &before {
+                let to = medium.join(name);
+                fs::create_dir_all(to.parent().unwrap()).unwrap();
+                fs::write(to, bytes).unwrap();
+            }
+            // Not in a layout's files, since it is empty.
+            fs::create_dir_all(medium.join(".pannier/ingest")).unwrap();
+            let killed = strace::killed(&arguments, calls, number);
+            // An index.json that is behind the record is no matter of signatures; no node is there.
+            let import =
+                ["import", text(&medium), "--allowed-signers", text(&allowed), "--address", "/nowhere"];
+            assert!(run(6, import).stderr().contains("Signed by ana@example.org"), "{calls} {number}");
+            if !killed {
+                break;
+            }
+            kills += 1;
+            number += 1 + number / 4;
+        }
+    }
+    assert!(kills >= 20, "only {kills} moments were tried");
 }
