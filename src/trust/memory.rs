@@ -20,7 +20,7 @@ const FORMAT: &str = "pannier-seen-v1";
 /// medium is in none, all of that medium.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position {
-    /// `lane NAME` or `medium ID`.
+    /// `lane NAME`, `lane NAME volume NUMBER` or `medium ID`.
     pub line: String,
     /// The seconds at which a lane's commit was issued; a medium's sequence.
     pub order: u64,
@@ -33,9 +33,13 @@ pub struct Position {
 impl Position {
     /// The position of a record whose file has this digest.
     pub fn of(record: &Record, digest: Digest) -> Self {
-        let (line, order) = match &record.lane {
-            Some(lane) => (format!("lane {}", lane.name), lane.issued),
-            None => (format!("medium {}", record.medium), record.sequence),
+        let (line, order) = match (&record.lane, &record.volume) {
+            (Some(lane), None) => (format!("lane {}", lane.name), lane.issued),
+            // The media of a set are issued one after the other, and taken in any order.
+            (Some(lane), Some(volume)) => {
+                (format!("lane {} volume {}", lane.name, volume.number), lane.issued)
+            }
+            (None, _) => (format!("medium {}", record.medium), record.sequence),
         };
         Self { line, order, record: digest, created: record.created.parse().ok() }
     }
@@ -151,6 +155,7 @@ fn file(directory: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::medium::{Lane, Volume};
 
     fn position(line: &str, order: u64) -> Position {
         let created = "2026-01-01T00:00:00Z".parse().ok();
@@ -169,6 +174,21 @@ mod tests {
         let orders: Vec<_> = memory.0.iter().map(|(line, seen)| (line.as_str(), seen.order)).collect();
         assert_eq!(orders, [("lane a", 9), ("medium b", 3)]);
         assert_eq!(memory.newest().unwrap().to_string(), "2026-01-01T00:00:00Z");
+    }
+
+    #[test]
+    fn the_media_of_a_set_do_not_follow_each_other() {
+        let mut record = Record::empty("0".repeat(32));
+        record.sequence = 3;
+        let line = |record: &Record| {
+            let position = Position::of(record, Digest::of(b""));
+            (position.line, position.order)
+        };
+        assert_eq!(line(&record), (format!("medium {}", record.medium), 3));
+        record.lane = Some(Lane { name: "plant-a".parse().unwrap(), issued: 7 });
+        assert_eq!(line(&record), ("lane plant-a".into(), 7));
+        record.volume = Some(Volume { set: "1".repeat(32), number: 2, of: 3, elsewhere: Vec::new() });
+        assert_eq!(line(&record), ("lane plant-a volume 2".into(), 7));
     }
 
     #[test]
