@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::record::{Blob, Record, Role};
-use crate::image::{Descriptor, Digest, OCI_MANIFEST};
+use crate::image::{Descriptor, Digest, OCI_MANIFEST, length};
 
 /// The name in `index.json` by which other tools find the files.
 pub(super) const FILES_NAME: &str = "files";
@@ -91,6 +91,7 @@ pub struct CarriedFile {
     /// The digest of its bytes, which is also the name of its blob.
     pub digest: Digest,
     /// Its size in bytes.
+    #[serde(deserialize_with = "length")]
     pub size: u64,
     /// Whether it is a program.
     pub executable: bool,

@@ -19,6 +19,8 @@ impl Record {
             (self.blobs.len(), "blobs"),
             (self.deltas.len(), "deltas"),
             (self.encoded.len(), "encodings"),
+            (self.files.len(), "files"),
+            (self.parts.len(), "blobs in parts"),
         ] {
             if count > NODES {
                 return Err(format!("it lists {count} {of}, more than the {NODES} allowed"));
