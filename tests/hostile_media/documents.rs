@@ -7,7 +7,7 @@ use pannier::image::{Descriptor, Digest};
 use serde_json::{Value, json};
 
 use crate::maker::{CONFIG, Draft, INDEX, LAYER, MANIFEST, NAME, RootOf, Stick, ends, manifest};
-use crate::support::carry::text;
+use crate::support::carry::{run, text};
 
 /// A medium and a layout in which the manifest's bytes are these.
 fn with_manifest(bytes: impl Fn(&Descriptor, &Descriptor) -> Vec<u8> + 'static) -> (Stick, Stick) {
@@ -27,6 +27,30 @@ fn spliced(at: &'static str, more: &'static str) -> (Stick, Stick) {
 fn both_refuse((medium, layout): (Stick, Stick), reason: &str) {
     medium.verify(4, "image-chain", reason);
     layout.export(1, reason);
+}
+
+#[test]
+fn the_limits_can_be_seen() {
+    let said = run(0, ["limits", "--json"]).stdout();
+    let limits: Value = serde_json::from_str(&said).unwrap();
+    let limit = |name: &str| {
+        let found = limits.as_array().unwrap().iter().find(|limit| limit["name"] == name);
+        found.unwrap_or_else(|| panic!("{name}"))["value"].as_u64().unwrap()
+    };
+    for (name, value) in [
+        ("record", 16 << 20),
+        ("manifest", 4 << 20),
+        ("config", 8 << 20),
+        ("signature", 64 << 10),
+        ("index-depth", 4),
+        ("nodes", 100_000),
+        ("layers", 512),
+        ("window", 1 << 27),
+    ] {
+        assert_eq!(limit(name), value, "{name}");
+    }
+    let table = run(0, ["limits"]).stdout();
+    assert!(table.lines().any(|line| line.starts_with("manifest ") && line.contains("4 MiB")), "{table}");
 }
 
 #[test]

@@ -163,6 +163,12 @@ fn nothing_of_what_is_refused_reaches_containerd() {
     let said = import(&lying, 4);
     assert!(said.contains("the content of layer") && said.contains("is damaged"), "{said}");
     assert!(node.client().image(NAME).unwrap().is_none());
+    // A layer that is said to unpack to a tebibyte is refused by the space that there is.
+    let huge = Draft { size: 1 << 40, ..Draft::default() }.make().medium(|_| ());
+    let before = node.client().blobs().unwrap().len();
+    let said = import(&huge, 5);
+    assert!(said.contains("free"), "{said}");
+    assert_eq!(node.client().blobs().unwrap().len(), before);
     // The same make of medium, unchanged, goes in.
     import(&Draft::default().make().medium(|_| ()), 0);
     assert!(node.client().image(NAME).unwrap().is_some());
