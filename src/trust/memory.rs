@@ -118,9 +118,10 @@ pub fn remember<T>(directory: &Path, change: impl FnOnce(&mut Memory) -> T) -> R
     let open = |name: &str| {
         let path = directory.join(name);
         let mut options = File::options();
-        let opened = options.create(true).truncate(false).write(true).mode(0o600).open(&path);
+        let opened = options.create(true).truncate(false).write(true).mode(0o644).open(&path);
         opened.map_err(fail("open", &path))
     };
+    // What is in it is no secret: whoever verifies a medium reads it.
     // Two imports at a time would each forget what the other one took.
     let lock = open("seen.lock")?;
     lock.lock().map_err(fail("lock", directory))?;
