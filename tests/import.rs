@@ -57,6 +57,7 @@ fn number(document: &Value, key: &str) -> u64 {
     document[key].as_u64().unwrap_or_else(|| panic!("{key} in {document}"))
 }
 
+// fault-matrix: rows 58
 #[test]
 fn pods_start_by_tag_and_by_digest_also_after_a_restart_and_a_garbage_collection() {
     let bench = Bench::new();

@@ -70,13 +70,11 @@ fn a_fake_stick_of_64_gib_with_1_gib_behind_it_is_found_out_by_the_export_that_o
     if !available() {
         return;
     }
-    for capacity in [Capacity::Wrap(1 << 30), Capacity::Limbo(1 << 30)] {
-        let stick = Stick::formatted(Kind::Ext4, 64 << 30, &FRONT);
-        // Such sticks have 256 MiB of memory that hides it.
-        stick.disk.lie(capacity, 256 << 20);
-        let output = export(&stick, &large(3, 450));
-        found_out(&stick, &output, 0);
-    }
+    let stick = Stick::formatted(Kind::Ext4, 64 << 30, &FRONT);
+    // Such sticks have 256 MiB of memory that hides it.
+    stick.disk.lie(Capacity::Wrap(1 << 30), 256 << 20);
+    let output = export(&stick, &large(9, 150));
+    found_out(&stick, &output, 0);
 }
 
 // fault-matrix: rows 50

@@ -177,6 +177,33 @@ fn a_slow_stick_that_stalls_is_waited_for_and_a_signal_is_heard() {
     run(0, ["verify", "--deep", text(&at)]);
 }
 
+// fault-matrix: rows 11
+#[test]
+fn interrupted_twice_it_ends_and_the_medium_is_as_after_a_kill() {
+    if !available() {
+        return;
+    }
+    let room = Room::new();
+    let mut stick = Stick::new(Kind::Ext4, 24 << 20);
+    let at = stick.path();
+    run(0, room.first(&at));
+    stick.remount();
+    stick.disk.stall_at(Op::Flush, 1, Duration::from_secs(2));
+    let arguments = room.second(&at);
+    let child = pannier(arguments.iter().copied()).stderr(Stdio::piped()).spawn().unwrap();
+    while !fs::read_dir(at.join(".pannier/ingest")).is_ok_and(|mut entries| entries.next().is_some()) {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let pid = rustix::process::Pid::from_child(&child);
+    for _ in 0..2 {
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", String::from_utf8_lossy(&output.stderr));
+    room.oracle(&at, &arguments).check("interrupted twice", Loss::Nothing);
+}
+
 // fault-matrix: rows 73
 #[test]
 fn what_a_hundred_crashed_runs_left_is_removed_and_nothing_of_others() {

@@ -11,6 +11,9 @@ use std::time::Duration;
 /// Bytes that a disk writes whole or not at all.
 pub(crate) const SECTOR: usize = 512;
 
+/// Bytes that the memory of a counterfeit holds as one.
+const PAGE: usize = 4096;
+
 /// What a request asks of the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Op {
@@ -48,7 +51,7 @@ struct State {
     size: u64,
     store: File,
     capacity: Capacity,
-    /// Memory of a counterfeit: the latest sectors, which it still knows whatever it made of them.
+    /// Memory of a counterfeit: the latest pages, which it still knows whatever it made of them.
     cache: BTreeMap<u64, Vec<u8>>,
     order: VecDeque<u64>,
     cached: usize,
@@ -112,7 +115,7 @@ impl Disk {
     pub(crate) fn lie(&self, capacity: Capacity, cached: usize) {
         let mut state = self.state();
         state.capacity = capacity;
-        state.cached = cached / SECTOR;
+        state.cached = cached / PAGE;
     }
 
     /// Forgets what only its memory held, as it does when it is pulled out.
@@ -253,8 +256,9 @@ impl Disk {
     pub(super) fn read(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
         let mut state = self.state();
         state.begin(Op::Read, offset..offset + bytes.len() as u64)?;
-        for (number, sector) in bytes.chunks_mut(SECTOR).enumerate() {
-            state.read_sector(offset / SECTOR as u64 + number as u64, sector)?;
+        match state.capacity {
+            Capacity::True => state.store.read_exact_at(bytes, offset)?,
+            _ => state.read_pages(offset, bytes)?,
         }
         if let Some(rot) = &state.rot
             && let Some(at) = bytes.windows(rot.len()).position(|window| window == rot)
@@ -273,10 +277,7 @@ impl Disk {
         if matches!(state.capacity, Capacity::True) {
             return state.store.write_all_at(bytes, offset);
         }
-        for (number, sector) in bytes.chunks(SECTOR).enumerate() {
-            state.write_sector(offset / SECTOR as u64 + number as u64, sector)?;
-        }
-        Ok(())
+        state.write_pages(offset, bytes)
     }
 
     pub(super) fn flush(&self) -> io::Result<()> {
@@ -317,9 +318,18 @@ impl State {
         }
     }
 
-    fn write_sector(&mut self, number: u64, bytes: &[u8]) -> io::Result<()> {
-        if self.cache.insert(number, bytes.to_vec()).is_none() {
-            self.order.push_back(number);
+    fn write_pages(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut done = 0;
+        while done < bytes.len() {
+            let at = offset + done as u64;
+            let (number, within) = (at / PAGE as u64, (at % PAGE as u64) as usize);
+            let length = (PAGE - within).min(bytes.len() - done);
+            let mut page = if length < PAGE { self.page(number)? } else { vec![0; PAGE] };
+            page[within..within + length].copy_from_slice(&bytes[done..done + length]);
+            if self.cache.insert(number, page).is_none() {
+                self.order.push_back(number);
+            }
+            done += length;
         }
         while self.order.len() > self.cached {
             self.evict()?;
@@ -327,11 +337,11 @@ impl State {
         Ok(())
     }
 
-    /// Puts the oldest sector of its memory where it belongs, or where the lie puts it.
+    /// Puts the oldest page of its memory where it belongs, or where the lie puts it.
     fn evict(&mut self) -> io::Result<bool> {
         let Some(number) = self.order.pop_front() else { return Ok(false) };
         let bytes = self.cache.remove(&number).unwrap_or_default();
-        let offset = number * SECTOR as u64;
+        let offset = number * PAGE as u64;
         match self.capacity {
             Capacity::Limbo(real) if offset >= real => {}
             Capacity::Wrap(real) => self.store.write_all_at(&bytes, offset % real)?,
@@ -340,19 +350,30 @@ impl State {
         Ok(true)
     }
 
-    fn read_sector(&self, number: u64, bytes: &mut [u8]) -> io::Result<()> {
-        let offset = number * SECTOR as u64;
+    fn read_pages(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        let mut done = 0;
+        while done < bytes.len() {
+            let at = offset + done as u64;
+            let within = (at % PAGE as u64) as usize;
+            let length = (PAGE - within).min(bytes.len() - done);
+            let page = self.page(at / PAGE as u64)?;
+            bytes[done..done + length].copy_from_slice(&page[within..within + length]);
+            done += length;
+        }
+        Ok(())
+    }
+
+    /// What it says is on a page.
+    fn page(&self, number: u64) -> io::Result<Vec<u8>> {
         if let Some(cached) = self.cache.get(&number) {
-            bytes.copy_from_slice(&cached[..bytes.len()]);
-            return Ok(());
+            return Ok(cached.clone());
         }
+        let (offset, mut page) = (number * PAGE as u64, vec![0; PAGE]);
         match self.capacity {
-            Capacity::Limbo(real) if offset >= real => {
-                bytes.fill(0);
-                Ok(())
-            }
-            Capacity::Wrap(real) => self.store.read_exact_at(bytes, offset % real),
-            _ => self.store.read_exact_at(bytes, offset),
+            Capacity::Limbo(real) if offset >= real => {}
+            Capacity::Wrap(real) => self.store.read_exact_at(&mut page, offset % real)?,
+            _ => self.store.read_exact_at(&mut page, offset)?,
         }
+        Ok(page)
     }
 }
