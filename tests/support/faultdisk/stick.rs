@@ -169,19 +169,22 @@ impl Mounted {
         }
     }
 
-    /// The same, as a person does it after a loss of power: with a check of the filesystem if it does not mount.
+    /// The same, as a person does it after a loss of power: exFAT, which has no journal, is checked first, and
+    /// ext4 if it does not mount.
     pub(crate) fn checked(kind: Kind, disk: &Path, path: &Path) -> Result<Self, String> {
-        let why = match Self::try_new(kind, disk, path, "rw") {
-            Ok(mounted) => return Ok(mounted),
-            Err(why) => why,
-        };
         let mut command = match kind {
-            Kind::Ext4 => Command::new("e2fsck"),
+            Kind::Ext4 => {
+                if let Ok(mounted) = Self::try_new(kind, disk, path, "rw") {
+                    return Ok(mounted);
+                }
+                let mut command = Command::new("e2fsck");
+                command.arg("-f");
+                command
+            }
             Kind::Exfat => Command::new("fsck.exfat"),
         };
-        let flag = if kind == Kind::Ext4 { "-fy" } else { "-y" };
-        let said = command.arg(flag).arg(disk).output().unwrap();
-        eprintln!("{why}\n{}", String::from_utf8_lossy(&said.stdout));
+        let said = command.arg("-y").arg(disk).output().unwrap();
+        eprintln!("{}", String::from_utf8_lossy(&said.stdout));
         Self::try_new(kind, disk, path, "rw")
     }
 
