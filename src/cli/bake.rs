@@ -93,6 +93,9 @@ impl From<Distro> for Distribution {
     }
 }
 
+/// Its containerd is to be ended, and what it mounted unmounted.
+const STOPPING: std::time::Duration = std::time::Duration::from_secs(30);
+
 pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
     let options = Options {
         images: references(&args.images)?,
@@ -101,7 +104,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
         repair: false,
         keep_going: args.keep_going,
     };
-    let stop = signals::stop()?;
+    let stop = signals::stop_within(STOPPING)?;
     let reporter = output.reporter();
     let run = Run { reporter: &*reporter, stop: &stop };
     let medium = args.trust.open(&args.medium, output)?;

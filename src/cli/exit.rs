@@ -48,8 +48,8 @@ fn status(error: &Error) -> u8 {
     }
 }
 
-/// What to do next.
-fn hint(error: &Error) -> Option<String> {
+/// What to do next; `writes` says that a medium may have been written to.
+fn hint(error: &Error, writes: bool) -> Option<String> {
     let hint = match error {
         Error::DigestMismatch { side: Side::Source, .. } | Error::SizeMismatch { side: Side::Source, .. } => {
             "nothing of that image was committed; --keep-going carries the others"
@@ -107,9 +107,10 @@ fn hint(error: &Error) -> Option<String> {
             "format the medium with exFAT or ext4, export with --split (other tools cannot read that image then), or without that image"
         }
         Error::Locked { .. } => "wait until the other one has ended; a process that died holds no lock",
-        Error::Interrupted => {
-            "not safe to remove yet: unmount the medium first. Run the same command again to go on"
+        Error::Interrupted if writes => {
+            "the medium is NOT safe to remove: unmount it first. Run the same command again to go on"
         }
+        Error::Interrupted => "run the same command again to go on",
         Error::Io { side: Side::Medium, .. } if error.is_filesystem_damage() => {
             "the medium's filesystem is damaged: unmount it and run fsck, then `pannier verify`"
         }
@@ -163,11 +164,12 @@ pub(super) fn usage(error: &clap::Error) -> ExitCode {
 /// Prints an error with its causes and what to do, each once.
 pub(super) fn failed(error: &Error, output: &Output) -> ExitCode {
     let status = status(error);
+    let writes = output.writes_medium();
     let failed: &[_] = if let Error::Partial { failed, .. } = error { failed } else { &[] };
     if output.json() {
         let failed: Vec<_> =
             failed.iter().map(|(image, e)| json!({ "image": image, "error": chain(e) })).collect();
-        let document = json!({ "event": "error", "error": chain(error), "status": status, "hint": hint(error), "failed": failed });
+        let document = json!({ "event": "error", "error": chain(error), "status": status, "hint": hint(error, writes), "failed": failed });
         // The exit status still tells of the failure.
         let _ = output.document(&document);
     }
@@ -176,9 +178,9 @@ pub(super) fn failed(error: &Error, output: &Output) -> ExitCode {
     }
     output.complain(format_args!("error: {}", chain(error)));
     let hints: Vec<String> = match failed {
-        [] => hint(error).into_iter().collect(),
+        [] => hint(error, writes).into_iter().collect(),
         failed => {
-            let mut hints: Vec<String> = failed.iter().filter_map(|(_, error)| hint(error)).collect();
+            let mut hints: Vec<String> = failed.iter().filter_map(|(_, error)| hint(error, writes)).collect();
             hints.dedup();
             hints
         }

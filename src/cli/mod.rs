@@ -95,6 +95,7 @@ pub fn main() -> ExitCode {
         Err(error) => return exit::usage(&error),
     };
     let output = Output::new(cli.globals);
+    signals::tell(&output);
     match run(&cli.command, &output) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => exit::failed(&error, &output),

@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
@@ -12,14 +13,16 @@ use crate::medium::{Lock, Medium};
 use crate::progress::{Reporter, Silent};
 
 /// Prints as the global flags ask for.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Output {
     globals: Globals,
+    /// Whether a medium is written to.
+    writes: Arc<AtomicBool>,
 }
 
 impl Output {
     pub(super) fn new(globals: Globals) -> Self {
-        Self { globals }
+        Self { globals, writes: Arc::default() }
     }
 
     /// Whether JSON was asked for.
@@ -53,6 +56,7 @@ impl Output {
     /// Locks a medium for writing; warns where its filesystem knows no locks.
     pub(super) fn lock(&self, medium: &mut Medium) -> Result<Lock> {
         let lock = medium.lock()?;
+        self.writes.store(true, Ordering::Relaxed);
         if !lock.is_certain() {
             self.complain(format_args!(
                 "warning: {} cannot be locked: make sure that no other pannier writes to it",
@@ -60,6 +64,11 @@ impl Output {
             ));
         }
         Ok(lock)
+    }
+
+    /// Whether a medium may have been written to.
+    pub(super) fn writes_medium(&self) -> bool {
+        self.writes.load(Ordering::Relaxed)
     }
 
     /// Text on standard output that was asked for.

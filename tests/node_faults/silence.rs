@@ -1,9 +1,11 @@
 //! A containerd that does not answer, or goes away and comes back.
 
+use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::support::carry::{pannier, text};
 use super::support::cluster::{import, versions};
 use super::support::node::Node;
 use super::support::node_state::{State, empty};
@@ -120,4 +122,33 @@ fn a_containerd_that_is_restarted_is_waited_for_and_gone_on_with() {
             State::of(&node).assert_is(&expected, &format!("{version}, {call}"));
         }
     }
+}
+
+// fault-matrix: rows 11, 12
+#[test]
+fn a_second_signal_ends_an_import_at_once_and_closed_standard_output_ends_none() {
+    let (_bench, medium) = medium();
+    let Some(version) = versions().pop() else { return };
+    let node = Node::start(version);
+    let proxy = Proxy::before(&node);
+    let socket = proxy.socket();
+    let arguments = ["import", text(&medium), "--address", text(&socket), "--json"];
+    proxy.arm(At::Message("Diff/Apply", 1), Fault::Hold);
+    let mut child = begin(&proxy, &medium, &[]);
+    assert!(proxy.await_strike(|| child.try_wait().unwrap().is_some()).is_some());
+    for signal in [Signal::INT, Signal::TERM] {
+        kill_process(Pid::from_child(&child), signal).unwrap();
+    }
+    let (status, said) = end(child);
+    assert_eq!(status, Some(130), "{said}");
+    assert!(!said.contains("interrupted"), "it came to a safe point: {said}");
+    proxy.disarm();
+    proxy.release();
+    let mut child = pannier(arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let there = State::of(&node);
+    empty(&node);
+    import(0, &node, &medium, &[]);
+    there.assert_is(&State::of(&node), "interrupted twice");
 }
