@@ -20,6 +20,7 @@
 //! | [`medium`] | the directory that is carried: blobs, commit records, index.json |
 //! | [`containerd`] | the gRPC client; [`node`] uses it to send, unpack, name and repair |
 //! | [`bake`] | the same for a containerd that does not run, in an image of a machine; [`sysroot`] finds paths there |
+//! | [`diff`] | what a medium, an inventory or a node has that another has not |
 //! | [`doctor`] | whether a node is ready: facts, and pure checks of them |
 //! | [`holdings`] | what a node holds, as a file: an export leaves it out |
 //! | [`verify`], [`readback`], [`list`], [`images`] | looking at a medium, and at a node |
@@ -55,6 +56,7 @@ pub mod cli;
 pub mod config;
 pub mod containerd;
 pub mod content;
+pub mod diff;
 pub mod doctor;
 pub mod error;
 pub mod export;

@@ -309,3 +309,53 @@ fn pruning_takes_away_what_the_medium_dropped_and_nothing_else() {
         assert!(names.contains(&FOREIGN.to_owned()) && names.contains(&TOOL.to_owned()), "{names:?}");
     }
 }
+
+/// What `diff` tells of two sides: names added, removed and changed, and how many are the same.
+fn diff(node: &Node, from: &str, to: &str) -> (Value, [Vec<String>; 3], u64) {
+    let socket = node.socket();
+    let diff = run(0, ["diff", from, to, "--address", text(&socket), "--json"]).json();
+    let names = |list: &str| {
+        let images = diff[list].as_array().unwrap_or_else(|| panic!("{diff}")).iter();
+        images.map(|image| image["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let names = [names("added"), names("removed"), names("changed")];
+    let same = diff["same"].as_u64().unwrap();
+    (diff, names, same)
+}
+
+#[test]
+fn media_inventories_and_a_node_are_compared_alike() {
+    let Some(version) = versions().pop() else { return };
+    let update = update();
+    update.export(0, "new-layout", "new", &[]);
+    let (old, new) = (update.path("old"), update.path("new"));
+    let (old, new) = (text(&old), text(&new));
+    // gzip on the node, zstd on the media: the same layers.
+    let node = update.pulled(version);
+    let inventory = inventory(&update, &node, "node.json");
+    let differs = [vec![TOOL.to_owned()], vec![], vec![APP.to_owned()]];
+    for from in [old, text(&inventory), "node"] {
+        let (told, names, same) = diff(&node, from, new);
+        assert_eq!((&names, same), (&differs, 1), "{from}: {told}");
+        let carried = update
+            .record("new")
+            .layers
+            .iter()
+            .filter(|layer| update.record("old").layer(&layer.diff_id).is_none())
+            .map(|layer| layer.encodings[0].size)
+            .sum::<u64>();
+        assert_eq!(told["bytesToCarry"].as_u64(), Some(carried), "{told}");
+        assert_eq!(told["layersAdded"].as_array().unwrap().len(), 2, "{told}");
+        let (_, names, same) = diff(&node, from, old);
+        assert_eq!((names, same), ([vec![], vec![], vec![]], 2), "{from}");
+    }
+    let (_, names, _) = diff(&node, new, "node");
+    assert_eq!(names, [vec![], vec![TOOL.to_owned()], vec![APP.to_owned()]]);
+
+    import(0, &node, &update.path("new"), &[]);
+    let (told, names, _) = diff(&node, "node", new);
+    assert_eq!(names, [vec![], vec![], Vec::<String>::new()], "{told}");
+    let ran = run(0, ["diff", old, new, "--layers"]);
+    assert!(ran.stdout().contains("+ docker.io/library/tool:1") && ran.stdout().contains("+ layer sha256:"));
+    run(1, ["diff", old, text(&update.path("absent"))]);
+}

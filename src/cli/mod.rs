@@ -2,6 +2,7 @@
 
 mod bake;
 mod completions;
+mod diff;
 mod doctor;
 mod exit;
 mod export;
@@ -82,6 +83,7 @@ enum Command {
     Prune(prune::Args),
     Images(images::Args),
     Inventory(inventory::Args),
+    Diff(diff::Args),
     Limits(limits::Args),
     Completions(completions::Args),
     #[command(hide = true)]
@@ -118,6 +120,7 @@ fn run(command: &Command, output: &Output) -> Result<()> {
         Command::Prune(args) => prune::run(args, output),
         Command::Images(args) => images::run(args, output),
         Command::Inventory(args) => inventory::run(args, output),
+        Command::Diff(args) => diff::run(args, output),
         Command::Limits(args) => limits::run(args, output),
         Command::Completions(args) => completions::run(args, Cli::command(), output),
         Command::Man(args) => completions::man(args, Cli::command()),

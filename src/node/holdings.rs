@@ -24,8 +24,9 @@ pub fn holdings(node: &Node, created: String, run: Run<'_>) -> Result<Holdings> 
     let mut readable: HashMap<Digest, bool> = HashMap::new();
     for record in node.client.list_images()? {
         run.check()?;
-        // CRI has records of its own, under the image id.
-        let Ok(name) = record.name.parse::<Reference>() else { continue };
+        // CRI has records of its own, under the image id, which would pass for a name with a tag.
+        let named = Some(&record.name).filter(|name| !name.starts_with("sha256:"));
+        let Some(name) = named.and_then(|name| name.parse::<Reference>().ok()) else { continue };
         if let (Some(medium), Some(sequence)) =
             (record.labels.get(label::MEDIUM), record.labels.get(label::SEQUENCE))
             && let Ok(sequence) = sequence.parse::<u64>()
