@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::image::Digest;
+use crate::medium::Basis;
 use crate::trust::Refusal;
 
 /// Which side of the carrying failed.
@@ -183,14 +184,19 @@ pub enum Error {
         lost: usize,
     },
     /// The medium was made for nodes that hold more than this one does.
-    #[error("node: lacks layer {layer} of {image}{}, which the medium was made without", and_more(*more))]
-    Lacking {
+    #[error("node: lacks {0}")]
+    Lacking(Box<Lacking>),
+    /// The medium was made for nodes that hold a layer, and this one's is damaged.
+    #[error(
+        "node: blob {blob} is damaged; it holds layer {layer} of {image}, which the medium was made without"
+    )]
+    LackingDamaged {
         /// The names of the image.
         image: String,
         /// The layer, by its diff_id.
         layer: Digest,
-        /// How many layers it lacks besides.
-        more: usize,
+        /// The blob.
+        blob: Digest,
     },
     /// What containerd holds is damaged.
     #[error("node: {errors} damaged blobs")]
@@ -245,6 +251,38 @@ pub enum Error {
     /// The person or the system asked to stop.
     #[error("interrupted")]
     Interrupted,
+}
+
+/// What a node lacks of what a medium counts on.
+#[derive(Clone, Debug)]
+pub struct Lacking {
+    /// The names of the image.
+    pub image: String,
+    /// The layer, by its diff_id.
+    pub layer: Digest,
+    /// The layer of the image that is to be rebuilt from it; `None` where it is one itself.
+    pub rebuilds: Option<Digest>,
+    /// What the medium rests on.
+    pub rests_on: Vec<Basis>,
+    /// How many layers it lacks besides.
+    pub more: usize,
+}
+
+impl fmt::Display for Lacking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { image, layer, rebuilds, more, .. } = self;
+        let more = match more {
+            0 => String::new(),
+            1 => " (and one more)".into(),
+            more => format!(" (and {more} more)"),
+        };
+        match rebuilds {
+            Some(rebuilt) => {
+                write!(f, "layer {layer}{more}, from which layer {rebuilt} of {image} is to be rebuilt")
+            }
+            None => write!(f, "layer {layer}{more} of {image}, which the medium was made without"),
+        }
+    }
 }
 
 /// The result of everything that can fail.
@@ -320,14 +358,6 @@ impl Error {
 fn volumes(numbers: &[u32]) -> String {
     let numbers: Vec<String> = numbers.iter().map(ToString::to_string).collect();
     format!("{} {}", if numbers.len() == 1 { "volume" } else { "volumes" }, numbers.join(", "))
-}
-
-fn and_more(more: usize) -> String {
-    match more {
-        0 => String::new(),
-        1 => " and one more".into(),
-        more => format!(" and {more} more"),
-    }
 }
 
 impl From<Error> for io::Error {

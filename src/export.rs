@@ -147,7 +147,7 @@ fn plan(
     let mut plan = ExportPlan::new(&images, &held, options.compression);
     if let Some(targets) = &options.targets {
         let bases = targets.bases(&held);
-        plan.leave_out(&bases);
+        plan.leave_out(&images, &bases);
         // Who wants every original blob wants no delta in its place.
         if options.deltas && options.compression.is_some() {
             plan.use_deltas(&images, &bases, &held.deltas);
@@ -249,6 +249,7 @@ fn carry_out_planned(
     if options.volume.is_some() {
         record.volume.clone_from(&options.volume);
     }
+    record.note_basis(options.targets.as_ref().map(|targets| targets.rest_on()).unwrap_or_default());
     summary.recovery = recovery::protect(medium, &mut record, options.recovery, run)?;
     run.report(Event::Phase { phase: Phase::Syncing, bytes: 0, items: 0 });
     medium.sync()?;

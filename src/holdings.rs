@@ -66,19 +66,20 @@ impl Holdings {
         }
     }
 
-    /// Reads a file.
+    /// Reads a file; the digest of its bytes comes with it.
     ///
     /// Errors: it cannot be read, is longer than 16 MiB, is no inventory, is of a newer format, or names
     /// blobs that are no layers.
-    pub fn read(path: &Path) -> Result<Self> {
+    pub fn read(path: &Path) -> Result<(Self, Digest)> {
         let file = File::open(path).map_err(Error::io(Side::Source, "open", path))?;
         let mut bytes = Vec::new();
         let read = file.take(MAX_BYTES + 1).read_to_end(&mut bytes);
         read.map_err(Error::io(Side::Source, "read", path))?;
-        Self::parse(&bytes).map_err(|reason| {
+        let held = Self::parse(&bytes).map_err(|reason| {
             let what = format!("inventory {}", path.display());
             Error::invalid(Side::Source, what, reason)
-        })
+        })?;
+        Ok((held, Digest::of(&bytes)))
     }
 
     /// Reads the bytes of a file; the error is a sentence.

@@ -13,7 +13,7 @@ mod wanted;
 use std::io;
 use std::sync::Arc;
 
-use crate::error::{Error, Result, Side};
+use crate::error::{Error, Lacking, Result, Side};
 use crate::image::{Platform, Reference};
 use crate::medium::{Medium, Record};
 use crate::node::{self, Depth, HeldLease, Naming, Node};
@@ -94,27 +94,12 @@ pub fn prepare(medium: &Medium, node: &Node, options: &Options, run: Run<'_>) ->
         }
     }
     let depth = if options.repair { Depth::Hashed } else { Depth::Present };
-    let held = node::inventory(node, &wanted, depth, run)?;
+    // What containerd unpacks, it compares with the diff_id.
+    let held = node::inventory(node, &wanted, depth, !options.unpack, run)?;
     run.report(Event::PhaseEnded { phase: Phase::Resolving });
     let choices = Choices { unpack: options.unpack, pin: options.pin };
     let plan = ImportPlan::new(wanted, &held, choices)?;
-    let lacking: Vec<_> = plan.no_bases.iter().filter(|missing| missing.bases.is_empty()).collect();
-    if let Some(first) = lacking.first() {
-        let more = lacking.len() - 1;
-        return Err(Error::Lacking { image: first.image.clone(), layer: first.diff_id, more });
-    }
-    if let Some(missing) = plan.no_bases.first() {
-        for further in &plan.no_bases[1..] {
-            let text = format!("{}: no base for layer {}", further.image, further.diff_id);
-            run.report(Event::Warning(&text));
-        }
-        let base = missing.bases.first().unwrap_or(&missing.diff_id);
-        return Err(node::no_base(
-            base,
-            &missing.diff_id,
-            &format!("it is not there, and {} needs it", missing.image),
-        ));
-    }
+    require_bases(record, &plan)?;
     if let Some(damaged) = plan.sends.iter().find(|send| send.replaces).filter(|_| !options.repair) {
         return Err(Error::Invalid {
             side: Side::Node,
@@ -142,6 +127,25 @@ pub fn wanted_for<'m>(
     wanted::require_platform(&images, platform)?;
     let read = |image| run.check().and_then(|()| wanted::read(medium, record, image, platform));
     Ok((record, images.into_iter().map(read).collect::<Result<_>>()?))
+}
+
+/// An error unless the node has all that the medium counts on.
+fn require_bases(record: &Record, plan: &ImportPlan) -> Result<()> {
+    let damaged = plan.no_bases.iter().find_map(|missing| Some((missing, missing.damaged?)));
+    if let Some((missing, blob)) = damaged {
+        return Err(Error::LackingDamaged { image: missing.image.clone(), layer: missing.diff_id, blob });
+    }
+    // What was left out is told first: there is no other way to it.
+    let first = plan.no_bases.iter().min_by_key(|missing| !missing.bases.is_empty());
+    let Some(missing) = first else { return Ok(()) };
+    let image = record.images.iter().find(|image| image.original.digest == missing.original);
+    Err(Error::Lacking(Box::new(Lacking {
+        image: missing.image.clone(),
+        layer: *missing.bases.first().unwrap_or(&missing.diff_id),
+        rebuilds: (!missing.bases.is_empty()).then_some(missing.diff_id),
+        rests_on: image.map(|image| record.rests_on(image).to_vec()).unwrap_or_default(),
+        more: plan.no_bases.len() - 1,
+    })))
 }
 
 /// Carries out a plan.

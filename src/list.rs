@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::image::Digest;
-use crate::medium::{CarriedFile, Image, LaneName, Moment, Record, Referrer, Volume};
+use crate::medium::{Basis, CarriedFile, Image, LaneName, Moment, Record, Referrer, Volume};
 
 /// An image on a medium, with what it takes up.
 #[derive(Clone, Debug, Serialize)]
@@ -33,6 +33,9 @@ pub struct ListedImage {
     /// How many layers are not here, since the nodes that it was exported for hold them.
     #[serde(skip_serializing_if = "is_zero")]
     pub left_out: usize,
+    /// What the nodes must have for it: nothing where all of it is here.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rests_on: Vec<Basis>,
     /// Signatures, attestations and SBOMs that came along.
     pub referrers: Vec<ListedReferrer>,
 }
@@ -141,6 +144,7 @@ pub fn list(record: &Record) -> Listing {
                 commit: image.sequence,
                 deltas: deltas(record, image),
                 left_out: record.left_out(image),
+                rests_on: record.rests_on(image).to_vec(),
                 referrers: image.referrers.iter().map(listed).collect(),
             }
         })

@@ -18,7 +18,7 @@ use serde::Serialize;
 
 use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest};
-use crate::medium::{Filesystem, IndexState, Medium, Record, Rejected};
+use crate::medium::{Delta, Filesystem, IndexState, Medium, Record, Rejected};
 use crate::plan::repair::{Offered, RepairPlan, described, reencoded};
 use crate::progress::{Event, Run};
 use crate::readback::{self, Fault};
@@ -101,6 +101,12 @@ impl Prepared {
         self.recovery.files.keys().map(String::as_str)
     }
 
+    /// The damaged deltas: only an export makes them again.
+    pub fn deltas(&self) -> impl Iterator<Item = &Digest> {
+        let planned: BTreeSet<Digest> = self.plan.steps.iter().map(|step| step.blob.digest).collect();
+        self.damaged.keys().filter(move |digest| !planned.contains(digest))
+    }
+
     /// The damaged record that is newer than every one that can be used.
     pub fn newer(&self) -> Option<&Rejected> {
         self.records.iter().find(|rejected| Some(rejected.sequence) > self.sequence)
@@ -138,8 +144,10 @@ pub fn prepare(
     let records = medium.rejected().to_vec();
     let newer = records.iter().any(|rejected| rejected.sequence > record.sequence);
     let blobs: Vec<Descriptor> = record.blobs.iter().map(|blob| described(record, blob)).collect();
-    let damaged = damaged(medium, &blobs, run)?;
-    let digests: BTreeSet<Digest> = damaged.keys().copied().collect();
+    let deltas = record.deltas.iter().map(Delta::descriptor);
+    let damaged = damaged(medium, &blobs.iter().cloned().chain(deltas).collect::<Vec<_>>(), run)?;
+    let listed = record.blobs.iter().map(|blob| blob.digest);
+    let digests: BTreeSet<Digest> = listed.filter(|digest| damaged.contains_key(digest)).collect();
     let recovery = recovery::assess(medium, record, &digests, run)?;
     let rest: BTreeSet<Digest> = digests.difference(&recovery.recoverable).copied().collect();
     let mut offered = match source {
@@ -211,6 +219,14 @@ pub fn carry_out(
     if !made.replaced.is_empty() {
         commit_reencoded(medium, &prepared, &made, &mut summary, run)?;
     }
+    for delta in prepared.deltas() {
+        let names = medium.record().map(|record| images(record, delta)).unwrap_or_default();
+        summary.lost(delta, DELTA, names);
+        // An export goes by the length of the file, and would leave a damaged one as it is.
+        if prepared.damaged.get(delta).is_some_and(Error::is_damage) {
+            medium.remove_delta(delta)?;
+        }
+    }
     files::records(medium, &prepared, &mut summary)?;
     if prepared.index.is_some() || summary.commit.is_some() {
         files::index(medium, &mut summary)?;
@@ -220,6 +236,9 @@ pub fn carry_out(
     Ok(summary)
 }
 
+/// Why a delta is lost.
+const DELTA: &str =
+    "it is a delta, which only an export makes: the same export again, with the same --have, carries it anew";
 const RECOVERED: &str = "made again from the recovery data";
 
 /// Makes again what the recovery data give back; returns what failed all the same, and why.

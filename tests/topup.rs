@@ -106,11 +106,11 @@ fn a_node_that_lacks_the_rest_is_left_as_it_was() {
         node.ctr(&["images", "rm", "--sync", &name.name]);
     }
     let ran = import(3, &node, &update.path("new"), &[]);
-    assert!(
-        ran.stderr().contains("lacks layer sha256:") && ran.stderr().contains("--have"),
-        "{}",
-        ran.stderr()
-    );
+    let digest = pannier::image::Digest::of(&fs::read(&inventory).unwrap()).to_string();
+    for said in ["lacks layer sha256:", "--have", &digest] {
+        assert!(ran.stderr().contains(said), "{}", ran.stderr());
+    }
+    assert!(run(0, ["list", text(&update.path("new"))]).stdout().contains(&digest));
     assert!(node.client().blobs().unwrap().is_empty(), "found out before the first byte");
     assert!(node.client().list_leases().unwrap().is_empty());
     // What it rests on, and then itself.
@@ -358,4 +358,152 @@ fn media_inventories_and_a_node_are_compared_alike() {
     let ran = run(0, ["diff", old, new, "--layers"]);
     assert!(ran.stdout().contains("+ docker.io/library/tool:1") && ran.stdout().contains("+ layer sha256:"));
     run(1, ["diff", old, text(&update.path("absent"))]);
+}
+
+/// An inventory changed as its JSON.
+fn changed(path: &Path, change: impl FnOnce(&mut Value)) -> PathBuf {
+    let mut listed: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    change(&mut listed);
+    let path = path.with_extension("changed.json");
+    fs::write(&path, listed.to_string()).unwrap();
+    path
+}
+
+/// The diff_ids of the layers of an image on a medium.
+fn layers(record: &Record, name: &str) -> Vec<pannier::image::Digest> {
+    let named = |image: &&pannier::medium::Image| image.names.iter().any(|own| own.to_string() == name);
+    record.images.iter().find(named).unwrap().platforms[0].diff_ids.clone()
+}
+
+const PAUSE: &str = support::node::PAUSE;
+
+#[test]
+fn a_blob_that_only_an_inventory_vouches_for_is_decoded_before_it_counts() {
+    for version in versions() {
+        let update = update();
+        let node = Node::start(version);
+        import(0, &node, &update.path("old"), &[PAUSE]);
+        let record = update.record("old");
+        let (lied, pause) = (layers(&record, APP)[1], layers(&record, PAUSE)[0]);
+        let inventory = inventory(&update, &node, "node.json");
+        let inventory = changed(&inventory, |listed| {
+            listed["layers"][lied.to_string()] = listed["layers"][pause.to_string()].clone();
+        });
+        top_up(&update, &[&inventory]);
+        assert_eq!(absent(&update.record("new")), 2, "the sandbox image's layer, and what it is said to be");
+        let before = node.client().list_images().unwrap().len();
+        let blobs = node.client().blobs().unwrap().len();
+        let ran = import(3, &node, &update.path("new"), &["--no-unpack"]);
+        assert!(ran.stdout().contains("was taken for layer"), "{}", ran.stdout());
+        assert!(ran.stderr().contains(&lied.to_string()), "{}", ran.stderr());
+        assert_eq!(node.client().blobs().unwrap().len(), blobs, "before the first byte");
+        // containerd finds it out when it unpacks, and the image gets no name.
+        import(4, &node, &update.path("new"), &[]);
+        assert!(node.client().image(APP).unwrap().is_none());
+        assert_eq!(node.client().list_images().unwrap().len(), before);
+        import(0, &node, &update.path("old"), &[]);
+        import(0, &node, &update.path("new"), &["--no-unpack"]);
+        assert_starts(&node, APP);
+    }
+}
+
+#[test]
+fn a_damaged_layer_that_was_left_out_is_called_damaged_and_mended() {
+    let Some(version) = versions().pop() else { return };
+    let update = update();
+    let node = update.imported(version);
+    top_up(&update, &[&inventory(&update, &node, "node.json")]);
+    let old = update.record("old");
+    let layer = layers(&old, APP)[1];
+    let blob = old.layer(&layer).unwrap().encodings[0].digest;
+    let file = node.blob_file(&blob.hex());
+    let before = node.client().list_images().unwrap().len();
+    let good = fs::read(&file).unwrap();
+    let damages: [(&str, &[&str]); 3] = [("gone", &[]), ("cut off", &[]), ("flipped", &["--repair"])];
+    for (what, more) in damages {
+        match what {
+            "gone" => fs::remove_file(&file).unwrap(),
+            "cut off" => fs::write(&file, &good[..good.len() / 2]).unwrap(),
+            _ => support::carry::flip(&file),
+        }
+        let ran = import(4, &node, &update.path("new"), more);
+        let said = ran.stderr();
+        assert!(said.contains(&blob.to_string()) && said.contains("damaged"), "{what}: {said}");
+        assert!(said.contains("--repair"), "{what}: {said}");
+        assert_eq!(node.client().list_images().unwrap().len(), before, "{what}");
+        import(0, &node, &update.path("old"), &["--repair"]);
+        assert_eq!(fs::read(&file).unwrap(), good, "{what}");
+    }
+    import(0, &node, &update.path("new"), &[]);
+    assert_starts(&node, APP);
+}
+
+#[test]
+fn what_nodes_of_one_platform_hold_is_carried_for_the_others() {
+    let Some(version) = versions().pop() else { return };
+    let shared = large(1);
+    let set = |top: u64| {
+        use support::image::{index, unnamed};
+        let of = |platform, seed| unnamed().platform(platform).layer(shared.clone()).layer(large(seed));
+        layout().with(index(APP).with(of("linux/amd64", top)).with(of("linux/arm64/v8", top + 1)))
+    };
+    let update = Update::new(&set(2), &set(4));
+    let node = update.imported(version);
+    let inventory = inventory(&update, &node, "node.json");
+    update.export(0, "new-layout", "one", &["--have", text(&inventory), "--no-delta"]);
+    assert_eq!(absent(&update.record("one")), 1);
+    let both = ["--have", text(&inventory), "--no-delta", "--platform", "linux/arm64/v8"];
+    update.export(0, "new-layout", "both", &both);
+    assert_eq!(absent(&update.record("both")), 0, "no arm64 node says that it has the shared layer");
+    // The medium that amd64 nodes imported says nothing of arm64 either.
+    let have = format!("medium:{}", update.path("old").display());
+    update.export(0, "new-layout", "media", &["--have", &have, "--no-delta", "--platform", "linux/arm64/v8"]);
+    assert_eq!(absent(&update.record("media")), 0);
+    let other = Node::start(version);
+    import(0, &other, &update.path("both"), &["--platform", "linux/arm64/v8", "--no-unpack"]);
+    import(0, &node, &update.path("one"), &[]);
+}
+
+#[test]
+fn a_top_up_is_repaired_like_any_medium() {
+    let Some(version) = versions().pop() else { return };
+    let edition = |number: u8| {
+        let mut data = half_random(2, 2_000_000);
+        data[1_000_000] ^= number;
+        let app = image(APP).layer(program("podmain")).layer(tar_of([("data".to_owned(), data)]));
+        layout().with(pause()).with(app).with(image(TOOL).layer(program("podmain")).layer(large(3)))
+    };
+    let update = Update::new(&edition(0), &edition(1));
+    let node = update.imported(version);
+    let inventory = inventory(&update, &node, "node.json");
+    let have = format!("medium:{}", update.path("old").display());
+    let medium = update.path("new");
+    let from = support::carry::oci(&update.path("new-layout"));
+    for more in [&["--have", text(&inventory), "--no-delta"][..], &["--have", &have]] {
+        update.export(0, "new-layout", "new", more);
+        let record = update.record("new");
+        let deltas = !record.deltas.is_empty();
+        assert_eq!(deltas, more.len() == 2);
+        let before = support::carry::files(&medium);
+        for path in before.keys().filter(|path| path.starts_with("blobs")) {
+            support::carry::flip(&medium.join(path));
+        }
+        run(4, ["verify", text(&medium)]);
+        support::carry::repair(0, &medium, &["--from", &from]);
+        run(0, ["verify", "--deep", text(&medium)]);
+        assert_eq!(support::carry::files(&medium), before, "the same, and nothing that was left out");
+
+        // A delta is made by an export alone, which the repair says.
+        for path in before.keys().filter(|path| path.starts_with(".pannier/deltas")) {
+            support::carry::flip(&medium.join(path));
+            let told = support::carry::repair(4, &medium, &["--from", &from]);
+            assert!(told["lost"][0]["reason"].as_str().unwrap().contains("--have"), "{told}");
+            assert!(run(0, ["repair", "--dry-run", text(&medium)]).stdout().contains("delta"));
+            update.export(0, "new-layout", "new", more);
+            run(0, ["verify", "--deep", text(&medium)]);
+        }
+        import(0, &node, &medium, &[]);
+        assert_starts(&node, TOOL);
+        fs::remove_dir_all(&medium).unwrap();
+    }
 }

@@ -84,7 +84,7 @@ fn side(path: &Path, args: &Args, output: &Output) -> Result<Contents> {
     }
     let path = path.to_str().and_then(|path| path.strip_prefix("medium:")).map_or(path, Path::new);
     if !path.is_dir() {
-        return Ok(Contents::of_holdings(&Holdings::read(path)?));
+        return Ok(Contents::of_holdings(&Holdings::read(path)?.0));
     }
     let medium = Medium::open(path)?;
     for rejected in medium.rejected() {

@@ -10,7 +10,7 @@ use super::output::Output;
 use super::signals::INTERRUPTED;
 use super::text;
 use crate::error::{Error, Side};
-use crate::medium::Filesystem;
+use crate::medium::{Basis, Filesystem};
 use crate::trust::Refusal;
 
 const FAILED: u8 = 1;
@@ -30,7 +30,8 @@ fn status(error: &Error) -> u8 {
         | Error::NotKept { .. }
         | Error::Untrusted { .. }
         | Error::NotTaken { .. }
-        | Error::Damaged { .. } => VERIFICATION,
+        | Error::Damaged { .. }
+        | Error::LackingDamaged { .. } => VERIFICATION,
         Error::Io { side: Side::Medium | Side::Node, .. }
         | Error::NoSpace { .. }
         | Error::NoFiles { .. }
@@ -38,7 +39,7 @@ fn status(error: &Error) -> u8 {
         | Error::FileTooLarge { .. } => STORAGE,
         Error::Unreachable { .. } => UNREACHABLE,
         Error::Unrepaired { repaired: 0, .. } => VERIFICATION,
-        Error::Unrepaired { .. } | Error::Lacking { .. } | Error::VolumesMissing { .. } => INCOMPLETE,
+        Error::Unrepaired { .. } | Error::Lacking(_) | Error::VolumesMissing { .. } => INCOMPLETE,
         Error::Partial { failed, .. } => {
             // A lying source weighs more than an absent image.
             failed.iter().map(|(_, error)| status(error)).find(|s| *s != FAILED).unwrap_or(INCOMPLETE)
@@ -51,6 +52,7 @@ fn status(error: &Error) -> u8 {
 /// What to do next; `writes` says that a medium may have been written to.
 fn hint(error: &Error, writes: bool) -> Option<String> {
     let hint = match error {
+        Error::Lacking(lacking) => return Some(how_to_get(&lacking.rests_on)),
         Error::DigestMismatch { side: Side::Source, .. } | Error::SizeMismatch { side: Side::Source, .. } => {
             "nothing of that image was committed; --keep-going carries the others"
         }
@@ -83,8 +85,8 @@ fn hint(error: &Error, writes: bool) -> Option<String> {
         Error::DigestMismatch { side: Side::Node, .. } | Error::SizeMismatch { side: Side::Node, .. } => {
             "`pannier images --check` lists everything that is damaged; `pannier import --repair` of the medium that brought it replaces it"
         }
-        Error::Lacking { .. } => {
-            "nothing was imported. Import the medium that it rests on first; or export again with `--have` of this node's `pannier inventory`, or without --have"
+        Error::LackingDamaged { .. } => {
+            "nothing was imported. `pannier import --repair` of the medium that brought that layer replaces it, and so does removing and pulling the image that needs it (`pannier images --check` tells which); or export again without --have"
         }
         Error::Damaged { .. } => "`pannier import MEDIUM --repair` replaces what is on the medium as well",
         Error::NoSpace { side: Side::Node, .. } => {
@@ -152,6 +154,24 @@ fn hint(error: &Error, writes: bool) -> Option<String> {
         _ => return None,
     };
     Some(hint.to_owned())
+}
+
+/// How a node gets what a top-up rests on.
+fn how_to_get(rests_on: &[Basis]) -> String {
+    let named: Vec<String> = rests_on.iter().take(3).map(ToString::to_string).collect();
+    let more = if rests_on.len() > named.len() { " and others" } else { "" };
+    let first = match rests_on.first() {
+        None => "import the medium that it rests on first".to_owned(),
+        Some(Basis::Medium { .. }) => {
+            format!("it rests on {}{more}: import that first", named.join(" and "))
+        }
+        Some(Basis::Inventory { .. }) => {
+            format!("it rests on {}{more}, and this node has other layers", named.join(" and "))
+        }
+    };
+    format!(
+        "nothing was imported; {first}. Or export again with `--have` of this node's own `pannier inventory`, or without --have"
+    )
 }
 
 /// Prints a usage error, or the help that was asked for.

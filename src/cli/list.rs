@@ -64,6 +64,9 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
             let layers = text::count(image.left_out, "layer");
             table.push_str(&format!("    {layers} left out: for nodes that hold them\n"));
         }
+        for basis in &image.rests_on {
+            table.push_str(&format!("    rests on {basis}\n"));
+        }
         for referrer in image.referrers.iter().filter(|_| args.referrers) {
             let (kind, size) =
                 (referrer.artifact_type.as_deref().unwrap_or("unknown"), text::size(referrer.size));

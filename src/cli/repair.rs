@@ -151,12 +151,16 @@ fn describe(prepared: &Prepared, restorable: &[String], args: &Args, output: &Ou
         let records: Vec<_> = prepared.records.iter().map(|rejected| &rejected.name).collect();
         return output.document(&json!({ "blobs": blobs, "index": prepared.index,
             "layout": prepared.layout, "records": records, "restorable": restorable,
+            "deltas": prepared.deltas().collect::<Vec<_>>(),
             "recovery": prepared.recovery_files().collect::<Vec<_>>() }));
     }
     let mut lines = String::new();
     for step in &prepared.plan.steps {
         let (verdict, how) = first(step);
         lines.push_str(&format!("{verdict:8} {} {how}\n", step.blob.digest));
+    }
+    for delta in prepared.deltas() {
+        lines.push_str(&format!("lost     {delta} a delta, which only an export makes\n"));
     }
     if let Some(fault) = &prepared.index {
         lines.push_str(&format!("derive   index.json ({})\n", fault.escape_debug()));

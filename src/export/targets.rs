@@ -4,10 +4,10 @@ use std::path::Path;
 
 use crate::error::{Error, Result, Side};
 use crate::holdings::Holdings;
-use crate::image::{Descriptor, Digest};
-use crate::medium::{Medium, Record};
+use crate::image::{Descriptor, Digest, Platform};
+use crate::medium::{Basis, Medium, Record};
 use crate::plan::import::runs_on;
-use crate::plan::{At, Base, BaseImage, Bases, Held, Pick};
+use crate::plan::{At, Base, BaseImage, Bases, Held, Pick, Target};
 use crate::source::Platforms;
 
 /// What every target holds, and the media it may be read from.
@@ -17,8 +17,9 @@ pub struct Targets {
     pub bases: Bases,
     /// Media that were named, by the number that [`At::Other`] gives.
     pub media: Vec<Medium>,
-    /// Inventories that were given: where there are any, what all of them list is held, and nothing else.
-    pub inventories: Vec<Holdings>,
+    /// Inventories that were given: where there are any, what all of them list is held that are of nodes
+    /// which run what is exported, and nothing else.
+    pub inventories: Vec<(Holdings, Digest)>,
 }
 
 impl Targets {
@@ -37,6 +38,7 @@ impl Targets {
                     platform: platform.platform.clone(),
                     layers: platform.diff_ids.clone(),
                 });
+                self.add_held(&platform.platform, &platform.diff_ids);
                 for diff_id in &platform.diff_ids {
                     let from = image.names.iter().next().map(|name| name.with_digest(image.original.digest));
                     let base = base(record, *diff_id, number, from.as_ref());
@@ -48,11 +50,22 @@ impl Targets {
         Ok(())
     }
 
+    /// Nodes that imported a medium took the images of their platform.
+    fn add_held(&mut self, platform: &Platform, layers: &[Digest]) {
+        let targets = &mut self.bases.targets;
+        let known = targets.iter().position(|target| target.runs == [platform.clone()]);
+        let at = known.unwrap_or_else(|| {
+            targets.push(Target { runs: vec![platform.clone()], ..Target::default() });
+            targets.len() - 1
+        });
+        targets[at].layers.extend(layers);
+    }
+
     /// Adds what a node holds, as the inventory at `path` lists it.
     ///
     /// Errors: the file is none, or its node runs nothing of what is exported.
     pub fn add_inventory(&mut self, path: &Path, platforms: &Platforms) -> Result<()> {
-        let held = Holdings::read(path)?;
+        let (held, digest) = Holdings::read(path)?;
         if let Platforms::Only(platforms) = platforms {
             let runs = runs_on(&held.platform);
             if !platforms.iter().any(|platform| runs.contains(platform)) {
@@ -65,33 +78,52 @@ impl Targets {
                 return Err(Error::invalid(Side::Source, format!("inventory {}", path.display()), reason));
             }
         }
-        self.inventories.push(held);
+        self.inventories.push((held, digest));
         Ok(())
     }
 
-    /// What every target holds, and where its bytes can be had.
-    fn common(&self) -> Bases {
-        let Some((first, others)) = self.inventories.split_first() else { return self.bases.clone() };
+    /// What a medium rests on that is made for them.
+    pub(super) fn rest_on(&self) -> Vec<Basis> {
+        let inventory = |(held, digest): &(Holdings, Digest)| Basis::Inventory {
+            digest: *digest,
+            created: held.created.clone(),
+            platform: held.platform.clone(),
+        };
+        if !self.inventories.is_empty() {
+            return self.inventories.iter().map(inventory).collect();
+        }
+        let records = self.media.iter().filter_map(Medium::record);
+        let medium = |record: &Record| Basis::Medium { id: record.medium.clone(), sequence: record.sequence };
+        records.map(medium).collect()
+    }
+
+    /// What the targets hold, and where its bytes can be had.
+    fn held(&self) -> Bases {
+        if self.inventories.is_empty() {
+            return self.bases.clone();
+        }
         let mut bases = Bases { images: self.bases.images.clone(), ..Bases::default() };
-        for (diff_id, blobs) in &first.layers {
-            if !others.iter().all(|other| other.layers.contains_key(diff_id)) {
-                continue;
-            }
-            let mut base = self.bases.layers.get(diff_id).cloned().unwrap_or_else(|| Base {
-                diff_id: *diff_id,
-                size: None,
-                blobs: Vec::new(),
-                at: Vec::new(),
-            });
-            let elsewhere = others.iter().filter_map(|other| other.layers.get(diff_id)).flatten();
-            for blob in blobs.iter().chain(elsewhere) {
-                if !base.blobs.contains(blob) {
-                    base.blobs.push(blob.clone());
+        for (held, _) in &self.inventories {
+            let layers = held.layers.keys().copied().collect();
+            bases.targets.push(Target { runs: runs_on(&held.platform), layers });
+            for (diff_id, blobs) in &held.layers {
+                let known = || self.bases.layers.get(diff_id).cloned();
+                let base = bases.layers.entry(*diff_id).or_insert_with(|| {
+                    known().unwrap_or(Base {
+                        diff_id: *diff_id,
+                        size: None,
+                        blobs: Vec::new(),
+                        at: Vec::new(),
+                    })
+                });
+                for blob in blobs {
+                    if !base.blobs.contains(blob) {
+                        base.blobs.push(blob.clone());
+                    }
                 }
             }
-            bases.layers.insert(*diff_id, base);
         }
-        for held in &self.inventories {
+        for (held, _) in &self.inventories {
             for image in &held.images {
                 bases.images.push(BaseImage {
                     names: image.names.clone(),
@@ -114,7 +146,7 @@ impl Targets {
 
     /// What they hold, with what of it is on the medium that is written to.
     pub(super) fn bases(&self, held: &Held) -> Bases {
-        let mut bases = self.common();
+        let mut bases = self.held();
         for (diff_id, base) in &mut bases.layers {
             if let Some(blob) = held.layers.get(diff_id).and_then(|layer| layer.encodings.first()) {
                 base.at.insert(0, At::Medium(blob.clone()));

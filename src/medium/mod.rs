@@ -11,6 +11,7 @@
 //!   .pannier/recovery/          parity and copies of the newest records, where asked for
 //! ```
 
+mod basis;
 mod commits;
 mod delta;
 mod destination;
@@ -39,6 +40,7 @@ use crate::content::{self, Verified};
 use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest};
 
+pub use basis::{Basis, TopUp};
 pub(crate) use commits::now;
 pub use commits::{Rejected, Sign};
 pub use delta::Delta;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::basis::{Basis, TopUp};
 use super::delta::Delta;
 use super::files::CarriedFile;
 use super::lane::{Lane, Moment};
@@ -71,6 +72,9 @@ pub struct Record {
     /// From when on no node takes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Moment>,
+    /// What exports counted on that left out layers, or carried deltas.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub top_ups: Vec<TopUp>,
     /// Layers that were recompressed with other than the usual settings, for whoever makes one again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub encoded: Vec<Encoded>,
@@ -281,6 +285,7 @@ impl Record {
             deltas: Vec::new(),
             lane: None,
             expires: None,
+            top_ups: Vec::new(),
             encoded: Vec::new(),
             recovery: None,
             files: Vec::new(),
@@ -393,6 +398,9 @@ impl Record {
         record.unsound().map_err(Unusable::Damaged)?;
         if record.medium.len() != 32 || !record.medium.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(damaged("its medium id is not 32 hex digits"));
+        }
+        if !record.top_ups.iter().flat_map(|top_up| &top_up.rests_on).all(Basis::is_sound) {
+            return Err(damaged("what it rests on is not named as an export names it"));
         }
         if let Some(fault) = record.files_fault() {
             return Err(Unusable::Damaged(fault));

@@ -9,7 +9,7 @@ use crate::content;
 use crate::error::{Error, Result, Side};
 use crate::image::{Compression, Descriptor, Digest, Document, MAX_MANIFEST, MediaKind, Platform, kind};
 use crate::plan::import::{Held, HeldManifest, HeldName, Wanted, runs_on};
-use crate::progress::Run;
+use crate::progress::{Event, Run};
 
 /// How closely blobs are looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +21,10 @@ pub enum Depth {
 }
 
 /// Asks the node what it holds of the wanted images.
-pub fn inventory(node: &Node, wanted: &[Wanted], depth: Depth, run: Run<'_>) -> Result<Held> {
+///
+/// With `prove`, a blob that the medium does not have counts for the layer that it is said to hold only
+/// once it was decoded to it; else whoever unpacks it finds out.
+pub fn inventory(node: &Node, wanted: &[Wanted], depth: Depth, prove: bool, run: Run<'_>) -> Result<Held> {
     let listed: HashMap<Digest, BlobInfo> =
         node.client.blobs()?.into_iter().map(|info| (info.digest, info)).collect();
     let mut held = Held { cri: node.cri, ..Held::default() };
@@ -31,7 +34,7 @@ pub fn inventory(node: &Node, wanted: &[Wanted], depth: Depth, run: Run<'_>) -> 
             by_diff_id.entry(diff_id).or_default().push(info);
         }
     }
-    let mut look = Look { node, listed: &listed, seen: HashMap::new(), depth, run };
+    let mut look = Look { node, listed: &listed, seen: HashMap::new(), decoded: HashMap::new(), depth, run };
     for image in wanted {
         let documents = [&image.config, &image.original, &image.original_manifest.0, &image.carried_manifest];
         for document in documents {
@@ -39,7 +42,10 @@ pub fn inventory(node: &Node, wanted: &[Wanted], depth: Depth, run: Run<'_>) -> 
         }
         for layer in &image.layers {
             for encoding in [&layer.carried].into_iter().chain(&layer.others) {
-                look.at(encoding, depth, &mut held)?;
+                let there = look.at(encoding, depth, &mut held)?;
+                if there && prove && !layer.is_proven(encoding) {
+                    look.disprove(layer.diff_id, encoding, &mut held)?;
+                }
             }
             // Blobs that the medium does not know of, but containerd unpacked to this very tar.
             let diff_id = layer.diff_id.to_string();
@@ -105,6 +111,7 @@ struct Look<'a> {
     node: &'a Node,
     listed: &'a HashMap<Digest, BlobInfo>,
     seen: HashMap<Digest, bool>,
+    decoded: HashMap<Digest, Option<Digest>>,
     depth: Depth,
     run: Run<'a>,
 }
@@ -132,6 +139,31 @@ impl Look<'_> {
         }
         self.seen.insert(blob.digest, good);
         Ok(good)
+    }
+
+    /// Decodes a blob that is said to hold a layer, and notes when it does not.
+    fn disprove(&mut self, diff_id: Digest, blob: &Descriptor, held: &mut Held) -> Result<()> {
+        if held.disproved.contains(&(diff_id, blob.digest)) {
+            return Ok(());
+        }
+        let found = match self.decoded.get(&blob.digest) {
+            Some(found) => *found,
+            None => super::repair::decode(&self.node.client, blob, self.run)?.map(|(_, found)| found),
+        };
+        self.decoded.insert(blob.digest, found);
+        match found {
+            Some(found) if found == diff_id => return Ok(()),
+            Some(found) => {
+                let text = format!("blob {} was taken for layer {diff_id}, but holds {found}", blob.digest);
+                self.run.report(Event::Warning(&text));
+            }
+            // It does not decode, or its bytes are others than its digest says.
+            None => {
+                held.damaged.insert(blob.digest);
+            }
+        }
+        held.disproved.insert((diff_id, blob.digest));
+        Ok(())
     }
 
     /// Decodes a blob that is labelled with a diff_id but unknown to the medium: labels can be set

@@ -25,7 +25,6 @@ pub(crate) use lease::{drop_orphans, left_behind};
 pub(crate) use manifest::manifest;
 pub use name::{Naming, unpin};
 pub use prune::{Pruned, imported, prune, uses};
-pub(crate) use rebuild::no_base;
 pub use repair::{Fault, Finding, check_images};
 pub(crate) use survey::cri_snapshotters;
 pub use survey::{Node, Wishes};

@@ -107,7 +107,7 @@ fn tar(
 }
 
 /// The error for a base that cannot be used, with what can be done.
-pub(crate) fn no_base(base: &Digest, diff_id: &Digest, reason: &str) -> Error {
+fn no_base(base: &Digest, diff_id: &Digest, reason: &str) -> Error {
     let what = format!("layer {base}, from which layer {diff_id} is to be rebuilt");
     let reason = format!("{reason}; import what brought it, or export again with --no-delta");
     Error::Invalid { side: Side::Node, what, reason }

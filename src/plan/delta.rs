@@ -21,8 +21,27 @@ const SIMILAR: u64 = 10;
 pub struct Bases {
     /// The images, with their layers bottom first.
     pub images: Vec<BaseImage>,
-    /// The layers, by diff_id.
+    /// The layers that any of them holds, by diff_id.
     pub layers: BTreeMap<Digest, Base>,
+    /// The nodes, or kinds of nodes.
+    pub targets: Vec<Target>,
+}
+
+/// A node, or nodes of a kind, that a medium is for.
+#[derive(Clone, Debug, Default)]
+pub struct Target {
+    /// The platforms of images that it runs.
+    pub runs: Vec<Platform>,
+    /// The layers that it holds.
+    pub layers: BTreeSet<Digest>,
+}
+
+impl Bases {
+    /// Whether all targets that run images of `platform` hold a layer, and there are any.
+    fn all_hold(&self, platform: &Platform, layer: &Digest) -> bool {
+        let mut targets = self.targets.iter().filter(|target| target.runs.contains(platform)).peekable();
+        targets.peek().is_some() && targets.all(|target| target.layers.contains(layer))
+    }
 }
 
 /// An image that every target holds.
@@ -74,12 +93,13 @@ pub struct DeltaStep {
 }
 
 impl ExportPlan {
-    /// Leaves out the layers that every target holds, of those that would have to be moved.
-    pub fn leave_out(&mut self, held: &Bases) {
+    /// Leaves out the layers that every target holds which will want them, of those that would have to
+    /// be moved. A node takes the images of its platform alone: what it holds says nothing of others.
+    pub fn leave_out(&mut self, images: &[Resolved], held: &Bases) {
         for step in &mut self.layers {
             let moved = matches!(step.verdict, Verdict::Recompress(_) | Verdict::Copy(_));
             let base = held.layers.get(&step.diff_id).filter(|base| moved && !base.blobs.is_empty());
-            if let Some(base) = base {
+            if let Some(base) = base.filter(|base| is_held(&base.diff_id, step, images, held)) {
                 step.verdict = Verdict::LeftOut(base.clone());
             }
         }
@@ -96,6 +116,11 @@ impl ExportPlan {
     }
 }
 
+/// Whether every target that will want the layer of `step` holds `layer`.
+fn is_held(layer: &Digest, step: &LayerStep, images: &[Resolved], held: &Bases) -> bool {
+    uses(step, images).all(|(_, platform, ..)| held.all_hold(platform, layer))
+}
+
 fn verdict(
     step: &LayerStep,
     images: &[Resolved],
@@ -107,8 +132,9 @@ fn verdict(
         Verdict::Copy(pick) => (pick, false),
         _ => return None,
     };
-    let usable =
-        |delta: &&(Layer, Delta)| delta.1.diff_id == step.diff_id && bases.layers.contains_key(&delta.1.base);
+    let usable = |delta: &&(Layer, Delta)| {
+        delta.1.diff_id == step.diff_id && is_held(&delta.1.base, step, images, bases)
+    };
     if let Some((layer, delta)) = there.iter().find(usable) {
         return Some(Verdict::DeltaThere(layer.clone(), delta.clone()));
     }
@@ -161,7 +187,7 @@ fn candidates(step: &LayerStep, images: &[Resolved], bases: &Bases) -> Vec<Base>
     }
     found.sort_by_key(|(rank, layer)| (*rank, layer.diff_id));
     let mut seen = BTreeSet::new();
-    found.retain(|(_, layer)| seen.insert(layer.diff_id));
+    found.retain(|(_, layer)| seen.insert(layer.diff_id) && is_held(&layer.diff_id, step, images, bases));
     found.into_iter().take(MAX_TRIED).map(|(_, layer)| layer.clone()).collect()
 }
 
@@ -214,6 +240,8 @@ mod tests {
                 bases.layers.insert(diff_id, base);
             }
         }
+        let layers = bases.layers.keys().copied().collect();
+        bases.targets.push(Target { runs: vec!["linux/amd64".parse().unwrap()], layers });
         bases
     }
 
@@ -257,6 +285,32 @@ mod tests {
         let mut held = bases(&[("r/app:1", &[("old", 1000)])]);
         held.layers.values_mut().for_each(|base| base.at.clear());
         assert_eq!(tried(&images, &held)[&Digest::of(b"new")], []);
+    }
+
+    #[test]
+    fn a_layer_is_held_by_all_nodes_that_want_it_or_is_carried() {
+        let layers = [("x", 1000)];
+        let (amd, mut both) = (image("r/app:1", &layers), image("r/app:1", &layers));
+        let arm: Platform = "linux/arm64".parse().unwrap();
+        let mut other = both.platforms[0].clone();
+        other.platform = arm.clone();
+        both.platforms.push(other);
+        let left_out = |image: &Resolved, held: &Bases| {
+            let images = [image.clone()];
+            let mut plan = ExportPlan::new(&images, &Held::default(), None);
+            plan.leave_out(&images, held);
+            matches!(plan.layers[0].verdict, Verdict::LeftOut(_))
+        };
+        let mut held = bases(&[("r/app:1", &layers)]);
+        assert!(left_out(&amd, &held));
+        assert!(!left_out(&both, &held), "no arm64 node says that it holds it");
+        held.targets.push(Target { runs: vec![arm], layers: BTreeSet::new() });
+        assert!(left_out(&amd, &held), "what an arm64 node lacks does not matter to others");
+        assert!(!left_out(&both, &held));
+        held.targets[1].layers = held.targets[0].layers.clone();
+        assert!(left_out(&both, &held));
+        held.targets.push(Target { layers: BTreeSet::new(), ..held.targets[0].clone() });
+        assert!(!left_out(&amd, &held), "another amd64 node lacks it");
     }
 
     #[test]

@@ -149,7 +149,7 @@ impl ImportPlan {
             let image = ImagePlan::new(image, held, choices)?;
             for ((layer, verdict), wanted) in image.layers.iter().zip(&image.wanted.layers) {
                 if *verdict == LayerVerdict::Missing {
-                    plan.no_bases.push(wanted.no_base(&image.wanted));
+                    plan.no_bases.push(wanted.no_base(&image.wanted, held));
                 }
                 let sends =
                     matches!(verdict, LayerVerdict::Send | LayerVerdict::Replace | LayerVerdict::Rebuild);
@@ -161,7 +161,7 @@ impl ImportPlan {
                     _ => None,
                 };
                 if *verdict == LayerVerdict::Rebuild && rebuild.is_none() {
-                    plan.no_bases.push(wanted.no_base(&image.wanted));
+                    plan.no_bases.push(wanted.no_base(&image.wanted, held));
                 }
                 plan.sends.push(Send { layer: true, rebuild, ..held.send(layer, None) });
             }
@@ -278,8 +278,10 @@ fn choose_layers(
     let (original, bytes) = &wanted.original_manifest;
     let originals: Vec<Descriptor> =
         wanted.original_layers.iter().map(|layer| layer.descriptor.clone()).collect();
-    let all_original = originals.iter().all(|layer| held.holds(layer));
-    let all_carried = wanted.layers.iter().all(|layer| held.holds(&layer.carried));
+    let pairs = originals.iter().zip(&wanted.layers);
+    let all_original = originals.len() == wanted.layers.len() && { pairs }
+        .all(|(blob, layer)| held.holds_layer(&layer.diff_id, blob));
+    let all_carried = wanted.layers.iter().all(|layer| held.holds_layer(&layer.diff_id, &layer.carried));
     if all_original && !all_carried {
         let layers = originals.into_iter().map(|layer| (layer, LayerVerdict::HeldOtherwise)).collect();
         return Ok((original.clone(), Lists::Original, layers));
@@ -297,11 +299,12 @@ fn choose_layers(
 
 /// The medium's blob if the node has it, else any encoding that the node has, else the medium's.
 fn choose_encoding(layer: &WantedLayer, held: &Held) -> (Descriptor, LayerVerdict) {
-    if held.holds(&layer.carried) {
+    let holds = |blob: &Descriptor| held.holds_layer(&layer.diff_id, blob);
+    if holds(&layer.carried) {
         return (layer.carried.clone(), LayerVerdict::Present);
     }
     let labelled = held.encodings.get(&layer.diff_id).into_iter().flatten();
-    if let Some(other) = layer.others.iter().chain(labelled).find(|other| held.holds(other)) {
+    if let Some(other) = layer.others.iter().chain(labelled).find(|other| holds(other)) {
         return (other.as_oci_layer(), LayerVerdict::HeldOtherwise);
     }
     if layer.is_delta() {

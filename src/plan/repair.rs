@@ -6,7 +6,7 @@ use super::carried::{carried_manifest, carried_root, index_of};
 use super::export::Pick;
 use crate::image::{Descriptor, Digest, Document, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, Reference};
 use crate::layer::Zstd;
-use crate::medium::{Blob, CarriedFile, Image, ImagePlatform, Record, Role};
+use crate::medium::{Blob, CarriedFile, Image, ImagePlatform, Layer, Record, Role};
 
 /// What a plan depends on.
 #[derive(Clone, Debug, Default)]
@@ -207,29 +207,57 @@ pub fn derive(
 }
 
 /// The layers that a carried manifest may list. A layer has one encoding as a rule; of several, the
-/// manifest lists its own original where it was kept, or else all of one position.
+/// manifest lists its own original where it was kept, or else all of one position. A layer that is
+/// carried as a delta is listed as its tar, one that was left out as an original.
 fn encodings(record: &Record, platform: &ImagePlatform, original: &[u8]) -> Vec<Vec<Descriptor>> {
     let Ok(Document::Manifest(manifest)) = Document::parse(&platform.original.media_type, original) else {
         return Vec::new();
     };
-    let known: Option<Vec<&[Descriptor]>> = platform
+    let listed = manifest.layers.iter().map(|layer| &layer.descriptor);
+    let known: Option<Vec<Ways>> = platform
         .diff_ids
         .iter()
-        .map(|diff_id| record.layer(diff_id).map(|layer| layer.encodings.as_slice()))
+        .zip(listed)
+        .map(|(diff_id, listed)| record.layer(diff_id).and_then(|layer| Ways::of(record, layer, listed)))
         .collect();
-    let Some(known) = known.filter(|known| known.iter().all(|encodings| !encodings.is_empty())) else {
-        return Vec::new();
-    };
-    let most = known.iter().map(|encodings| encodings.len()).max().unwrap_or(1);
-    let mut candidates: Vec<Vec<Descriptor>> = (0..most)
-        .map(|at| known.iter().map(|encodings| encodings[at.min(encodings.len() - 1)].clone()).collect())
-        .collect();
-    let own = known.iter().zip(&manifest.layers).map(|(encodings, listed)| {
-        let kept = encodings.iter().find(|encoding| encoding.digest == listed.descriptor.digest);
-        kept.unwrap_or(&encodings[0]).clone()
+    let Some(known) = known.filter(|known| known.len() == manifest.layers.len()) else { return Vec::new() };
+    let mut candidates: Vec<Vec<Descriptor>> = Vec::new();
+    // Of one layer there can be an encoding for one image, and a delta to it for another.
+    for order in [[0, 1, 2], [1, 0, 2], [2, 0, 1]] {
+        let lists: Vec<Vec<&Descriptor>> = known.iter().map(|ways| ways.in_order(order)).collect();
+        let most = lists.iter().map(Vec::len).max().unwrap_or(1);
+        candidates.extend((0..most).map(|at| {
+            let at = |list: &Vec<&Descriptor>| list[at.min(list.len() - 1)].clone();
+            lists.iter().map(at).collect::<Vec<_>>()
+        }));
+    }
+    let own = known.iter().zip(&manifest.layers).map(|(ways, listed)| {
+        let kept = ways.0[0].iter().find(|encoding| encoding.digest == listed.descriptor.digest);
+        kept.unwrap_or(ways.in_order([0, 1, 2])[0]).clone()
     });
     candidates.push(own.collect());
     candidates
+}
+
+/// How manifests list a layer: by its encodings, as what deltas lead to, or by what it was elsewhere.
+struct Ways([Vec<Descriptor>; 3]);
+
+impl Ways {
+    /// `listed` is how the original manifest has it. `None` if there is no way.
+    fn of(record: &Record, layer: &Layer, listed: &Descriptor) -> Option<Self> {
+        let rebuilt = record.deltas_to(layer.diff_id).take(1).map(|delta| delta.result(layer.size));
+        let mut elsewhere: Vec<Descriptor> = match layer.elsewhere.is_empty() {
+            true => Vec::new(),
+            false => layer.originals.iter().map(Descriptor::as_oci_layer).collect(),
+        };
+        elsewhere.sort_by_key(|blob| blob.digest != listed.digest);
+        let ways = Self([layer.encodings.clone(), rebuilt.collect(), elsewhere]);
+        ways.0.iter().any(|way| !way.is_empty()).then_some(ways)
+    }
+
+    fn in_order(&self, order: [usize; 3]) -> Vec<&Descriptor> {
+        order.into_iter().flat_map(|way| &self.0[way]).collect()
+    }
 }
 
 /// The state of a medium in which layers are carried in other encodings than before.

@@ -53,6 +53,8 @@ pub struct Held {
     pub blobs: HashMap<Digest, u64>,
     /// Blobs that containerd lists but that were found damaged, or whose file is gone.
     pub damaged: HashSet<Digest>,
+    /// Blobs that do not decode to the layer which they were said to: the layer, the blob.
+    pub disproved: HashSet<(Digest, Digest)>,
     /// Layer blobs by the diff_id they were proven to decode to.
     pub encodings: HashMap<Digest, Vec<Descriptor>>,
     /// Blobs that may decode to bases of deltas, by their diff_id; not proven.
@@ -114,6 +116,13 @@ impl Wanted {
     }
 }
 
+impl WantedLayer {
+    /// Whether the export saw that `blob` holds the layer: it is on the medium, or the tar itself.
+    pub fn is_proven(&self, blob: &Descriptor) -> bool {
+        blob.digest == self.diff_id || (blob.digest == self.carried.digest && !self.left_out)
+    }
+}
+
 impl Held {
     pub(super) fn send(&self, blob: &Descriptor, bytes: Option<Vec<u8>>) -> Send {
         let replaces = self.damaged.contains(&blob.digest);
@@ -122,6 +131,11 @@ impl Held {
 
     pub(super) fn holds(&self, blob: &Descriptor) -> bool {
         self.blobs.get(&blob.digest) == Some(&blob.size)
+    }
+
+    /// Whether a blob is there that holds a layer.
+    pub(super) fn holds_layer(&self, diff_id: &Digest, blob: &Descriptor) -> bool {
+        self.holds(blob) && !self.disproved.contains(&(*diff_id, blob.digest))
     }
 
     pub(super) fn is_unpacked(&self, chain_id: &Digest) -> bool {
@@ -143,7 +157,7 @@ impl Held {
         let discarded =
             manifest.discards_layers && chain.last().is_none_or(|chain_id| self.is_unpacked(chain_id));
         let verdict = |(layer, wanted): (&Descriptor, &WantedLayer)| {
-            let verdict = match self.holds(layer) {
+            let verdict = match self.holds_layer(&wanted.diff_id, layer) {
                 true if layer.digest == wanted.carried.digest => LayerVerdict::Present,
                 true => LayerVerdict::HeldOtherwise,
                 false if discarded => LayerVerdict::Discarded,

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{ImportPlan, Wanted, WantedLayer};
+use super::{Held, ImportPlan, Wanted, WantedLayer};
 use crate::image::{Descriptor, Digest};
 use crate::medium::Delta;
 
@@ -21,10 +21,14 @@ pub struct Rebuild {
 pub struct NoBase {
     /// The names of the image.
     pub image: String,
+    /// The original of the image.
+    pub original: Digest,
     /// The layer.
     pub diff_id: Digest,
     /// The layers that it can be rebuilt from; none where it was left out.
     pub bases: Vec<Digest>,
+    /// A blob of the node that would hold it, where it was left out, but is damaged.
+    pub damaged: Option<Digest>,
 }
 
 impl WantedLayer {
@@ -41,10 +45,18 @@ impl WantedLayer {
         })
     }
 
-    pub(super) fn no_base(&self, image: &Wanted) -> NoBase {
+    pub(super) fn no_base(&self, image: &Wanted, held: &Held) -> NoBase {
         let names: Vec<String> = image.names.iter().map(ToString::to_string).collect();
         let bases = self.deltas.iter().map(|delta| delta.base).collect();
-        NoBase { image: names.join(" "), diff_id: self.diff_id, bases }
+        let mut blobs = [&self.carried].into_iter().chain(&self.others).map(|blob| blob.digest);
+        let damaged = blobs.find(|blob| held.damaged.contains(blob));
+        NoBase {
+            image: names.join(" "),
+            original: image.original.digest,
+            diff_id: self.diff_id,
+            bases,
+            damaged,
+        }
     }
 }
 
