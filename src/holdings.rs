@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result, Side};
 use crate::image::json::{self, Keys};
 use crate::image::{Descriptor, Digest, LayerType, MediaKind, Platform, Reference, kind};
-use crate::limits::INVENTORY as MAX_BYTES;
+use crate::limits::{BLOB as MAX_LAYER, INVENTORY as MAX_BYTES, LAYERS as MAX_LAYERS};
 
 const FORMAT: &str = "pannier-inventory-v1";
 
@@ -98,18 +98,53 @@ impl Holdings {
             return Err(format!("is in the format {format}, of which this version knows only {FORMAT}"));
         }
         let holdings: Self = serde_json::from_slice(bytes).map_err(|error| none(json::plain(&error)))?;
-        for (diff_id, blobs) in &holdings.layers {
+        holdings.require_sound().map(|()| holdings)
+    }
+
+    /// An error, a sentence, where it says what no node would.
+    fn require_sound(&self) -> Result<(), String> {
+        let variant = self.platform.variant.as_deref();
+        let platform = [Some(self.platform.os.as_str()), Some(&self.platform.architecture), variant];
+        let word = |text: &str| {
+            let legal = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+            (1..=32).contains(&text.len()) && text.bytes().all(legal)
+        };
+        let texts = self.snapshotters.iter().chain([&self.containerd, &self.created]);
+        let legible = |text: &String| text.len() <= 256 && text.bytes().all(|b| (0x20..0x7f).contains(&b));
+        let medium = |id: &String| id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit());
+        if !platform.into_iter().flatten().all(word) {
+            return Err("names a platform that is none".into());
+        }
+        if !{ texts }.all(legible) || !self.imported.keys().all(medium) || !is_time(&self.created) {
+            return Err("tells of the node what cannot be".into());
+        }
+        let mut holds: BTreeMap<Digest, Digest> = BTreeMap::new();
+        for (diff_id, blobs) in &self.layers {
             let layer =
                 |blob: &Descriptor| matches!(kind(&blob.media_type), MediaKind::Layer(LayerType::Tar(_)));
             if blobs.is_empty() || !blobs.iter().all(layer) {
                 return Err(format!("lists no blob, or one that is no layer, for layer {diff_id}"));
             }
+            if blobs.iter().any(|blob| !(1..=MAX_LAYER).contains(&blob.size)) {
+                return Err(format!(
+                    "lists a blob for layer {diff_id} that is empty, or too large to be one"
+                ));
+            }
+            if blobs.iter().any(|blob| holds.insert(blob.digest, *diff_id).is_some_and(|of| of != *diff_id)) {
+                return Err(format!(
+                    "lists a blob for layer {diff_id} that it lists for another one as well"
+                ));
+            }
         }
-        let known = |image: &HeldImage| image.layers.iter().all(|layer| holdings.layers.contains_key(layer));
-        match holdings.images.iter().find(|image| !known(image)) {
-            Some(image) => Err(format!("names a layer of image {} that it does not list", image.config)),
-            None => Ok(holdings),
+        for image in &self.images {
+            if image.layers.len() > MAX_LAYERS {
+                return Err(format!("lists more than {MAX_LAYERS} layers for image {}", image.config));
+            }
+            if !image.layers.iter().all(|layer| self.layers.contains_key(layer)) {
+                return Err(format!("names a layer of image {} that it does not list", image.config));
+            }
         }
+        Ok(())
     }
 
     /// The bytes of a file.
@@ -118,6 +153,13 @@ impl Holdings {
         bytes.push(b'\n');
         Ok(bytes)
     }
+}
+
+/// It gets into the record of a medium.
+fn is_time(text: &str) -> bool {
+    text.len() <= 40
+        && text.bytes().all(|b| b.is_ascii_graphic())
+        && time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).is_ok()
 }
 
 #[cfg(test)]
@@ -159,6 +201,7 @@ mod tests {
     fn hostile_files_are_refused_with_a_reason() {
         let tar = Digest::of(b"tar").to_string();
         let other = Digest::of(b"other").to_string();
+        let blob = Digest::of(b"blob").to_string();
         let layer = Compression::Gzip.oci_layer_type();
         for (from, to, reason) in [
             (FORMAT, "pannier-inventory-v9\\u001b[2J", "knows only"),
@@ -170,6 +213,28 @@ mod tests {
             (&tar, "sha256:12", "none that"),
             ("\"size\":4", "\"size\":-4", "none that"),
             ("\"size\":4", "\"size\":99999999999999999999999", "none that"),
+            ("\"size\":4", "\"size\":18446744073709551615", "more than a blob"),
+            ("\"size\":4", "\"size\":0", "empty"),
+            ("\"size\":4", "\"size\":4,\"size\":5", "none that"),
+            ("\"architecture\":\"amd64\"", "\"architecture\":\"\\u001b[2J\"", "platform"),
+            ("\"architecture\":\"amd64\"", "\"architecture\":\"../x\"", "platform"),
+            ("2026-01-02T03:04:05Z", "yesterday", "cannot be"),
+            ("1.7.24", "\\u001b[2J", "cannot be"),
+            ("\"images\":", "\"imported\":{\"x\":1},\"images\":", "cannot be"),
+            ("\"images\":", "\"images\":[],\"images\":", "none that"),
+            ("\"layers\":{", &format!("\"layers\":{{\"{tar}\":[],"), "none that"),
+            (
+                "\"layers\":{",
+                &format!(
+                    "\"layers\":{{\"{other}\":[{{\"mediaType\":\"{layer}\",\"digest\":\"{blob}\",\"size\":4}}],"
+                ),
+                "for another one as well",
+            ),
+            (
+                &format!("\"layers\":[\"{tar}\"]"),
+                &format!("\"layers\":[{}\"{tar}\"]", format!("\"{tar}\",").repeat(512)),
+                "more than 512",
+            ),
         ] {
             let error = changed(from, to).unwrap_err();
             assert!(error.contains(reason), "{to}: {error}");
