@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::image::Digest;
-use crate::medium::Basis;
+use crate::medium::{Basis, Level};
 use crate::trust::Refusal;
 
 /// Which side of the carrying failed.
@@ -168,6 +168,30 @@ pub enum Error {
         total: usize,
         /// The names of those that failed, and why.
         failed: Vec<(String, Arc<Error>)>,
+    },
+    /// Less is proven of a medium than was required.
+    #[error("medium: verified as {reached} only, {required} is required: {reason}")]
+    Unproven {
+        /// What is proven.
+        reached: Level,
+        /// What was to be.
+        required: Level,
+        /// Why it is not: a sentence.
+        reason: String,
+    },
+    /// A medium is not unmounted, since it is in use.
+    #[error("medium: {} is in use and was not ejected{}", path.display(), by(holders))]
+    Busy {
+        /// Where it is mounted.
+        path: PathBuf,
+        /// Who uses it, as far as it can be seen.
+        holders: Vec<String>,
+    },
+    /// In the middle of the work the path no longer leads to the medium that it began on.
+    #[error("medium: {} is not the medium any more that this began on", path.display())]
+    Swapped {
+        /// The path.
+        path: PathBuf,
     },
     /// `verify` found damage.
     #[error("medium: {errors} {} of damage", if *errors == 1 { "finding" } else { "findings" })]
@@ -345,6 +369,7 @@ impl Error {
                 | Self::Locked { .. }
                 | Self::NoSpace { .. }
                 | Self::NoFiles { .. }
+                | Self::Swapped { .. }
                 | Self::Io { side: Side::Medium, .. }
         )
     }
@@ -358,6 +383,10 @@ impl Error {
 fn volumes(numbers: &[u32]) -> String {
     let numbers: Vec<String> = numbers.iter().map(ToString::to_string).collect();
     format!("{} {}", if numbers.len() == 1 { "volume" } else { "volumes" }, numbers.join(", "))
+}
+
+fn by(holders: &[String]) -> String {
+    if holders.is_empty() { String::new() } else { format!(": {}", holders.join(", ")) }
 }
 
 impl From<Error> for io::Error {

@@ -22,7 +22,7 @@ use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest};
 use crate::layer::Zstd;
 use crate::medium::{
-    Blob, Delta, Filesystem, ImagePlatform, IndexWritten, LaneName, Medium, Moment, Record, Referrer, Role,
+    Blob, Filesystem, ImagePlatform, IndexWritten, LaneName, Level, Medium, Moment, Record, Referrer, Role,
     Volume,
 };
 use crate::plan::{ExportPlan, ExportedImage, ExportedLayer, Held, carried_manifest, next_record};
@@ -46,6 +46,8 @@ pub struct Options {
     pub compression: Option<Zstd>,
     /// Whether everything is read back before the commit.
     pub verify: bool,
+    /// What has to be proven by that; without it there is no commit.
+    pub require: Option<Level>,
     /// Whether the other images are carried when one fails.
     pub keep_going: bool,
     /// Whether signatures, attestations and SBOMs come along.
@@ -106,6 +108,10 @@ pub struct Summary {
     pub reused: (usize, u64),
     /// Bytes that were read back and hashed before the commit; `None` when that was not asked for.
     pub verified: Option<u64>,
+    /// What that proves.
+    pub level: Level,
+    /// Why it is not more: a sentence.
+    pub limit: Option<&'static str>,
     /// Bytes of recovery data that were written.
     pub recovery: u64,
     /// Whether the commit record was signed.
@@ -208,18 +214,28 @@ fn carry_out_planned(
         read: 0,
         reused: (0, 0),
         verified: None,
+        level: Level::Written,
+        limit: None,
         recovery: 0,
         signed: false,
         failed: Vec::new(),
     };
     if plan.is_nothing() {
         summary.reused = (plan.layers.len(), plan.bytes_held());
+        medium.require_same()?;
         summary.signed = statement::sign_as_it_is(medium, options, run)?;
         finish_earlier_run(medium, run)?;
+        if let (Some(required), Some(record)) =
+            (options.require.filter(|l| *l > Level::Written), medium.record())
+        {
+            let outcome = readback::require_at(medium, &record.descriptors(), Some(required), run)?;
+            (summary.level, summary.limit) = (outcome.level, outcome.limit);
+        }
         summary.failed = failed;
         return Ok(summary);
     }
 
+    medium.reserve(plan.bytes_of_record())?;
     let carried = carry::layers(source, medium, &plan, options, run)?;
     let unattached = attached::carry(source, medium, &plan, options, run)?;
     files::carry(source, medium, &plan, options, run)?;
@@ -252,15 +268,19 @@ fn carry_out_planned(
     record.note_basis(options.targets.as_ref().map(|targets| targets.rest_on()).unwrap_or_default());
     summary.recovery = recovery::protect(medium, &mut record, options.recovery, run)?;
     run.report(Event::Phase { phase: Phase::Syncing, bytes: 0, items: 0 });
+    medium.require_same()?;
     medium.sync()?;
     run.report(Event::PhaseEnded { phase: Phase::Syncing });
     if options.verify {
-        let deltas = record.deltas.iter().map(Delta::descriptor);
-        let blobs: Vec<Descriptor> = record.blobs.iter().map(unnamed).chain(deltas).collect();
-        readback::require(medium, &blobs, run)?;
+        let blobs = record.descriptors();
+        let outcome = readback::require_at(medium, &blobs, options.require, run)?;
+        (summary.level, summary.limit) = (outcome.level, outcome.limit);
         summary.verified = Some(blobs.iter().map(|blob| blob.size).sum());
+        record.verified = Some(outcome.level);
     }
     run.check()?;
+    medium.require_same()?;
+    medium.release_reserve()?;
     summary.sequence = record.sequence;
     summary.changed = true;
     summary.signed = statement::commit(medium, record, options, run)?;
@@ -367,10 +387,6 @@ fn next_state(
     statement::apply(&mut record, options);
     medium.stamp(&mut record)?;
     Ok(record)
-}
-
-fn unnamed(blob: &Blob) -> Descriptor {
-    Descriptor { media_type: String::new(), digest: blob.digest, size: blob.size }
 }
 
 impl Summary {

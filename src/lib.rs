@@ -26,7 +26,7 @@
 //! | [`verify`], [`readback`], [`list`], [`images`] | looking at a medium, and at a node |
 //! | [`extract`] | files that travel beside the images, onto this machine |
 //! | [`repair`], [`recovery`] | getting back what is damaged on a medium, also from parity on it |
-//! | [`prune`] | taking images off a medium |
+//! | [`prune`], [`eject`] | taking images off a medium, and it off the machine |
 //! | [`limits`] | how much is read of what comes from outside |
 //! | [`trust`] | who signed a medium, and whose signatures count |
 //! | [`config`] | what the administrator of a machine has decided |
@@ -58,6 +58,7 @@ pub mod containerd;
 pub mod content;
 pub mod diff;
 pub mod doctor;
+pub mod eject;
 pub mod error;
 pub mod export;
 pub mod extract;

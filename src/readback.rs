@@ -3,10 +3,12 @@
 use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::content::Verified;
 use crate::error::{Error, Result, Side};
 use crate::image::Descriptor;
-use crate::medium::Medium;
+use crate::medium::{DRIVE_CACHE, Level, Medium};
 use crate::progress::{Event, Phase, Run};
 
 /// Files that are read at a time, at most.
@@ -15,6 +17,28 @@ const MAX_AT_ONCE: usize = 4;
 const CHUNK: usize = 1 << 20;
 /// How often a blob is read that the medium fails to read, in all.
 const ATTEMPTS: usize = 3;
+
+/// What reading everything back came to.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// What is proven of the blobs that are whole.
+    pub level: Level,
+    /// Why it is not more: a sentence.
+    pub limit: Option<&'static str>,
+}
+
+impl Outcome {
+    /// An error unless at least `required` is proven.
+    pub fn require(&self, required: Option<Level>) -> Result<()> {
+        match required.filter(|required| *required > self.level) {
+            None => Ok(()),
+            Some(required) => {
+                let reason = self.limit.unwrap_or("its blobs come to less than 1 GiB").to_owned();
+                Err(Error::Unproven { reached: self.level, required, reason })
+            }
+        }
+    }
+}
 
 /// What is wrong with a blob.
 #[derive(Debug)]
@@ -27,16 +51,17 @@ pub enum Fault {
 
 /// Reads every one of `blobs` and hands what is wrong to `found`.
 ///
-/// Where the system allows it the bytes come from the medium and not from the page cache. Only an
+/// Where the system allows it the bytes come from the medium and not from the page cache; the outcome says whether they did. Only an
 /// interruption is an error; all blobs are read whatever is found.
 pub fn each_damaged(
     medium: &Medium,
     blobs: &[Descriptor],
     run: Run<'_>,
     found: impl Fn(&Descriptor, Fault) + Sync,
-) -> Result<()> {
+) -> Result<Outcome> {
     let bytes = blobs.iter().map(|blob| blob.size).sum();
     run.report(Event::Phase { phase: Phase::Verifying, bytes, items: blobs.len() });
+    let (reading, cached) = (medium.prepare_reading(), AtomicBool::new(false));
     let queue: Mutex<VecDeque<&Descriptor>> = Mutex::new(blobs.iter().collect());
     let next = || queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop_front();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -48,7 +73,7 @@ pub fn each_damaged(
                     if run.stop.requested() {
                         break;
                     }
-                    if let Some(fault) = examine(medium, blob, &mut buffer, run) {
+                    if let Some(fault) = examine(medium, blob, &mut buffer, &cached, run) {
                         found(blob, fault);
                     }
                 }
@@ -56,13 +81,52 @@ pub fn each_damaged(
         }
     });
     run.report(Event::PhaseEnded { phase: Phase::Verifying });
-    run.check()
+    run.check()?;
+    let reading = if cached.into_inner() { reading.from_memory() } else { reading };
+    Ok(Outcome { level: reading.level, limit: reading.limit })
+}
+
+/// The same; blobs at the start are read once more at the end, so that 1 GiB of others was read before each
+/// was read last ([`Level::Drive`]), if there is as much.
+pub fn each_damaged_past_drive(
+    medium: &Medium,
+    blobs: &[Descriptor],
+    run: Run<'_>,
+    found: impl Fn(&Descriptor, Fault) + Sync,
+) -> Result<Outcome> {
+    let total: u64 = blobs.iter().map(|blob| blob.size).sum();
+    let largest = blobs.iter().map(|blob| blob.size).max().unwrap_or(0);
+    if total - largest < DRIVE_CACHE {
+        return each_damaged(medium, blobs, run, found);
+    }
+    let mut before = 0;
+    let first = blobs.iter().take_while(|blob| {
+        let again = before < DRIVE_CACHE;
+        before += blob.size;
+        again
+    });
+    let order: Vec<Descriptor> = blobs.iter().chain(first).cloned().collect();
+    let mut outcome = each_damaged(medium, &order, run, found)?;
+    if outcome.level == Level::Device {
+        outcome.level = Level::Drive;
+    }
+    Ok(outcome)
 }
 
 /// An error if any of `blobs` is not what was written, or cannot be read; a warning for each further one.
-pub fn require(medium: &Medium, blobs: &[Descriptor], run: Run<'_>) -> Result<()> {
+pub fn require(medium: &Medium, blobs: &[Descriptor], run: Run<'_>) -> Result<Outcome> {
+    require_at(medium, blobs, None, run)
+}
+
+/// The same; with the error as well that less is proven than `required`.
+pub fn require_at(
+    medium: &Medium,
+    blobs: &[Descriptor],
+    required: Option<Level>,
+    run: Run<'_>,
+) -> Result<Outcome> {
     let found = Mutex::new(Vec::new());
-    each_damaged(medium, blobs, run, |_, fault| match fault {
+    let note = |_: &Descriptor, fault| match fault {
         Fault::Damaged(error) => {
             found.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(error);
         }
@@ -70,13 +134,18 @@ pub fn require(medium: &Medium, blobs: &[Descriptor], run: Run<'_>) -> Result<()
             let text = format!("{}; it was read at a further attempt", error.with_cause());
             run.report(Event::Warning(&text));
         }
-    })?;
+    };
+    let outcome = match required {
+        Some(Level::Drive | Level::Replugged) => each_damaged_past_drive(medium, blobs, run, note)?,
+        _ => each_damaged(medium, blobs, run, note)?,
+    };
     let mut found = found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     let wrong = |error: &Error| error.is_damage() || matches!(error, Error::NotFound { .. });
     let damaged = found.iter().filter(|error| wrong(error)).count();
     // Wrong bytes say more than none at all.
     let Some(worst) = found.iter().position(wrong).or(if found.is_empty() { None } else { Some(0) }) else {
-        return Ok(());
+        outcome.require(required)?;
+        return Ok(outcome);
     };
     let first = found.swap_remove(worst);
     for further in found {
@@ -90,10 +159,16 @@ pub fn require(medium: &Medium, blobs: &[Descriptor], run: Run<'_>) -> Result<()
 }
 
 /// Reads a blob, again if the medium fails to: a sector that wears out is often read at a further attempt.
-fn examine(medium: &Medium, blob: &Descriptor, buffer: &mut [u8], run: Run<'_>) -> Option<Fault> {
+fn examine(
+    medium: &Medium,
+    blob: &Descriptor,
+    buffer: &mut [u8],
+    cached: &AtomicBool,
+    run: Run<'_>,
+) -> Option<Fault> {
     let (mut first, mut reported) = (None, 0);
     for _ in 0..ATTEMPTS {
-        match read(medium, blob, buffer, &mut reported, run) {
+        match read(medium, blob, buffer, cached, &mut reported, run) {
             Ok(()) => return first.map(Fault::Weak),
             Err(error @ Error::Io { .. }) if !error.is_filesystem_damage() => {
                 first.get_or_insert(error);
@@ -109,11 +184,14 @@ fn read(
     medium: &Medium,
     blob: &Descriptor,
     buffer: &mut [u8],
+    cached: &AtomicBool,
     reported: &mut u64,
     run: Run<'_>,
 ) -> Result<()> {
     let item = blob.digest.short();
-    let mut reader = medium.open_blob_uncached(blob)?;
+    let (file, is_cached) = medium.open_from_device(blob)?;
+    cached.fetch_or(is_cached, Ordering::Relaxed);
+    let mut reader = Verified::new(file, blob, Side::Medium);
     let mut offset = 0;
     loop {
         run.check()?;

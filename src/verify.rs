@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::image::{Descriptor, Digest};
 use crate::layer::{self, Most};
-use crate::medium::{Delta, IndexState, Medium, Record};
+use crate::medium::{IndexState, Level, Medium, Record};
 use crate::progress::{Event, Phase, Run};
 use crate::readback::{self, Fault};
 use crate::recovery;
@@ -60,6 +60,11 @@ pub struct Report {
     pub bytes: u64,
     /// Whether layers were decoded.
     pub deep: bool,
+    /// What is proven of the blobs that are whole.
+    pub level: Option<Level>,
+    /// Why it is not more: a sentence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<&'static str>,
     /// Everything that was found.
     pub findings: Vec<Finding>,
 }
@@ -82,6 +87,12 @@ impl Report {
 /// Everything is looked at whatever is found. Only an interruption, or a medium of which not even a
 /// directory can be read, is an error.
 pub fn verify(medium: &Medium, deep: bool, run: Run<'_>) -> Result<Report> {
+    verify_at(medium, deep, None, run)
+}
+
+/// The same, with more reading where `required` is a level that needs it. That it was reached is for the caller
+/// to compare.
+pub fn verify_at(medium: &Medium, deep: bool, required: Option<Level>, run: Run<'_>) -> Result<Report> {
     let mut report = Report { deep, ..Report::default() };
     let newest = medium.record().map_or(0, |record| record.sequence);
     for rejected in medium.rejected() {
@@ -101,23 +112,17 @@ pub fn verify(medium: &Medium, deep: bool, run: Run<'_>) -> Result<Report> {
         report.files = record.files.len();
         graph::check_record(medium, record, &mut report);
         deltas::check_record(record, &mut report);
-        let own = record.blobs.iter();
-        blobs.extend(own.map(|blob| Descriptor {
-            media_type: String::new(),
-            digest: blob.digest,
-            size: blob.size,
-        }));
+        blobs.extend(record.descriptors());
     } else if medium.rejected().is_empty() {
         let detail = "no export has been committed to this medium";
         report.add("record-missing", Severity::Warning, ".pannier/commits", detail);
     }
-    blobs.extend(medium.record().into_iter().flat_map(|record| &record.deltas).map(Delta::descriptor));
     blobs.sort_by_key(|blob| blob.digest);
     blobs.dedup_by_key(|blob| blob.digest);
     known.extend(blobs.iter().map(|blob| blob.digest));
     report.blobs = blobs.len();
     report.bytes = blobs.iter().map(|blob| blob.size).sum();
-    let whole = read_back(medium, &blobs, &mut report, run)?;
+    let whole = read_back(medium, &blobs, required, &mut report, run)?;
     if let (true, Some(record)) = (deep, medium.record()) {
         decode_layers(medium, record, &whole, &mut report, run)?;
         deltas::apply(medium, record, &whole, &mut report, run)?;
@@ -187,15 +192,22 @@ fn recovery_findings(medium: &Medium, report: &mut Report, run: Run<'_>) -> Resu
 fn read_back(
     medium: &Medium,
     blobs: &[Descriptor],
+    required: Option<Level>,
     report: &mut Report,
     run: Run<'_>,
 ) -> Result<BTreeSet<Digest>> {
     let damaged = Mutex::new(Vec::new());
-    readback::each_damaged(medium, blobs, run, |blob, fault| {
+    let note = |blob: &Descriptor, fault: Fault| {
         damaged.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((blob.digest, fault));
-    })?;
+    };
+    let outcome = match required {
+        Some(Level::Drive | Level::Replugged) => readback::each_damaged_past_drive(medium, blobs, run, note)?,
+        _ => readback::each_damaged(medium, blobs, run, note)?,
+    };
+    (report.level, report.limit) = (Some(outcome.level), outcome.limit);
     let mut damaged = damaged.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     damaged.sort_by_key(|(digest, _)| *digest);
+    damaged.dedup_by_key(|(digest, _)| *digest);
     let mut whole: BTreeSet<Digest> = blobs.iter().map(|blob| blob.digest).collect();
     for (digest, fault) in damaged {
         let error = match fault {

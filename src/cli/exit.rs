@@ -28,6 +28,7 @@ fn status(error: &Error) -> u8 {
         | Error::SizeMismatch { .. }
         | Error::Findings { .. }
         | Error::NotKept { .. }
+        | Error::Unproven { .. }
         | Error::Untrusted { .. }
         | Error::NotTaken { .. }
         | Error::Damaged { .. }
@@ -35,6 +36,8 @@ fn status(error: &Error) -> u8 {
         Error::Io { side: Side::Medium | Side::Node, .. }
         | Error::NoSpace { .. }
         | Error::NoFiles { .. }
+        | Error::Busy { .. }
+        | Error::Swapped { .. }
         | Error::NoRoom { .. }
         | Error::FileTooLarge { .. } => STORAGE,
         Error::Unreachable { .. } => UNREACHABLE,
@@ -108,6 +111,13 @@ fn hint(error: &Error, writes: bool) -> Option<String> {
         Error::FileTooLarge { .. } => {
             "format the medium with exFAT or ext4, export with --split (other tools cannot read that image then), or without that image"
         }
+        Error::Busy { .. } => {
+            "not safe to remove yet: end what uses it and run the same command again. What was committed is whole"
+        }
+        Error::Swapped { .. } => {
+            "it was unmounted, or another was put in its place: nothing was committed. Plug the right one in and run the same command again"
+        }
+        Error::Unproven { .. } => "what was committed before is untouched",
         Error::Locked { .. } => "wait until the other one has ended; a process that died holds no lock",
         Error::Interrupted if writes => {
             "the medium is NOT safe to remove: unmount it first. Run the same command again to go on"

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::export::{Destinations, Options, Prepared, Targets, carry_out, prepare, spread};
 use crate::image::{Platform, Reference};
 use crate::layer::Zstd;
-use crate::medium::Medium;
+use crate::medium::{Level, Medium};
 use crate::progress::Run;
 use crate::recovery::Percent;
 use crate::source::{self, LocalFiles, NamedPath, Platforms, Source, SourceSpec, Wanted};
@@ -113,6 +113,9 @@ pub(super) struct Args {
     /// Sign the commit record: a private SSH key, or a public one or certificate whose private one is in an agent, in hardware or beside it
     #[arg(long, value_name = "KEY")]
     sign_key: Option<PathBuf>,
+    /// Commit only if reading it back proves that much: V0+, V1 (from the device) or V2 (with 1 GiB of other bytes between)
+    #[arg(long, value_name = "LEVEL", conflicts_with = "no_verify")]
+    require_verify: Option<Level>,
     #[command(flatten)]
     registry: RegistryArgs,
 }
@@ -186,6 +189,11 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
     if let Some(Size(bytes)) = args.split.filter(|size| size.0 < LEAST_PART) {
         return Err(Error::Usage(format!("--split {bytes}: parts have at least {LEAST_PART} bytes")));
     }
+    if args.require_verify == Some(Level::Replugged) {
+        let text =
+            "V3 is what `pannier verify --require-verify V3` proves after the medium was plugged in again";
+        return Err(Error::Usage(text.into()));
+    }
     let named = args.wanted.named(output)?;
     if args.wanted.list_only {
         return wanted::print(&named, output);
@@ -201,6 +209,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
         platforms,
         compression: args.compression.0,
         verify: !args.no_verify,
+        require: args.require_verify,
         keep_going: args.keep_going,
         referrers: !args.no_referrers,
         recovery: args.recovery.map(|percent| percent.0),
@@ -261,6 +270,7 @@ fn to_medium(
     if args.dry_run {
         return report::describe(&prepare(existing.as_ref())?, path, output);
     }
+    let known = existing.as_ref().and_then(|medium| medium.record()).map(|record| record.medium.clone());
     // A first export that cannot begin leaves nothing behind, not even an empty medium.
     let first = match existing {
         None => Some(prepare(None)?),
@@ -269,6 +279,9 @@ fn to_medium(
     let mut medium = Medium::create(path)?;
     let _lock = output.lock(&mut medium)?;
     options.split.into_iter().for_each(|bytes| medium.split_at(bytes));
+    if known.is_some() && known.as_ref() != medium.record().map(|record| &record.medium) {
+        return Err(Error::Swapped { path: path.to_owned() });
+    }
     for rejected in medium.rejected() {
         output.complain(format_args!("warning: {}: {}; it is ignored", rejected.name, rejected.reason));
     }

@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
+use serde_json::json;
+
 use super::output::Output;
-use super::text;
+use super::{facts, text};
 use crate::error::{Error, Result, Side};
 use crate::list::list;
-use crate::medium::Medium;
+use crate::medium::{Facts, Medium};
 
 /// List the images on a medium: platforms, sizes, what is shared
 ///
@@ -35,8 +37,12 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
         return Err(Error::invalid(Side::Medium, args.medium.display(), reason));
     };
     let listing = list(record);
+    let facts = Facts::of(&args.medium)?;
     if output.json() {
-        return output.document(&listing);
+        let mut document = serde_json::to_value(&listing)
+            .map_err(|error| Error::Usage(format!("the listing cannot be written as JSON: {error}")))?;
+        document["place"] = json!(facts);
+        return output.document(&document);
     }
     let names = listing.images.iter().flat_map(|image| &image.names);
     let width = names.map(|name| name.chars().count()).max().unwrap_or(0).max(5);
@@ -101,6 +107,9 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
             volume.of,
             text::count(volume.elsewhere.len(), "image"),
         ));
+    }
+    if output.verbose() {
+        output.say(facts::describe(&facts));
     }
     if let Some(recovery) = listing.recovery {
         let state = if recovery.current { "" } else { ", out of date" };

@@ -4,9 +4,11 @@ mod bake;
 mod completions;
 mod diff;
 mod doctor;
+mod eject;
 mod exit;
 mod export;
 mod extract;
+mod facts;
 mod files;
 mod images;
 mod import;
@@ -81,6 +83,7 @@ enum Command {
     Files(files::Args),
     Extract(extract::Args),
     Prune(prune::Args),
+    Eject(eject::Args),
     Images(images::Args),
     Inventory(inventory::Args),
     Diff(diff::Args),
@@ -118,6 +121,7 @@ fn run(command: &Command, output: &Output) -> Result<()> {
         Command::Files(args) => files::run(args, output),
         Command::Extract(args) => extract::run(args, output),
         Command::Prune(args) => prune::run(args, output),
+        Command::Eject(args) => eject::run(args, output),
         Command::Images(args) => images::run(args, output),
         Command::Inventory(args) => inventory::run(args, output),
         Command::Diff(args) => diff::run(args, output),

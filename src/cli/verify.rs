@@ -6,8 +6,9 @@ use super::output::Output;
 use super::trust::TrustArgs;
 use super::{signals, text};
 use crate::error::{Error, Result};
+use crate::medium::Level;
 use crate::progress::Run;
-use crate::verify::{Finding, Report, Severity, verify};
+use crate::verify::{Finding, Report, Severity, verify_at};
 
 /// Read everything on a medium back and report whatever is damaged or missing
 ///
@@ -22,6 +23,10 @@ pub(super) struct Args {
     /// Decode each layer as well and compare what comes out with its diff_id
     #[arg(long)]
     deep: bool,
+    /// Fail unless reading it proves that much: V0+, V1 (from the device), V2 (with 1 GiB of other bytes between) or V3
+    /// (after the medium was plugged in again)
+    #[arg(long, value_name = "LEVEL")]
+    require_verify: Option<Level>,
     #[command(flatten)]
     trust: TrustArgs,
 }
@@ -30,15 +35,23 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
     let stop = signals::stop()?;
     let medium = args.trust.open_to_look(&args.medium, output)?;
     let reporter = output.reporter();
-    let report = verify(&medium, args.deep, Run { reporter: &*reporter, stop: &stop })?;
+    let report =
+        verify_at(&medium, args.deep, args.require_verify, Run { reporter: &*reporter, stop: &stop })?;
     if output.json() {
         output.document(&report)?;
     } else {
         print(&report, args, output)?;
     }
-    match report.errors() {
-        0 => Ok(()),
-        errors => Err(Error::Findings { errors }),
+    if report.errors() > 0 {
+        return Err(Error::Findings { errors: report.errors() });
+    }
+    let reached = report.level.unwrap_or(Level::Written);
+    match args.require_verify.filter(|required| *required > reached) {
+        None => Ok(()),
+        Some(required) => {
+            let reason = report.limit.unwrap_or("its blobs come to less than 1 GiB").to_owned();
+            Err(Error::Unproven { reached, required, reason })
+        }
     }
 }
 
@@ -49,12 +62,13 @@ fn print(report: &Report, args: &Args, output: &Output) -> Result<()> {
     if report.errors() == 0 {
         let depth = if report.deep { ", every layer that is there decoded" } else { "" };
         output.say(format_args!(
-            "{} is whole: {}{}, {} in {} read and hashed{depth}.",
+            "{} is whole: {}{}, {} in {} read and hashed{depth} ({}).",
             args.medium.display(),
             text::count(report.images, "image"),
             text::and_count(report.files, "file"),
             text::size(report.bytes),
             text::count(report.blobs, "blob"),
+            report.level.unwrap_or(Level::Written),
         ));
     }
     Ok(())

@@ -115,7 +115,8 @@ impl Medium {
         self.record.as_ref().map(|(_, digest)| *digest)
     }
 
-    /// Says in `record` what it follows, when it was made, and by what; and which of its blobs are in parts.
+    /// Says in `record` what it follows, when, where and by what it was made, and which of its blobs are in parts;
+    /// that it was verified is for whoever does so to say.
     pub fn stamp(&self, record: &mut Record) -> Result<()> {
         self.note_parts(record)?;
         record.name_features();
@@ -126,6 +127,8 @@ impl Medium {
             lane.issue(u64::try_from(seconds).unwrap_or(0));
         }
         record.tool = TOOL.into();
+        record.written = self.plugged();
+        record.verified = None;
         Ok(())
     }
 

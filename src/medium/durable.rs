@@ -118,7 +118,12 @@ pub(super) fn barrier(root: &Root) -> Result<()> {
 /// allows it.
 pub(super) fn forget_cached(file: &File) {
     // Advice only: where it is not heeded the read still checks what the system believes.
-    let _ = rustix::fs::fadvise(file.as_fd(), 0, None, rustix::fs::Advice::DontNeed);
+    forgot_cached(file);
+}
+
+/// The same; whether the system took the advice.
+pub(super) fn forgot_cached(file: &File) -> bool {
+    rustix::fs::fadvise(file.as_fd(), 0, None, rustix::fs::Advice::DontNeed).is_ok()
 }
 
 /// Asks the system to start writing out the bytes of `file` from `start` to `end`; waits for nothing.

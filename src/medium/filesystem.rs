@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::device::Mount;
 use crate::error::{Error, Result, Side};
 
 /// The magic number of filesystems in user space.
@@ -50,7 +51,7 @@ impl Filesystem {
     }
 }
 
-fn nearest(path: &Path) -> PathBuf {
+pub(super) fn nearest(path: &Path) -> PathBuf {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     absolute.ancestors().find(|p| p.exists()).unwrap_or(Path::new("/")).to_owned()
 }
@@ -79,22 +80,35 @@ fn name(magic: u64, path: &Path) -> String {
 
 /// What is behind a FUSE mount of a block device, if its first sector may be read.
 fn behind_fuse(path: &Path) -> Option<&'static str> {
-    use std::os::unix::fs::{FileExt, MetadataExt};
-    let device = path.metadata().ok()?.dev();
-    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
-    let source = mounts.lines().find_map(|line| {
-        let (front, back) = line.split_once(" - ")?;
-        let own = front.split(' ').nth(2)? == format!("{major}:{minor}");
-        own.then(|| back.split(' ').nth(1))?
-    })?;
+    use std::os::unix::fs::FileExt;
+    let source = Mount::of(path)?.source;
     let mut sector = [0; 512];
-    std::fs::File::open(source).ok()?.read_exact_at(&mut sector, 0).ok()?;
+    let read = std::fs::File::open(&source).and_then(|device| device.read_exact_at(&mut sector, 0));
+    if read.is_err() {
+        return told_by_udev(&source);
+    }
     match () {
         () if &sector[3..11] == b"EXFAT   " => Some("exFAT"),
         () if &sector[3..7] == b"NTFS" => Some("NTFS"),
         () if &sector[82..87] == b"FAT32" => Some("FAT32"),
         () => None,
+    }
+}
+
+/// What udev found on a device, which everybody may read.
+fn told_by_udev(device: &Path) -> Option<&'static str> {
+    use std::os::unix::fs::MetadataExt;
+    let number = device.metadata().ok()?.rdev();
+    let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
+    let told = std::fs::read_to_string(format!("/run/udev/data/b{major}:{minor}")).ok()?;
+    let value = |key: &str| {
+        told.lines().find_map(|line| line.strip_prefix("E:")?.strip_prefix(key)?.strip_prefix('='))
+    };
+    match (value("ID_FS_TYPE")?, value("ID_FS_VERSION")) {
+        ("exfat", _) => Some("exFAT"),
+        ("ntfs", _) => Some("NTFS"),
+        ("vfat", _) => Some("FAT32"),
+        _ => None,
     }
 }
 

@@ -41,7 +41,7 @@ impl Medium {
     pub fn ingest_layer(&self, diff_id: &Digest) -> Result<Ingest<'_>> {
         let name = format!("{DIRECTORY}/{}.0", diff_id.hex());
         let file = durable::create(&self.root, &name)?;
-        Ok(Ingest { medium: self, writer: Writer::new(&self.root, name, file, self.most_in_a_file()) })
+        Ok(Ingest { medium: self, writer: Writer::new(self, name, file, self.most_in_a_file()) })
     }
 
     /// Starts or goes on with the blob `blob`. What is there already has to be read first, with
@@ -50,7 +50,7 @@ impl Medium {
         let name = format!("{DIRECTORY}/{}", blob.digest.hex());
         let file = durable::reopen(&self.root, &name)?;
         let mut ingest =
-            Ingest { medium: self, writer: Writer::new(&self.root, name, file, self.most_in_a_file()) };
+            Ingest { medium: self, writer: Writer::new(self, name, file, self.most_in_a_file()) };
         if ingest.left_over()? > blob.size {
             ingest.restart()?;
         }
@@ -91,11 +91,13 @@ impl Medium {
         Ok(self.root.list(DIRECTORY)?.iter().filter_map(|name| parse_note(name)).collect())
     }
 
-    /// Removes what is left in the ingest area: after a commit, everything there is worthless.
+    /// Removes what is left in the ingest area: after a commit, everything of ours there is worthless. What has
+    /// no name that we give stays.
     ///
     /// True if there was something.
     pub fn clear_ingest(&self) -> Result<bool> {
-        let names = self.root.list(DIRECTORY)?;
+        let mut names = self.root.list(DIRECTORY)?;
+        names.retain(|name| is_ours(name));
         for name in &names {
             durable::remove(&self.root, &format!("{DIRECTORY}/{name}"))?;
         }
@@ -179,6 +181,18 @@ impl Write for Ingest<'_> {
     fn flush(&mut self) -> io::Result<()> {
         self.writer.flush()
     }
+}
+
+/// Whether a name in the ingest area is one of those that Pannier gives.
+fn is_ours(name: &str) -> bool {
+    let digest = name.get(..64).is_some_and(|start| Digest::from_hex(start).is_ok());
+    let rest = name.get(64..).unwrap_or_default();
+    let suffix = rest.is_empty() || rest.bytes().all(|b| b == b'.' || b.is_ascii_hexdigit());
+    // A file that is longer than one may be goes on as `<name>.001`.
+    let numbered =
+        name.rsplit_once('.').filter(|(_, n)| n.len() == 3 && n.bytes().all(|b| b.is_ascii_digit()));
+    let name = numbered.map_or(name, |(name, _)| name);
+    (digest && suffix) || name == "index.json" || name.ends_with(".new") || name.ends_with(".old")
 }
 
 fn note_name(f: &Finished) -> String {

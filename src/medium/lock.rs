@@ -45,6 +45,12 @@ impl Medium {
             .root
             .open_at(WRITERS, OFlags::RDONLY | OFlags::DIRECTORY)
             .map_err(|source| self.root.error("lock", WRITERS, source))?;
+        // A medium that cannot be written is told of here, before any work.
+        let stat = rustix::fs::fstatvfs(&self.root)
+            .map_err(|errno| self.root.error("examine", ".", errno.into()))?;
+        if stat.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
+            return Err(self.root.error("write", ".", Errno::ROFS.into()));
+        }
         let certain = take(&self.root, WRITERS, &handle, FlockOperation::NonBlockingLockExclusive)?;
         self.reload()?;
         Ok(Lock { _handle: handle, certain })

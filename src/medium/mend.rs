@@ -42,7 +42,7 @@ impl Medium {
         // A name that an earlier repair left is made fresh: nothing of that file is believed.
         durable::remove(&self.root, &staged)?;
         let file = durable::create(&self.root, &staged)?;
-        Ok(Mend { medium: self, target, writer: Writer::new(&self.root, staged, file, most) })
+        Ok(Mend { medium: self, target, writer: Writer::new(self, staged, file, most) })
     }
 
     /// Makes the directories of a medium that are missing.

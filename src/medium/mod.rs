@@ -15,12 +15,15 @@ mod basis;
 mod commits;
 mod delta;
 mod destination;
+mod device;
 mod durable;
+mod facts;
 mod files;
 mod filesystem;
 mod index;
 mod ingest;
 mod lane;
+mod level;
 mod lock;
 mod mend;
 mod needs;
@@ -28,6 +31,7 @@ mod parts;
 mod prune;
 mod record;
 mod recovery;
+mod reserve;
 mod root;
 mod signed;
 mod sound;
@@ -35,6 +39,7 @@ mod volume;
 mod writer;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 
 use crate::content::{self, Verified};
 use crate::error::{Error, Result, Side};
@@ -45,11 +50,14 @@ pub(crate) use commits::now;
 pub use commits::{Rejected, Sign};
 pub use delta::Delta;
 pub use destination::{Destination, Occupant};
+pub use device::{Device, Mount, Plugged};
+pub use facts::Facts;
 pub use files::{CarriedFile, FileName, FileNameError};
 pub use filesystem::Filesystem;
 pub use index::{ForeignEntry, IndexState, IndexWritten};
 pub use ingest::{Finished, Ingest};
 pub use lane::{Lane, LaneName, Moment};
+pub use level::{DRIVE_CACHE, Level, Reading};
 pub use lock::Lock;
 pub use mend::Mend;
 pub use parts::{BlobFile, Parts};
@@ -76,6 +84,8 @@ pub struct Medium {
     reader: Option<Lock>,
     /// Bytes after which a new blob goes on in another file.
     part_size: Option<u64>,
+    /// Bytes that were written since the last time that any were brought to the device.
+    unsynced: AtomicU64,
 }
 
 impl Medium {
@@ -108,7 +118,15 @@ impl Medium {
         if record.is_none() && rejected.is_empty() && root.size("oci-layout")?.is_none() {
             return Ok(None);
         }
-        Ok(Some(Self { root, record, rejected, authentic: false, reader, part_size: None }))
+        Ok(Some(Self {
+            root,
+            record,
+            rejected,
+            authentic: false,
+            reader,
+            part_size: None,
+            unsynced: AtomicU64::new(0),
+        }))
     }
 
     /// Opens the medium at `path` for an export, making whatever is missing of it.
@@ -122,7 +140,15 @@ impl Medium {
             durable::write_new(&root, ".", "oci-layout", OCI_LAYOUT)?;
         }
         let (record, rejected) = commits::newest(&root)?;
-        Ok(Self { root, record, rejected, authentic: false, reader: None, part_size: None })
+        Ok(Self {
+            root,
+            record,
+            rejected,
+            authentic: false,
+            reader: None,
+            part_size: None,
+            unsynced: AtomicU64::new(0),
+        })
     }
 
     /// Where it is, for messages.
@@ -144,6 +170,17 @@ impl Medium {
     /// used: damaged, or left by an export that was cut off while it wrote them.
     pub fn rejected(&self) -> &[Rejected] {
         &self.rejected
+    }
+
+    /// An error if its path leads elsewhere by now: it was unmounted, or another one was put in its place.
+    /// Everything is written beneath the handle that was opened first, so nothing went to the wrong one.
+    pub fn require_same(&self) -> Result<()> {
+        let own =
+            rustix::fs::fstat(&self.root).map_err(|errno| self.root.error("examine", ".", errno.into()))?;
+        match rustix::fs::stat(self.path()) {
+            Ok(now) if (now.st_dev, now.st_ino) == (own.st_dev, own.st_ino) => Ok(()),
+            _ => Err(Error::Swapped { path: self.path().to_owned() }),
+        }
     }
 
     /// Looks for the newest record again.
@@ -188,14 +225,6 @@ impl Medium {
             return Err(Error::SizeMismatch { side: Side::Medium, what, expected: blob.size, found });
         }
         Ok(file)
-    }
-
-    /// Opens a blob so that, where the system allows it, its bytes come from the medium and not from
-    /// the page cache.
-    pub fn open_blob_uncached(&self, blob: &Descriptor) -> Result<Verified<BlobFile>> {
-        let file = self.blob_file(blob)?;
-        file.forget_cached();
-        Ok(Verified::new(file, blob, Side::Medium))
     }
 
     /// The names of all files in the directory of blobs.

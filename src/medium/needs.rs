@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::delta::Delta;
 use super::record::{Image, Layer, Record};
-use crate::image::Digest;
+use crate::image::{Descriptor, Digest};
 
 impl Record {
     /// Every blob and delta that each image needs, in the order of the images.
@@ -17,7 +18,17 @@ impl Record {
         self.images.iter().map(|image| of(image, &layers)).collect()
     }
 
-    /// Every blob and delta that the record names.
+    /// Every blob and delta that the record names, to be opened; what a blob is does not matter for that.
+    pub fn descriptors(&self) -> Vec<Descriptor> {
+        let blobs = self.blobs.iter().map(|blob| Descriptor {
+            media_type: String::new(),
+            digest: blob.digest,
+            size: blob.size,
+        });
+        blobs.chain(self.deltas.iter().map(Delta::descriptor)).collect()
+    }
+
+    /// The digests of the same.
     pub fn named(&self) -> BTreeSet<Digest> {
         let blobs = self.blobs.iter().map(|blob| blob.digest);
         blobs.chain(self.deltas.iter().map(|delta| delta.digest)).collect()

@@ -5,9 +5,10 @@
 //! with such a layer, so `index.json` leaves it out.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, IoSliceMut, Read};
 use std::os::unix::fs::FileExt;
 
+use rustix::io::{ReadWriteFlags, preadv2};
 use serde::{Deserialize, Serialize};
 
 use super::record::{Blob, Record};
@@ -85,6 +86,16 @@ impl BlobFile {
             .map_or(usize::MAX, |(next, _)| usize::try_from(next - offset).unwrap_or(usize::MAX));
         let most = most.min(out.len());
         file.read_at(&mut out[..most], offset - start)
+    }
+
+    /// Whether a byte in the middle of one of its files can be read without waiting for the device. Filesystems that
+    /// cannot tell are believed to have to.
+    pub(super) fn is_cached(&self) -> bool {
+        self.files.iter().any(|(_, file)| {
+            let size = file.metadata().map_or(0, |metadata| metadata.len());
+            let read = preadv2(file, &mut [IoSliceMut::new(&mut [0])], size / 2, ReadWriteFlags::NOWAIT);
+            matches!(read, Ok(1))
+        })
     }
 
     /// Has its next bytes come from the medium, where the system allows it.

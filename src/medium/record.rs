@@ -6,8 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::basis::{Basis, TopUp};
 use super::delta::Delta;
+use super::device::Plugged;
 use super::files::CarriedFile;
 use super::lane::{Lane, Moment};
+use super::level::Level;
 use super::parts::Parts;
 use super::prune::Pruned;
 use super::volume::Volume;
@@ -90,6 +92,12 @@ pub struct Record {
     /// Which of several media this is, where a set was spread over them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume: Option<Volume>,
+    /// Where the medium was plugged in when the record was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written: Option<Plugged>,
+    /// How everything that the record names was verified before it was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified: Option<Level>,
     /// What a prune took away, so that it can be completed when it was cut off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pruned: Option<Pruned>,
@@ -291,6 +299,8 @@ impl Record {
             files: Vec::new(),
             files_manifest: None,
             volume: None,
+            written: None,
+            verified: None,
             pruned: None,
             parts: Vec::new(),
         }

@@ -60,6 +60,7 @@ impl Medium {
             root,
             reader,
             part_size: None,
+            unsynced: Default::default(),
         })
     }
 

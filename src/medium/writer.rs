@@ -2,15 +2,16 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::durable;
 use super::parts::MOST;
 use super::root::Root;
+use super::{Medium, durable};
 use crate::error::{Error, Result, Side};
 use crate::image::{Digest, Hasher};
 
-/// After so many bytes they are brought to the device, so that a medium that went away is noticed soon
-/// and not at the end, and no more than this of a file waits in memory for a slow one.
+/// After so many bytes, of one file or of all together, the file that is being written is brought to the device,
+/// so that a medium that went away is noticed soon and not at the end, also where all files are small.
 const SYNC_EVERY: u64 = 64 << 20;
 /// After so many bytes the system is asked to start writing them out, so that the medium works while
 /// layers are compressed: left alone, Linux waits for 30 s or a tenth of the memory.
@@ -31,6 +32,8 @@ pub(super) struct Writer<'m> {
     filled: u64,
     hasher: Hasher,
     unsynced: u64,
+    /// The same of all files of the medium together.
+    all: &'m AtomicU64,
     /// Up to where in it was asked for that the bytes are written out.
     written_out: u64,
 }
@@ -41,10 +44,10 @@ pub(super) fn part_name(name: &str, number: usize) -> String {
 }
 
 impl<'m> Writer<'m> {
-    /// Writes to `file`, which is `name` beneath `root`, from its start; after every `most` bytes to a new one.
-    pub(super) fn new(root: &'m Root, name: String, file: File, most: u64) -> Self {
-        let hasher = Hasher::default();
-        Self { root, name, most, full: 0, file, filled: 0, hasher, unsynced: 0, written_out: 0 }
+    /// Writes to `file`, which is `name` on the medium, from its start; after every `most` bytes to a new one.
+    pub(super) fn new(medium: &'m Medium, name: String, file: File, most: u64) -> Self {
+        let (root, all, hasher) = (&medium.root, &medium.unsynced, Hasher::default());
+        Self { root, name, most, full: 0, file, filled: 0, hasher, unsynced: 0, all, written_out: 0 }
     }
 
     /// The path beneath the root of its first file.
@@ -172,7 +175,9 @@ impl Write for Writer<'_> {
         self.hasher.update(&bytes[..n]);
         self.filled += n as u64;
         self.unsynced += n as u64;
-        if self.unsynced >= SYNC_EVERY {
+        let all = self.all.fetch_add(n as u64, Ordering::Relaxed) + n as u64;
+        if self.unsynced >= SYNC_EVERY || all >= SYNC_EVERY {
+            self.all.store(0, Ordering::Relaxed);
             self.sync()?;
         } else if self.filled - self.written_out >= WRITE_OUT_EVERY {
             self.write_out();

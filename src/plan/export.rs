@@ -235,6 +235,11 @@ impl ExportPlan {
         let files: u64 = self.files.iter().map(|step| filesystem.occupied(step.bytes())).sum();
         layers + attached + files + self.documents + self.recovery + SLACK
     }
+
+    /// Bytes that the commit record and `index.json` grow by: a generous guess.
+    pub fn bytes_of_record(&self) -> u64 {
+        (2048 * self.layers.len() + 8192 * self.names.len() + 1024 * self.files.len()) as u64 + (128 << 10)
+    }
 }
 
 impl LayerStep {

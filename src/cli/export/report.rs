@@ -5,9 +5,10 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::cli::output::Output;
-use crate::cli::text;
+use crate::cli::{facts, text};
 use crate::error::Result;
 use crate::export::{Options, Prepared, Summary};
+use crate::medium::{Facts, Level};
 use crate::plan::{FileStep, FileVerdict, NameVerdict, Verdict};
 
 /// Says before the first byte what will be done.
@@ -33,6 +34,14 @@ pub(super) fn announce(prepared: &Prepared, path: &Path, output: &Output) {
         text::size(filesystem.free),
         filesystem.name,
     ));
+}
+
+/// Why the bytes may not have come from the device.
+fn why_not_more(summary: &Summary) -> String {
+    match summary.limit {
+        Some(limit) if summary.level < Level::Device => format!(", not proven from the device: {limit}"),
+        _ => String::new(),
+    }
 }
 
 /// Prints the plan of a dry run.
@@ -62,6 +71,7 @@ pub(super) fn describe(prepared: &Prepared, path: &Path, output: &Output) -> Res
             "bytesToRead": plan.bytes_to_read(),
             "bytesToWrite": if plan.is_nothing() { 0 } else { plan.bytes_to_write(filesystem) },
             "bytesFree": filesystem.free,
+            "place": Facts::of(path)?,
         }));
     }
     let mut lines = String::new();
@@ -78,6 +88,7 @@ pub(super) fn describe(prepared: &Prepared, path: &Path, output: &Output) -> Res
     }
     output.data(&lines)?;
     announce(prepared, path, output);
+    output.say(facts::describe(&Facts::of(path)?));
     output.say("Nothing was written.");
     Ok(())
 }
@@ -134,6 +145,8 @@ pub(super) fn conclude(summary: &Summary, path: &Path, named_files: usize, outpu
             "layersReused": summary.reused.0,
             "bytesReused": summary.reused.1,
             "bytesVerified": summary.verified,
+            "verification": summary.level,
+            "verificationLimit": summary.limit,
             "bytesRecovery": summary.recovery,
             "signed": summary.signed,
         }));
@@ -165,12 +178,14 @@ pub(super) fn conclude(summary: &Summary, path: &Path, named_files: usize, outpu
     }
     match summary.verified {
         Some(bytes) => output.say(format_args!(
-            "Commit {} on {medium}: {} read back and verified. Unmount it before you pull it out.",
+            "Commit {} on {medium}: durable, {} read back and verified ({}{}). Unmount it before you pull it out, or run `pannier eject`.",
             summary.sequence,
-            text::size(bytes)
+            text::size(bytes),
+            summary.level,
+            why_not_more(summary),
         )),
         None => output.say(format_args!(
-            "Commit {} on {medium}, not read back. Unmount it before you pull it out, and run `pannier verify`.",
+            "Commit {} on {medium}: durable as far as the system knows (V0), not read back. Unmount it before you pull it out, and run `pannier verify`.",
             summary.sequence
         )),
     }

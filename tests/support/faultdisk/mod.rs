@@ -18,4 +18,4 @@ mod stick;
 
 pub(crate) use model::{Capacity, Disk, Op, SECTOR};
 pub(crate) use powercut::{Fate, Recording};
-pub(crate) use stick::{Kind, Mounted, Stick, available, own_namespace};
+pub(crate) use stick::{Kind, Mounted, Stick, available, format, own_namespace};
