@@ -2,11 +2,12 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build install man completions test test-faults test-long lint demo corpus figures bench fuzz
+.PHONY: help build static static-dev install man completions test test-faults test-long lint demo corpus figures bench fuzz
 
 CARGO := cargo
 TOOLS := $(or $(PANNIER_TOOLS),$(CURDIR)/target/tools)
 PREFIX := /usr/local
+STATIC_TARGET := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 DESTDIR :=
 # nextest where it is installed (each test a process of its own), else cargo's own runner.
 RUN_TESTS := $(shell command -v cargo-nextest >/dev/null && echo "nextest run" || echo "test --lib --bins --tests")
@@ -18,6 +19,18 @@ build: ## the release binary, target/release/pannier
 	tests/setup/install.sh build
 	$(CARGO) build --locked --release
 
+static: ## a release binary that needs no library, target/static/pannier; STATIC_TARGET=aarch64-unknown-linux-gnu for another processor
+	tests/setup/install.sh build
+	$(CARGO) rustc --locked --release --bin pannier --target $(STATIC_TARGET) -- -C target-feature=+crt-static
+	install -Dm755 target/$(STATIC_TARGET)/release/pannier target/static/pannier
+	! readelf --wide --program-headers target/static/pannier | grep INTERP
+
+# The same for a test: only the last step differs from what the other tests are linked from.
+static-dev:
+	$(CARGO) rustc --locked --bin pannier -- -C target-feature=+crt-static
+	install -d target/static/dev
+	strip -o target/static/dev/pannier target/debug/pannier
+
 demo: ## carry a small set of images to a medium, and into containerd
 	tests/setup/install.sh build node
 	tests/demo.sh
@@ -26,6 +39,7 @@ test: ## everything: unit and integration tests against the real thing, doc test
 	tests/setup/install.sh build node peers faults lint
 	fixtures/corpus/build.sh target/corpus/full
 	fixtures/corpus/build.sh target/corpus/updated --suites "bookworm bookworm-security"
+	$(MAKE) --no-print-directory static-dev
 	$(CARGO) $(RUN_TESTS) --locked
 	$(CARGO) test --locked --doc
 	$(MAKE) --no-print-directory lint

@@ -72,6 +72,8 @@ pub struct Options {
     pub expires: Option<Option<Moment>>,
     /// The key that signs the commit record.
     pub sign_key: Option<SigningKey>,
+    /// The text of a README, if it and the carried file `pannier` are to be at the medium's root as well.
+    pub at_root: Option<Vec<u8>>,
 }
 
 /// An export, ready to be carried out.
@@ -159,7 +161,7 @@ fn plan(
             plan.use_deltas(&images, &bases, &held.deltas);
         }
     }
-    files::plan(source, medium, options, &mut plan, run)?;
+    files::plan(source, medium, path, options, &mut plan, run)?;
     plan.renews_volume = options.volume.is_some()
         && options.volume.as_ref()
             != medium.and_then(Medium::record).and_then(|record| record.volume.as_ref());
@@ -224,6 +226,7 @@ fn carry_out_planned(
         summary.reused = (plan.layers.len(), plan.bytes_held());
         medium.require_same()?;
         summary.signed = statement::sign_as_it_is(medium, options, run)?;
+        medium.write_root_files(false)?;
         finish_earlier_run(medium, run)?;
         if let (Some(required), Some(record)) =
             (options.require.filter(|l| *l > Level::Written), medium.record())
@@ -260,7 +263,7 @@ fn carry_out_planned(
     let layers = carried.of(&exported);
     let documents: Vec<Blob> = documents.into_values().collect();
     let mut record = next_state(medium, &exported, &layers, &documents, options)?;
-    files::place(medium, &mut record, &plan)?;
+    files::place(medium, &mut record, &plan, options)?;
     statement::note_settings(&mut record, &plan, &carried, options.compression);
     if options.volume.is_some() {
         record.volume.clone_from(&options.volume);
@@ -284,6 +287,7 @@ fn carry_out_planned(
     summary.sequence = record.sequence;
     summary.changed = true;
     summary.signed = statement::commit(medium, record, options, run)?;
+    medium.write_root_files(true)?;
     finish_earlier_run(medium, run)?;
     Ok(summary)
 }
@@ -378,7 +382,7 @@ fn next_state(
 ) -> Result<Record> {
     let previous = match medium.record() {
         Some(record) => record.clone(),
-        None => Record::empty(uuid::Uuid::new_v4().simple().to_string()),
+        None => Record::empty(crate::unique::id()),
     };
     let (mut record, indexes) = next_record(&previous, medium.next_sequence()?, images, layers, documents);
     for bytes in &indexes {

@@ -25,6 +25,7 @@
 //! | [`holdings`] | what a node holds, as a file: an export leaves it out |
 //! | [`verify`], [`readback`], [`list`], [`images`] | looking at a medium, and at a node |
 //! | [`extract`] | files that travel beside the images, onto this machine |
+//! | [`program`] | what the head of a program says: what it runs on, and with what |
 //! | [`repair`], [`recovery`] | getting back what is damaged on a medium, also from parity on it |
 //! | [`prune`], [`eject`] | taking images off a medium, and it off the machine |
 //! | [`limits`] | how much is read of what comes from outside |
@@ -73,6 +74,7 @@ pub mod lists;
 pub mod medium;
 pub mod node;
 pub mod plan;
+pub mod program;
 pub mod progress;
 pub mod prune;
 pub mod readback;
@@ -81,6 +83,7 @@ pub mod repair;
 pub mod source;
 pub mod sysroot;
 pub mod trust;
+mod unique;
 pub mod verify;
 
 pub use error::{Error, Result, Side};

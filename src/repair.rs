@@ -18,7 +18,7 @@ use serde::Serialize;
 
 use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest};
-use crate::medium::{Delta, Filesystem, IndexState, Medium, Record, Rejected};
+use crate::medium::{Delta, Filesystem, IndexState, Medium, Record, Rejected, RootFile};
 use crate::plan::repair::{Offered, RepairPlan, described, reencoded};
 use crate::progress::{Event, Run};
 use crate::readback::{self, Fault};
@@ -46,6 +46,8 @@ pub struct Prepared {
     pub index: Option<String>,
     /// What is wrong with `oci-layout`.
     pub layout: Option<&'static str>,
+    /// The files at the root that are damaged or missing, and what is wrong with each.
+    pub root: Vec<(RootFile, &'static str)>,
     /// Commit records that cannot be used.
     pub records: Vec<Rejected>,
     /// Bytes of blobs that were read.
@@ -93,6 +95,7 @@ impl Prepared {
     /// Whether there is nothing to repair.
     pub fn is_nothing(&self) -> bool {
         let files = self.index.is_none() && self.layout.is_none() && self.records.is_empty();
+        let files = files && self.root.is_empty();
         self.damaged.is_empty() && files && self.recovery.files.is_empty() && self.uncopied.is_empty()
     }
 
@@ -155,11 +158,15 @@ pub fn prepare(
         _ => Offered::default(),
     };
     offered.recoverable = recovery.recoverable.clone();
+    let root = root_faults(medium, record)?;
+    let whole = record.root.iter().filter(|file| !root.iter().any(|(damaged, _)| damaged == *file));
+    offered.at_root = whole.map(|file| (file.digest, *file)).collect();
     Ok(Prepared {
         plan: RepairPlan::new(record, &digests, &offered),
         damaged,
         index: index_fault(medium, newer)?,
         layout: medium.layout_fault()?,
+        root,
         records,
         bytes: blobs.iter().map(|blob| blob.size).sum(),
         sequence: medium.record().map(|record| record.sequence),
@@ -177,6 +184,14 @@ fn damaged(medium: &Medium, blobs: &[Descriptor], run: Run<'_>) -> Result<BTreeM
         }
     })?;
     Ok(damaged.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
+}
+
+fn root_faults(medium: &Medium, record: &Record) -> Result<Vec<(RootFile, &'static str)>> {
+    let mut faults = Vec::new();
+    for file in &record.root {
+        faults.extend(medium.root_fault(file)?.map(|fault| (*file, fault)));
+    }
+    Ok(faults)
 }
 
 /// What is wrong with `index.json`. While a newer record is damaged, entries that the older one does
@@ -227,6 +242,7 @@ pub fn carry_out(
             medium.remove_delta(delta)?;
         }
     }
+    files::root(medium, &prepared, &mut summary)?;
     files::records(medium, &prepared, &mut summary)?;
     if prepared.index.is_some() || summary.commit.is_some() {
         files::index(medium, &mut summary)?;

@@ -123,6 +123,12 @@ pub fn verify_at(medium: &Medium, deep: bool, required: Option<Level>, run: Run<
     report.blobs = blobs.len();
     report.bytes = blobs.iter().map(|blob| blob.size).sum();
     let whole = read_back(medium, &blobs, required, &mut report, run)?;
+    for file in medium.record().iter().flat_map(|record| &record.root) {
+        if let Some(fault) = medium.root_fault(file)? {
+            let detail = format!("{fault}; `pannier repair` copies it anew from its blob");
+            report.add("root-file", Severity::Error, file.name.as_str(), detail);
+        }
+    }
     if let (true, Some(record)) = (deep, medium.record()) {
         decode_layers(medium, record, &whole, &mut report, run)?;
         deltas::apply(medium, record, &whole, &mut report, run)?;

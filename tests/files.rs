@@ -288,3 +288,104 @@ fn other_tools_read_the_files_and_the_images_beside_them() {
     let status = pannier(["verify", text(&medium)]).status().unwrap();
     assert!(status.success());
 }
+
+/// The head of a program for x86-64 with these program headers; more than that nobody looks at.
+fn program(kinds: &[u32], body: &str) -> Vec<u8> {
+    let mut elf = vec![0; 64 + kinds.len() * 56];
+    elf[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    elf[18] = 62;
+    elf[32] = 64;
+    elf[54] = 56;
+    elf[56] = kinds.len() as u8;
+    for (number, kind) in kinds.iter().enumerate() {
+        elf[64 + number * 56..][..4].copy_from_slice(&kind.to_le_bytes());
+    }
+    [&elf, body.as_bytes()].concat()
+}
+
+#[test]
+fn a_program_and_a_readme_are_put_at_the_root() {
+    let desk = Desk::new();
+    let medium = desk.path("m");
+    let good = program(&[1, 2], "first");
+    fs::write(desk.path("built"), &good).unwrap();
+    fs::write(desk.path("dynamic"), program(&[3, 1], "")).unwrap();
+    let from = oci(&desk.path("layout"));
+    let export = |status: i32, with: &str, platform: &str| {
+        let with = format!("--with-pannier{}{with}", if with.is_empty() { "" } else { "=" });
+        let to =
+            ["export", "--json", "--from", &from, "--all", "--to", text(&medium), "--platform", platform];
+        run(status, to.into_iter().chain([with.as_str()]))
+    };
+    let refused = export(1, text(&desk.path("dynamic")), "linux/amd64").stderr();
+    assert!(refused.contains("make static"), "{refused}");
+    // The program that is tested here is a dynamic one.
+    assert!(export(1, "", "linux/amd64").stderr().contains("--with-pannier=PATH"));
+    let refused = export(1, text(&desk.path("built")), "linux/arm64").stderr();
+    assert!(refused.contains("linux/amd64") && refused.contains("linux/arm64"), "{refused}");
+    export(1, text(&desk.path("helm")), "linux/amd64");
+    assert!(!medium.exists());
+
+    export(0, text(&desk.path("built")), "linux/amd64");
+    let at_root = |name: &str| fs::read(medium.join(name)).unwrap();
+    assert_eq!(at_root("pannier"), good);
+    assert_ne!(fs::metadata(medium.join("pannier")).unwrap().permissions().mode() & 0o111, 0);
+    let readme = String::from_utf8(at_root("README.txt")).unwrap();
+    assert!(readme.contains("./pannier import .") && readme.lines().count() == 3, "{readme}");
+    run(0, ["verify", text(&medium)]);
+    let before = files(&medium);
+    assert_eq!(export(0, text(&desk.path("built")), "linux/amd64").json()["changed"], false);
+    assert_eq!(files(&medium), before);
+
+    // Damage at the root, in the blob, in both: the one is made again from the other.
+    for name in ["pannier", "README.txt"] {
+        let of_blob = blob(&medium, &before[Path::new(name)]);
+        for damaged in [medium.join(name), of_blob.clone()] {
+            flip(&damaged);
+            let found = run(4, ["verify", text(&medium)]).stdout();
+            assert!(found.contains(name), "{name}: {found}");
+            repair(0, &medium, &[]);
+            assert_eq!(files(&medium), before);
+        }
+        fs::remove_file(medium.join(name)).unwrap();
+        flip(&of_blob);
+        let lost = repair(4, &medium, &[]);
+        assert_eq!(lost["lost"].as_array().unwrap().len(), 2, "{lost}");
+        fs::write(of_blob, &before[Path::new(name)]).unwrap();
+    }
+    // An export that changes nothing puts back what is missing.
+    assert_eq!(export(0, text(&desk.path("built")), "linux/amd64").json()["changed"], false);
+    assert_eq!(files(&medium), before);
+
+    // A newer build of the same size takes its place; the old one's bytes stay until they are pruned.
+    let newer = program(&[1, 2], "later");
+    fs::write(desk.path("built"), &newer).unwrap();
+    export(0, text(&desk.path("built")), "linux/amd64");
+    assert_eq!(at_root("pannier"), newer);
+    run(0, ["verify", text(&medium)]);
+    run(0, ["extract", text(&medium), "pannier", "-o", text(&desk.path("out"))]);
+    assert_eq!(fs::read(desk.path("out/pannier")).unwrap(), newer);
+}
+
+#[test]
+fn what_a_person_put_at_the_root_stays() {
+    let desk = Desk::new();
+    let medium = desk.path("m");
+    fs::write(desk.path("built"), program(&[1], "")).unwrap();
+    fs::create_dir(&medium).unwrap();
+    fs::write(medium.join("README.txt"), "whose stick this is").unwrap();
+    let with = format!("--with-pannier={}", desk.path("built").display());
+    let arguments = ["export", "--to", text(&medium), "--platform", "linux/amd64", &with];
+    let refused = || {
+        let refused = run(1, arguments).stderr();
+        assert!(refused.contains("README.txt") && refused.contains("move it away"), "{refused}");
+    };
+    refused();
+    assert_eq!(files(&medium).len(), 1);
+    desk.export(&medium, &["helm"]);
+    refused();
+    assert_eq!(fs::read_to_string(medium.join("README.txt")).unwrap(), "whose stick this is");
+    fs::remove_file(medium.join("README.txt")).unwrap();
+    run(0, arguments);
+    run(0, ["verify", text(&medium)]);
+}

@@ -1,5 +1,6 @@
 //! `pannier export`.
 
+mod launcher;
 mod report;
 mod statement;
 
@@ -40,6 +41,7 @@ Examples:
   pannier export --from containerd --list images.txt --to /media/stick
   pannier export --file k8s.snap --file k8s.assert --file core22.snap --to /media/stick
   pannier export --from docker-archive:app.tar --as registry.local/app:1 --to /media/stick
+  pannier export --list images.txt --with-pannier --to /media/stick
   pannier export --list images.txt --to /media/stick1 --to /media/stick2")]
 pub(super) struct Args {
     #[command(flatten)]
@@ -95,6 +97,10 @@ pub(super) struct Args {
     /// `pannier extract` gets it back. May be given several times
     #[arg(long, value_name = "[NAME=]PATH")]
     file: Vec<NamedPath>,
+    /// Put this program and a README at the medium's root, for a node that has neither; PATH is another build, for
+    /// another processor [default: this one, if it is linked statically]
+    #[arg(long, value_name = "PATH", num_args = 0..=1, require_equals = true)]
+    with_pannier: Option<Option<PathBuf>>,
     /// Carry the other images when one fails
     #[arg(long)]
     keep_going: bool,
@@ -201,8 +207,12 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
     let stop = signals::stop()?;
     let reporter = output.reporter();
     let run = Run { reporter: &*reporter, stop: &stop };
-    let only_files = named.is_empty() && !args.all && !args.file.is_empty();
+    let only_files = named.is_empty() && !args.all && (!args.file.is_empty() || args.with_pannier.is_some());
     let platforms = platforms(args, !only_files, output)?;
+    let program = args.with_pannier.as_ref();
+    let program = program.map(|path| launcher::program(path.as_deref(), &platforms)).transpose()?;
+    let files: Vec<NamedPath> =
+        args.file.iter().cloned().chain(program.iter().map(|p| p.file.clone())).collect();
     let options = Options {
         targets: targets(args, &platforms)?,
         deltas: !args.no_delta,
@@ -213,13 +223,14 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
         keep_going: args.keep_going,
         referrers: !args.no_referrers,
         recovery: args.recovery.map(|percent| percent.0),
-        files: Arc::new(LocalFiles::open(&args.file, run)?),
+        files: Arc::new(LocalFiles::open(&files, run)?),
         source_files: args.all,
         volume: None,
         split: args.split.map(|size| size.0),
         lane: args.lane.clone().map(|setting| setting.0),
         expires: args.expires.map(|setting| setting.0),
         sign_key: args.sign_key.as_deref().map(SigningKey::read).transpose()?,
+        at_root: program.map(|program| program.readme),
     };
     let named: Vec<Reference> = named.into_iter().map(|named| named.image).collect();
     let registries = || named.iter().map(|image| image.registry().to_owned()).collect();
@@ -227,7 +238,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
         Access { address: args.address.as_deref(), namespace: &args.namespace, registry: &args.registry };
     let source = access.open(&args.from, registries, &stop, &reporter)?;
     let wanted = wanted(args, named, &*source)?;
-    if wanted.is_empty() && args.file.is_empty() && (!args.all || source.files().is_empty()) {
+    if wanted.is_empty() && files.is_empty() && (!args.all || source.files().is_empty()) {
         return Err(Error::Usage(
             "nothing is named: give IMAGE, --list FILE, --manifests PATH, --all, or --file PATH".into(),
         ));

@@ -129,6 +129,7 @@ fn remedy(remedy: &Remedy) -> (&'static str, String) {
         Remedy::Reencode(_, other, _) => ("encode", format!("from {} on the medium", other.digest)),
         Remedy::Encode(_, pick, _) => ("encode", format!("from {} of {}", pick.blob.digest, pick.image)),
         Remedy::File(file) => ("fetch", format!("file {}", file.name)),
+        Remedy::AtRoot(file) => ("copy", format!("from {}", file.name.as_str())),
         Remedy::Derive => ("derive", "from what else is on the medium".into()),
     }
 }
@@ -152,6 +153,7 @@ fn describe(prepared: &Prepared, restorable: &[String], args: &Args, output: &Ou
         return output.document(&json!({ "blobs": blobs, "index": prepared.index,
             "layout": prepared.layout, "records": records, "restorable": restorable,
             "deltas": prepared.deltas().collect::<Vec<_>>(),
+            "root": prepared.root.iter().map(|(file, _)| file.name).collect::<Vec<_>>(),
             "recovery": prepared.recovery_files().collect::<Vec<_>>() }));
     }
     let mut lines = String::new();
@@ -164,6 +166,9 @@ fn describe(prepared: &Prepared, restorable: &[String], args: &Args, output: &Ou
     }
     if let Some(fault) = &prepared.index {
         lines.push_str(&format!("derive   index.json ({})\n", fault.escape_debug()));
+    }
+    for (file, fault) in &prepared.root {
+        lines.push_str(&format!("copy     {} ({fault})\n", file.name.as_str()));
     }
     if prepared.layout.is_some() {
         lines.push_str("write    oci-layout\n");

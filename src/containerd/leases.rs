@@ -105,7 +105,7 @@ impl Client {
 
     /// Runs containerd's garbage collection and waits for its end.
     pub fn collect_garbage(&self) -> Result<()> {
-        let id = format!("pannier-gc-{}", uuid::Uuid::new_v4());
+        let id = format!("pannier-gc-{}", crate::unique::id());
         // Should this process die in between, it is gone with the next collection.
         let ends = time::OffsetDateTime::now_utc() + time::Duration::minutes(10);
         let ends = ends.format(&time::format_description::well_known::Rfc3339).unwrap_or_default();

@@ -2,20 +2,23 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::path::Path;
 
 use super::Options;
 use super::attached::copy_blob;
 use crate::error::{Error, Result, Side};
 use crate::image::{Digest, MAX_MANIFEST};
-use crate::medium::{CarriedFile, Medium, Record};
+use crate::medium::{CarriedFile, FileName, Medium, Record, RootName};
 use crate::plan::{ExportPlan, FileOrigin, FileStep, FileVerdict, plan_files};
 use crate::progress::{Event, Run, Watched};
 use crate::source::Source;
 
-/// Plans the files: what was named, and what the source has where that was asked for.
+/// Plans the files: what was named, and what the source has where that was asked for. `path` is where the
+/// medium is, or will be.
 pub(super) fn plan(
     source: &dyn Source,
     medium: Option<&Medium>,
+    path: &Path,
     options: &Options,
     plan: &mut ExportPlan,
     run: Run<'_>,
@@ -36,7 +39,42 @@ pub(super) fn plan(
         let size = medium.map(|medium| medium.blob_size(&Digest::of(&document))).transpose()?.flatten();
         plan.renews_file_list |= size != Some(document.len() as u64);
     }
+    plan.root = match &options.at_root {
+        Some(readme) => root(medium, path, options, readme)?,
+        None => None,
+    };
     Ok(())
+}
+
+/// The bytes to be copied to the root; `None` if the medium has them there.
+///
+/// An error if something else has the name of one of them.
+fn root(medium: Option<&Medium>, to: &Path, options: &Options, readme: &[u8]) -> Result<Option<u64>> {
+    let mut wanted = Record::empty(String::new());
+    wanted.carry_files(options.files.files());
+    let name = program_name()?;
+    if !wanted.place_at_root(&name, readme) {
+        return Err(Error::not_found(Side::Source, format!("file {name}")));
+    }
+    for file in &wanted.root {
+        let path = to.join(file.name.as_str());
+        let taken = match medium {
+            Some(medium) => medium.is_taken(file)?,
+            None => path.symlink_metadata().is_ok(),
+        };
+        if taken {
+            let reason = "is there and was not put there by an export; move it away";
+            return Err(Error::invalid(Side::Medium, path.display(), reason));
+        }
+    }
+    let record = medium.and_then(Medium::record);
+    let same = record.is_some_and(|record| record.root == wanted.root);
+    Ok((!same).then(|| wanted.root.iter().map(|file| file.size).sum()))
+}
+
+/// The name under which the program is carried that is copied to the root.
+fn program_name() -> Result<FileName> {
+    RootName::Program.as_str().parse().map_err(|error| Error::Usage(format!("{error}")))
 }
 
 /// Whether the bytes of a file are on the medium: committed and of the right size; or else left by a run
@@ -85,9 +123,14 @@ pub(super) fn carry(
 }
 
 /// Puts the plan's files into `record`, and writes the documents that list them.
-pub(super) fn place(medium: &Medium, record: &mut Record, plan: &ExportPlan) -> Result<()> {
+pub(super) fn place(
+    medium: &Medium,
+    record: &mut Record,
+    plan: &ExportPlan,
+    options: &Options,
+) -> Result<()> {
     let changed = plan.files.iter().any(|step| step.verdict != FileVerdict::Unchanged || !step.present);
-    if !changed && !plan.renews_file_list {
+    if !changed && !plan.renews_file_list && plan.root.is_none() {
         return Ok(());
     }
     let files: Vec<CarriedFile> = plan.files.iter().map(|step| step.file.clone()).collect();
@@ -97,6 +140,10 @@ pub(super) fn place(medium: &Medium, record: &mut Record, plan: &ExportPlan) -> 
             return Err(Error::invalid(Side::Source, "files", reason));
         }
         medium.write_blob(&bytes)?;
+    }
+    if let Some(readme) = &options.at_root {
+        medium.write_blob(readme)?;
+        record.place_at_root(&program_name()?, readme);
     }
     Ok(())
 }

@@ -206,7 +206,7 @@ fn set_of(places: &[Place]) -> Result<String> {
             _ => set = Some((&volume.set, &place.path)),
         }
     }
-    Ok(set.map_or_else(|| uuid::Uuid::new_v4().simple().to_string(), |(set, _)| set.to_owned()))
+    Ok(set.map_or_else(crate::unique::id, |(set, _)| set.to_owned()))
 }
 
 fn no_room(none: &NoRoom, places: &[Place], destinations: &Destinations) -> Error {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::record::{Blob, Record, Role};
+use super::root_files::{RootFile, RootName};
 use crate::image::{Descriptor, Digest, OCI_MANIFEST, length};
 
 /// The name in `index.json` by which other tools find the files.
@@ -111,12 +112,13 @@ impl Record {
         self.files.iter().find(|file| file.name.folded() == folded)
     }
 
-    /// Every blob that the files need: their bytes, and the documents of the artifact.
+    /// Every blob that the files need: their bytes, the documents of the artifact, what is copied to the root.
     pub fn file_blobs(&self) -> BTreeSet<Digest> {
         let mut blobs: BTreeSet<Digest> = self.files.iter().map(|file| file.digest).collect();
         if let Some(manifest) = &self.files_manifest {
             blobs.extend([manifest.digest, Digest::of(EMPTY)]);
         }
+        blobs.extend(self.root.iter().map(|file| file.digest));
         blobs
     }
 
@@ -134,15 +136,32 @@ impl Record {
         let documents = self.files_documents();
         self.files_manifest = documents.first().map(|manifest| Descriptor::of(OCI_MANIFEST, manifest));
         let documents_blobs = documents.iter().map(|bytes| (Digest::of(bytes), bytes.len() as u64));
-        let blobs = files.iter().map(|file| (file.digest, file.size)).chain(documents_blobs);
-        for (digest, size) in blobs.collect::<BTreeSet<_>>() {
+        let blobs: Vec<_> =
+            files.iter().map(|file| (file.digest, file.size)).chain(documents_blobs).collect();
+        self.add_file_blobs(blobs);
+        documents
+    }
+
+    /// Has the carried program `name` and `readme` copied to the root; true if the program is there.
+    ///
+    /// The bytes of `readme` are a blob that the record then names.
+    pub fn place_at_root(&mut self, name: &FileName, readme: &[u8]) -> bool {
+        let Some(program) = self.file(name) else { return false };
+        let program = RootFile { name: RootName::Program, digest: program.digest, size: program.size };
+        let (digest, size) = (Digest::of(readme), readme.len() as u64);
+        self.root = vec![program, RootFile { name: RootName::Readme, digest, size }];
+        self.add_file_blobs([(digest, size)]);
+        true
+    }
+
+    fn add_file_blobs(&mut self, blobs: impl IntoIterator<Item = (Digest, u64)>) {
+        for (digest, size) in blobs {
             if self.blobs.iter().all(|blob| blob.digest != digest) {
                 self.blobs.push(Blob { digest, size, role: Role::File });
             }
         }
         self.blobs.sort_by_key(|blob| blob.digest);
         self.name_features();
-        documents
     }
 
     /// Drops the files of these names and makes the manifest anew; returns the documents that are then named.

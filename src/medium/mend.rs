@@ -9,7 +9,7 @@
 use std::io::{self, Read, Write};
 
 use super::writer::Writer;
-use super::{Medium, OCI_LAYOUT, blob_name, durable, parts};
+use super::{Medium, OCI_LAYOUT, RootName, blob_name, durable, parts};
 use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest, Hasher};
 
@@ -94,6 +94,13 @@ impl Mend<'_> {
     pub(crate) fn write_bytes(&mut self, bytes: &[u8]) -> Result<()> {
         let path = self.medium.root.join(self.writer.name());
         self.write_all(bytes).map_err(|source| Error::from_io(Side::Medium, "write", path, source))
+    }
+
+    /// Lets it be run as a program. A filesystem that has no such bits has them set for all, or for none.
+    pub(super) fn make_executable(&self) {
+        if let Ok(file) = self.medium.root.open_file(self.writer.name()) {
+            let _ = rustix::fs::fchmod(&file, rustix::fs::Mode::from_raw_mode(0o755));
+        }
     }
 
     /// Gives the repaired file its place, after it was read back as `expected`.
@@ -194,6 +201,7 @@ fn place(name: &str) -> Option<String> {
     match name.rsplit_once('.') {
         Some((_, "json")) if name.len() == 15 => Some(format!(".pannier/commits/{name}")),
         _ if name == "oci-layout" => Some(name.to_owned()),
+        _ if RootName::ALL.iter().any(|root| root.as_str() == name) => Some(name.to_owned()),
         _ if super::recovery::is_name(name) => Some(super::recovery::path(name)),
         _ => None,
     }

@@ -8,6 +8,7 @@
 //!   .pannier/deltas/<64 hex>    layers as what differs from another one; made with the first of them
 //!   .pannier/parts/             blobs that are longer than a file here may be, in parts; where asked for
 //!   .pannier/ingest/            unfinished blobs, and which layer a finished one encodes
+//!   pannier, README.txt         a program that reads the medium, where asked for; copies of blobs
 //!   .pannier/recovery/          parity and copies of the newest records, where asked for
 //! ```
 
@@ -33,6 +34,7 @@ mod record;
 mod recovery;
 mod reserve;
 mod root;
+mod root_files;
 mod signed;
 mod sound;
 mod volume;
@@ -66,6 +68,7 @@ pub use record::{
     Blob, Encoded, Image, ImagePlatform, Layer, Record, Recovery, RecoveryFile, Referrer, Role, Unusable,
 };
 pub(crate) use root::Root;
+pub use root_files::{RootFile, RootName};
 pub use volume::{Elsewhere, Volume};
 
 /// The content of `oci-layout` (OCI image-spec, image-layout.md).

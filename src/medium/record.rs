@@ -12,6 +12,7 @@ use super::lane::{Lane, Moment};
 use super::level::Level;
 use super::parts::Parts;
 use super::prune::Pruned;
+use super::root_files::RootFile;
 use super::volume::Volume;
 use crate::image::json::{self, Keys};
 use crate::image::{Descriptor, Digest, Platform, Reference, length};
@@ -104,6 +105,9 @@ pub struct Record {
     /// The blobs that are carried in parts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<Parts>,
+    /// Copies of blobs at the root of the medium.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub root: Vec<RootFile>,
 }
 
 /// Recovery data: see [`crate::recovery`].
@@ -303,6 +307,7 @@ impl Record {
             verified: None,
             pruned: None,
             parts: Vec::new(),
+            root: Vec::new(),
         }
     }
 

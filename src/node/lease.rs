@@ -95,7 +95,7 @@ fn lock(held: &Mutex<Held>) -> MutexGuard<'_, Held> {
 }
 
 fn create(client: &Client, lifetime: Duration) -> Result<Held> {
-    let id = format!("{PREFIX}import-{}", uuid::Uuid::new_v4());
+    let id = format!("{PREFIX}import-{}", crate::unique::id());
     let ends = OffsetDateTime::now_utc() + lifetime;
     let text = ends.format(&time::format_description::well_known::Rfc3339).unwrap_or_default();
     let labels =

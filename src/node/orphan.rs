@@ -54,7 +54,7 @@ fn move_aside(taken: &Path, asked: SystemTime) -> io::Result<bool> {
     if changed + SETTLED + SETTLED > asked {
         return Ok(false);
     }
-    let id = uuid::Uuid::new_v4().simple().to_string();
+    let id = crate::unique::id();
     let aside = taken.with_file_name(format!("new-pannier{}", &id[..8]));
     match std::fs::rename(taken, &aside) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),

@@ -63,7 +63,7 @@ pub(super) fn unpack(client: &Client, step: &Unpack, files: Option<&Path>) -> Re
 /// In containerd's own form, with our mark where it puts random characters.
 fn extract_key(chain_id: &str) -> String {
     let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.subsec_nanos());
-    let unique = uuid::Uuid::new_v4().simple().to_string();
+    let unique = crate::unique::id();
     format!("extract-{nanos}-pannier{} {chain_id}", &unique[..8])
 }
 

@@ -99,6 +99,8 @@ pub struct ExportPlan {
     pub files: Vec<FileStep>,
     /// Whether a document that lists the medium's files for other tools is missing.
     pub renews_file_list: bool,
+    /// Bytes of files that are copied to the root of the medium; `None` if none is, or they are there.
+    pub root: Option<u64>,
     /// What happens to each image's name, in the order of the images.
     pub names: Vec<NameVerdict>,
     /// Bytes of the manifests, indexes and configs, at most.
@@ -152,6 +154,7 @@ impl ExportPlan {
             attached: attached(images, held),
             files: Vec::new(),
             renews_file_list: false,
+            root: None,
             names,
             documents,
             keep_parts_from: None,
@@ -209,6 +212,7 @@ impl ExportPlan {
             && !self.renews_file_list
             && !self.renews_volume
             && !self.renews_statement
+            && self.root.is_none()
     }
 
     /// Bytes of layers, of what refers to images, and of files that are read from the source.
@@ -233,7 +237,9 @@ impl ExportPlan {
         let layers: u64 = self.layers.iter().map(|step| filesystem.occupied(step.bytes())).sum();
         let attached: u64 = self.attached.iter().map(|step| filesystem.occupied(step.bytes())).sum();
         let files: u64 = self.files.iter().map(|step| filesystem.occupied(step.bytes())).sum();
-        layers + attached + files + self.documents + self.recovery + SLACK
+        // The blob of the README, and the copies.
+        let root = self.root.map_or(0, |bytes| filesystem.occupied(bytes) + 3 * filesystem.block);
+        layers + attached + files + root + self.documents + self.recovery + SLACK
     }
 
     /// Bytes that the commit record and `index.json` grow by: a generous guess.

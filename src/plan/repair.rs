@@ -6,7 +6,7 @@ use super::carried::{carried_manifest, carried_root, index_of};
 use super::export::Pick;
 use crate::image::{Descriptor, Digest, Document, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, Reference};
 use crate::layer::Zstd;
-use crate::medium::{Blob, CarriedFile, Image, ImagePlatform, Layer, Record, Role};
+use crate::medium::{Blob, CarriedFile, Image, ImagePlatform, Layer, Record, Role, RootFile};
 
 /// What a plan depends on.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +15,8 @@ pub struct Offered {
     pub blobs: BTreeMap<Digest, Pick>,
     /// Layers that the source holds in some encoding, by diff_id, best first.
     pub layers: BTreeMap<Digest, Vec<Pick>>,
+    /// Files at the root of the medium that are whole; each is a copy of a blob.
+    pub at_root: BTreeMap<Digest, RootFile>,
     /// Files that the source holds as they are.
     pub files: BTreeMap<Digest, CarriedFile>,
     /// Blobs that the medium's recovery data bring back.
@@ -34,6 +36,8 @@ pub enum Remedy {
     Encode(Digest, Pick, Zstd),
     /// Made again from what it is derived from: a carried manifest or index, the list of files.
     Derive,
+    /// From its copy at the root of the medium.
+    AtRoot(RootFile),
     /// As it is, from the source's files.
     File(CarriedFile),
 }
@@ -86,6 +90,9 @@ fn remedies(record: &Record, blob: &Blob, damaged: &BTreeSet<Digest>, offered: &
     let mut remedies = Vec::new();
     if offered.recoverable.contains(&blob.digest) {
         remedies.push(Remedy::Recover);
+    }
+    if let Some(file) = offered.at_root.get(&blob.digest) {
+        remedies.push(Remedy::AtRoot(*file));
     }
     if let Some(pick) = offered.blobs.get(&blob.digest) {
         remedies.push(Remedy::Fetch(pick.clone()));

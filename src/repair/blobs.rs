@@ -103,11 +103,16 @@ impl Work<'_> {
     fn attempt(&self, step: &RepairStep, remedy: &Remedy, item: &str) -> Result<Attempt> {
         match (remedy, self.source) {
             (Remedy::Fetch(pick), Some(source)) => {
-                self.fetch(step, source::open(source, &pick.image, &pick.blob)?, source, item)
+                let from = format!("fetched from {}", source.name());
+                self.fetch(step, source::open(source, &pick.image, &pick.blob)?, &from, item)
             }
             (Remedy::File(file), Some(source)) => {
                 let bytes = Verified::new(source.open_file(file, 0)?, &file.blob(), Side::Source);
-                self.fetch(step, bytes, source, item)
+                self.fetch(step, bytes, &format!("fetched from {}", source.name()), item)
+            }
+            (Remedy::AtRoot(file), _) => {
+                let from = format!("copied from {}", file.name.as_str());
+                self.fetch(step, self.medium.open_root_file(file)?, &from, item)
             }
             (Remedy::Encode(diff_id, pick, zstd), Some(source)) => {
                 let blob = source::open(source, &pick.image, &pick.blob)?;
@@ -125,7 +130,7 @@ impl Work<'_> {
     }
 
     /// Copies what is read, which proves itself at its end.
-    fn fetch(&self, step: &RepairStep, blob: impl Read, source: &dyn Source, item: &str) -> Result<Attempt> {
+    fn fetch(&self, step: &RepairStep, blob: impl Read, how: &str, item: &str) -> Result<Attempt> {
         let mut mend = self.medium.mend_blob(&step.blob.digest)?;
         let copied = io::copy(&mut Watched::new(blob, item, self.run), &mut mend);
         if let Err(error) = copied {
@@ -133,7 +138,7 @@ impl Work<'_> {
             return Err(Error::from_io(Side::Source, "read", item.into(), error));
         }
         mend.commit(&step.blob)?;
-        Ok(Attempt::Repaired(format!("fetched from {}", source.name())))
+        Ok(Attempt::Repaired(how.to_owned()))
     }
 
     /// Decodes the layer and encodes it as it was.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Prepared, RECOVERED, Repaired, Summary};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::image::Digest;
 use crate::medium::{IndexState, Medium};
 use crate::progress::Run;
@@ -38,6 +38,21 @@ fn restorable(medium: &Medium) -> Result<Vec<Copy>> {
     let ours = |copy: &Copy| medium.record().is_none_or(|record| record.medium == copy.record.medium);
     let copies = recovery::copies(medium)?.into_iter();
     Ok(copies.filter(|copy| ours(copy) && (rejected(copy.sequence) || copy.sequence > newest)).collect())
+}
+
+/// Copies the files at the root anew from their blobs.
+pub(super) fn root(medium: &Medium, prepared: &Prepared, summary: &mut Summary) -> Result<()> {
+    for (file, fault) in &prepared.root {
+        match medium.write_root_file(file) {
+            Ok(()) => summary.repaired(file.name.as_str(), "copied from its blob"),
+            // Its blob is lost as well.
+            Err(error) if error.is_damage() || matches!(error, Error::NotFound { .. }) => {
+                summary.lost(file.name.as_str(), format!("{fault}, and so is its blob"), Vec::new());
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Removes damaged records that a newer one has superseded; says what is true of the others.

@@ -3,8 +3,6 @@
 use std::io::Read;
 use std::path::Path;
 
-use uuid::Uuid;
-
 use super::{Listed, Source};
 use crate::containerd::{Client, Resource, label};
 use crate::content;
@@ -31,7 +29,7 @@ impl ContainerdSource {
     /// Connects to the socket at `address`; calls are given up when someone asks to stop.
     pub fn connect(address: &Path, namespace: &str, stop: &Stop) -> Result<Self> {
         let client = Client::connect(address, namespace, Side::Source)?.stopping_with(stop);
-        let lease = format!("pannier-export-{}", Uuid::new_v4());
+        let lease = format!("pannier-export-{}", crate::unique::id());
         let ends = time::OffsetDateTime::now_utc() + time::Duration::hours(LEASE_HOURS);
         let ends = ends.format(&time::format_description::well_known::Rfc3339).unwrap_or_default();
         client.create_lease(&lease, [(label::GC_EXPIRE.to_owned(), ends)].into())?;

@@ -73,6 +73,10 @@ fn files(record: &Record, listed: &BTreeMap<Digest, u64>, report: &mut Report) {
             report.add("record-file", Severity::Error, &file.name, detail);
         }
     }
+    for file in record.root.iter().filter(|file| listed.get(&file.digest) != Some(&file.size)) {
+        let detail = format!("{} is not among the blobs with its size", file.digest);
+        report.add("record-file", Severity::Error, file.name.as_str(), detail);
+    }
     let documents = record.files_documents();
     let derived = documents.first().map(|manifest| (Digest::of(manifest), manifest.len() as u64));
     if derived != record.files_manifest.as_ref().map(|manifest| (manifest.digest, manifest.size)) {
@@ -85,6 +89,8 @@ fn files(record: &Record, listed: &BTreeMap<Digest, u64>, report: &mut Report) {
 pub(crate) fn needed_by(record: &Record, digest: &Digest) -> Vec<String> {
     let files = record.files.iter().filter(|file| file.digest == *digest);
     let files = files.map(|file| format!("file {}", file.name));
+    let root = record.root.iter().filter(|file| file.digest == *digest);
+    let files = files.chain(root.map(|file| format!("{} at the root", file.name.as_str())));
     needing(record, digest).into_iter().map(label).chain(files).collect()
 }
 
