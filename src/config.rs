@@ -13,6 +13,9 @@
 //! signers = ["ops@*"]
 //! images = ["registry.k8s.io/*"]
 //! files = ["*.snap"]
+//!
+//! [watch]
+//! write-result = true                       # leave what became of a medium on it
 //! ```
 
 use std::io;
@@ -38,6 +41,16 @@ pub struct Config {
     pub state_directory: PathBuf,
     /// Whose media are taken.
     pub trust: Trust,
+    /// What is done about media that are plugged in.
+    pub watch: Watch,
+}
+
+/// What is done about media that are plugged in: the section `[watch]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Watch {
+    /// Whether what became of a medium is written to it.
+    pub write_result: bool,
 }
 
 /// Whose media are taken: the section `[trust]`.
@@ -73,7 +86,7 @@ pub struct Rule {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { state_directory: "/var/lib/pannier".into(), trust: Trust::default() }
+        Self { state_directory: "/var/lib/pannier".into(), trust: Trust::default(), watch: Watch::default() }
     }
 }
 

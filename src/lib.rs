@@ -31,6 +31,7 @@
 //! | [`limits`] | how much is read of what comes from outside |
 //! | [`trust`] | who signed a medium, and whose signatures count |
 //! | [`config`] | what the administrator of a machine has decided |
+//! | [`watch`] | waiting for media that are plugged in |
 //! | [`cli`] | the command line: everything that is printed or drawn |
 //!
 //! # Invariants
@@ -85,5 +86,6 @@ pub mod sysroot;
 pub mod trust;
 mod unique;
 pub mod verify;
+pub mod watch;
 
 pub use error::{Error, Result, Side};

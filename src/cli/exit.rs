@@ -184,6 +184,22 @@ fn how_to_get(rests_on: &[Basis]) -> String {
     )
 }
 
+/// An error as it is told to people.
+#[derive(Debug)]
+pub(super) struct Told {
+    /// The exit status that it has.
+    pub(super) status: u8,
+    /// The message and those of its causes.
+    pub(super) text: String,
+    /// What to do next.
+    pub(super) hint: Option<String>,
+}
+
+/// How an error is told that does not end the program.
+pub(super) fn told(error: &Error) -> Told {
+    Told { status: status(error), text: chain(error), hint: hint(error, false) }
+}
+
 /// Prints a usage error, or the help that was asked for.
 pub(super) fn usage(error: &clap::Error) -> ExitCode {
     // Nobody is left to tell when the stream is closed.

@@ -12,6 +12,7 @@ mod facts;
 mod files;
 mod images;
 mod import;
+mod install_units;
 mod inventory;
 mod limits;
 mod list;
@@ -31,6 +32,7 @@ mod trust;
 mod verify;
 mod volumes;
 mod wanted;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -88,6 +90,8 @@ enum Command {
     Inventory(inventory::Args),
     Diff(diff::Args),
     Limits(limits::Args),
+    Watch(watch::Args),
+    InstallUnits(install_units::Args),
     Completions(completions::Args),
     #[command(hide = true)]
     Man(completions::ManArgs),
@@ -126,6 +130,8 @@ fn run(command: &Command, output: &Output) -> Result<()> {
         Command::Inventory(args) => inventory::run(args, output),
         Command::Diff(args) => diff::run(args, output),
         Command::Limits(args) => limits::run(args, output),
+        Command::Watch(args) => watch::run(args, output),
+        Command::InstallUnits(args) => install_units::run(args, output),
         Command::Completions(args) => completions::run(args, Cli::command(), output),
         Command::Man(args) => completions::man(args, Cli::command()),
     }

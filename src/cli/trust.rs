@@ -41,6 +41,18 @@ pub(super) struct TrustArgs {
 }
 
 impl TrustArgs {
+    /// What the configuration asks for, and no flag changes.
+    pub(super) fn configured(config: Option<PathBuf>) -> Self {
+        Self {
+            allowed_signers: None,
+            lane: None,
+            allow_unsigned: false,
+            allow_rollback: false,
+            allow_expired: false,
+            config,
+        }
+    }
+
     /// Opens the medium at `path` if it is what the configuration and the flags ask for.
     ///
     /// Signatures are checked over the bytes of the newest commit record before anything is parsed; then

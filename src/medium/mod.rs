@@ -9,6 +9,7 @@
 //!   .pannier/parts/             blobs that are longer than a file here may be, in parts; where asked for
 //!   .pannier/ingest/            unfinished blobs, and which layer a finished one encodes
 //!   pannier, README.txt         a program that reads the medium, where asked for; copies of blobs
+//!   .pannier/results/           what nodes that imported it said, where their configuration lets them
 //!   .pannier/recovery/          parity and copies of the newest records, where asked for
 //! ```
 
@@ -33,6 +34,7 @@ mod prune;
 mod record;
 mod recovery;
 mod reserve;
+mod results;
 mod root;
 mod root_files;
 mod signed;
@@ -67,6 +69,7 @@ pub use prune::Pruned;
 pub use record::{
     Blob, Encoded, Image, ImagePlatform, Layer, Record, Recovery, RecoveryFile, Referrer, Role, Unusable,
 };
+pub use results::write_result;
 pub(crate) use root::Root;
 pub use root_files::{RootFile, RootName};
 pub use volume::{Elsewhere, Volume};
