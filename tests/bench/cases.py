@@ -110,7 +110,7 @@ class Import:
 def zstd_layers(medium):
     record = max((medium / ".pannier/commits").glob("*.json"))
     return [medium / "blobs/sha256" / layer["encodings"][0]["digest"].removeprefix("sha256:")
-            for layer in json.loads(record.read_text())["layers"]]
+            for layer in json.loads(record.read_text())["layers"] if layer["encodings"]]
 
 
 def all_cases(inputs, work, nodes, sticks):
@@ -199,6 +199,30 @@ def all_cases(inputs, work, nodes, sticks):
     def _(name):
         return export_to_stick(name, inputs, work, sticks)
 
+    @case("delta")
+    def _(name):
+        whole, delta = inputs.update
+        into = updated(inputs, work, nodes)
+        return Case(name, "security updates as deltas, with unpack, fast disk, containerd 2.1",
+                    [into.pannier(lambda: delta), into.pannier(lambda: whole, name="every layer whole")], {})
+
+    @case("stick-30-delta")
+    def _(name):
+        stick = sticks()
+        for medium in inputs.update:
+            shutil.copytree(medium, stick.path / medium.name)
+        os.sync()
+        stick.limit(30 * 1000 * 1000)
+        whole, delta = (stick.path / medium.name for medium in inputs.update)
+        into = updated(inputs, work, nodes)
+        contenders = [into.pannier(lambda: delta), into.pannier(lambda: whole, name="every layer whole"),
+                      into.pannier(lambda: delta, name="deltas, not unpacked", extra=["--no-unpack"]),
+                      Contender("reading the layers whole", lambda: shell('cat "$@" >/dev/null', *zstd_layers(whole)))]
+        for contender in contenders:
+            contender.group = lambda: stick.group
+        return Case(name, "security updates as deltas from a medium of 30 MB/s, containerd 2.1", contenders,
+                    {"every layer whole": 1.0}, cold=True, close=stick.close)
+
     @case("verify")
     def _(name):
         medium = inputs.full[0]
@@ -224,6 +248,12 @@ def all_cases(inputs, work, nodes, sticks):
         export = Export(inputs, work)
         return Case(name, "export of one layer of 5 GiB", [export.pannier(source=lambda: f"oci:{inputs.large_layout}")], {}, rounds=2)
     return cases
+
+
+def updated(inputs, work, nodes):
+    """Imports into a node that has the corpus as it was."""
+    return Import(inputs, work, nodes("2.1"),
+                  lambda node: timed([str(inputs.pannier), "import", "--quiet", str(inputs.full[0]), "--address", node.socket]))
 
 
 def export_to_stick(name, inputs, work, sticks):

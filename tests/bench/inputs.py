@@ -33,6 +33,17 @@ class Inputs:
     def export(self, layout, path):
         run(self.pannier, "export", "--quiet", "--from", f"oci:{layout}", "--all", "--platform", "linux/amd64", "--to", path)
 
+    @functools.cached_property
+    def update(self):
+        """Media for nodes that have the corpus: its security updates with every layer whole, and as deltas."""
+        updated = self.root / "target/corpus/updated"
+        have = ["--have", f"medium:{self.full[0]}"]
+
+        def export(path, *extra):
+            run(self.pannier, "export", "--quiet", "--from", f"oci:{updated}", "--all", "--platform", "linux/amd64", "--to", path, *extra)
+        return (self.make("update-whole.medium", lambda path: export(path, *have, "--no-delta")),
+                self.make("update-delta.medium", lambda path: export(path, *have)))
+
     def archive(self, layout, path):
         run("tar", "-C", layout, "-cf", path, "oci-layout", "index.json", "blobs")
 
