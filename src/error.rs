@@ -272,6 +272,14 @@ pub enum Error {
         /// Why.
         refusal: Refusal,
     },
+    /// Nobody whose word counts has signed an inventory.
+    #[error("source: {what} is not to be trusted: {reason}")]
+    UntrustedInventory {
+        /// The file.
+        what: String,
+        /// A sentence, free of the file's bytes.
+        reason: String,
+    },
     /// The person or the system asked to stop.
     #[error("interrupted")]
     Interrupted,

@@ -2,15 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::Read;
-use std::path::Path;
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, Side};
 use crate::image::json::{self, Keys};
 use crate::image::{Descriptor, Digest, LayerType, MediaKind, Platform, Reference, kind};
-use crate::limits::{BLOB as MAX_LAYER, INVENTORY as MAX_BYTES, LAYERS as MAX_LAYERS};
+use crate::limits::{
+    BLOB as MAX_LAYER, INVENTORY as MAX_BYTES, LAYERS as MAX_LAYERS, SIGNATURE as MAX_SIGNATURE,
+};
 
 const FORMAT: &str = "pannier-inventory-v1";
 
@@ -71,14 +73,25 @@ impl Holdings {
     /// Errors: it cannot be read, is longer than 16 MiB, is no inventory, is of a newer format, or names
     /// blobs that are no layers.
     pub fn read(path: &Path) -> Result<(Self, Digest)> {
-        let file = File::open(path).map_err(Error::io(Side::Source, "open", path))?;
-        let mut bytes = Vec::new();
-        let read = file.take(MAX_BYTES + 1).read_to_end(&mut bytes);
-        read.map_err(Error::io(Side::Source, "read", path))?;
-        let held = Self::parse(&bytes).map_err(|reason| {
-            let what = format!("inventory {}", path.display());
-            Error::invalid(Side::Source, what, reason)
-        })?;
+        Self::read_checked(path, |_, _| Ok(()))
+    }
+
+    /// Reads a file whose bytes, and those of the signature beside it, pass `check` before any of it is
+    /// parsed. The error of `check` is a sentence: [`Error::UntrustedInventory`] carries it.
+    pub fn read_checked(
+        path: &Path,
+        check: impl FnOnce(&[u8], &[Vec<u8>]) -> Result<(), String>,
+    ) -> Result<(Self, Digest)> {
+        let what = format!("inventory {}", path.display());
+        let bytes = read_at_most(path, MAX_BYTES + 1)?;
+        let signature = match read_at_most(&signature_of(path), MAX_SIGNATURE) {
+            Ok(signature) => vec![signature],
+            Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        check(&bytes, &signature)
+            .map_err(|reason| Error::UntrustedInventory { what: what.clone(), reason })?;
+        let held = Self::parse(&bytes).map_err(|reason| Error::invalid(Side::Source, what, reason))?;
         Ok((held, Digest::of(&bytes)))
     }
 
@@ -160,6 +173,20 @@ fn is_time(text: &str) -> bool {
     text.len() <= 40
         && text.bytes().all(|b| b.is_ascii_graphic())
         && time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).is_ok()
+}
+
+/// Where the signature of an inventory is: beside it, as ssh-keygen puts it.
+pub fn signature_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".sig");
+    name.into()
+}
+
+fn read_at_most(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    let file = File::open(path).map_err(Error::io(Side::Source, "open", path))?;
+    let mut bytes = Vec::new();
+    file.take(limit).read_to_end(&mut bytes).map_err(Error::io(Side::Source, "read", path))?;
+    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -510,3 +510,70 @@ fn a_top_up_is_repaired_like_any_medium() {
         fs::remove_dir_all(&medium).unwrap();
     }
 }
+
+#[test]
+fn inventories_are_signed_and_unsigned_ones_refused_where_that_is_asked() {
+    let Some(version) = versions().pop() else { return };
+    let update = update();
+    let node = update.imported(version);
+    let key = |name: &str| {
+        let path = update.path(name);
+        let made = std::process::Command::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", "", "-C", "", "-f", text(&path)])
+            .status();
+        assert!(made.unwrap().success());
+        (path.clone(), fs::read_to_string(path.with_extension("pub")).unwrap())
+    };
+    let ((own, public), (other, _)) = (key("own"), key("other"));
+    let signers = update.path("signers");
+    fs::write(&signers, format!("node1 {public}")).unwrap();
+    let path = update.path("node.json");
+    let take = |key: &Path| {
+        let socket = node.socket();
+        let taken = ["inventory", "--address", text(&socket), "-o", text(&path), "--sign-key", text(key)];
+        run(0, taken);
+    };
+    let export = |status, to| {
+        let more = ["--have", text(&path), "--inventory-signers", text(&signers)];
+        update.export(status, "new-layout", to, &more).stderr()
+    };
+    take(&own);
+    export(0, "new");
+    assert_eq!(absent(&update.record("new")), 3);
+    // ssh-keygen takes the signature for what it is.
+    let verified = std::process::Command::new("ssh-keygen")
+        .args(["-Y", "verify", "-n", "pannier-inventory-v1", "-I", "node1", "-f", text(&signers), "-s"])
+        .arg(update.path("node.json.sig"))
+        .stdin(fs::File::open(&path).unwrap())
+        .status();
+    assert!(verified.unwrap().success());
+
+    let good = fs::read(&path).unwrap();
+    let refused = |what: &str| {
+        let error = export(4, "refused");
+        assert!(error.contains("not to be trusted") && error.contains("node.json"), "{what}: {error}");
+        assert!(!update.path("refused/.pannier").exists(), "{what}");
+    };
+    fs::write(&path, [&good[..], b" "].concat()).unwrap();
+    refused("changed");
+    fs::write(&path, "{").unwrap();
+    refused("not even parsed");
+    take(&other);
+    refused("signed by somebody else");
+    fs::write(&path, &good).unwrap();
+    let sign = |namespace: &str| {
+        let _ = fs::remove_file(update.path("node.json.sig"));
+        let signed = std::process::Command::new("ssh-keygen")
+            .args(["-q", "-Y", "sign", "-n", namespace, "-f", text(&own), text(&path)])
+            .stderr(std::process::Stdio::null())
+            .status();
+        assert!(signed.unwrap().success());
+    };
+    sign("pannier-commit-v1");
+    refused("a signature that is for media");
+    sign("pannier-inventory-v1");
+    export(0, "again");
+    fs::remove_file(update.path("node.json.sig")).unwrap();
+    refused("unsigned");
+    update.export(0, "new-layout", "unasked", &["--have", text(&path)]);
+}

@@ -30,6 +30,7 @@ fn status(error: &Error) -> u8 {
         | Error::NotKept { .. }
         | Error::Unproven { .. }
         | Error::Untrusted { .. }
+        | Error::UntrustedInventory { .. }
         | Error::NotTaken { .. }
         | Error::Damaged { .. }
         | Error::LackingDamaged { .. } => VERIFICATION,
@@ -61,6 +62,9 @@ fn hint(error: &Error, writes: bool) -> Option<String> {
         }
         Error::DigestMismatch { side: Side::Medium, .. } | Error::SizeMismatch { side: Side::Medium, .. } => {
             "`pannier verify` lists everything that is damaged; `pannier repair --from SOURCE` gets it back"
+        }
+        Error::UntrustedInventory { .. } => {
+            "take it again on the node with `pannier inventory -o FILE --sign-key KEY`; nothing of it was read"
         }
         Error::Untrusted { .. } => {
             "have somebody who is allowed sign it with `pannier sign`; nothing else of the medium was read"

@@ -8,6 +8,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use time::OffsetDateTime;
+
 use super::output::Output;
 use super::registry::RegistryArgs;
 use super::size::Size;
@@ -22,7 +24,7 @@ use crate::medium::{Level, Medium};
 use crate::progress::Run;
 use crate::recovery::Percent;
 use crate::source::{self, LocalFiles, NamedPath, Platforms, Source, SourceSpec, Wanted};
-use crate::trust::SigningKey;
+use crate::trust::{AllowedSigners, SigningKey};
 use statement::{Expires, LaneSetting};
 
 /// Fewest bytes of a part: a blob has at most 256 of them, each of which is opened to read it.
@@ -84,6 +86,9 @@ pub(super) struct Args {
     /// what every inventory has counts
     #[arg(long, value_name = "WHAT")]
     have: Vec<String>,
+    /// Take inventories of --have only if somebody in this file (OpenSSH's format) signed them
+    #[arg(long, value_name = "FILE", requires = "have")]
+    inventory_signers: Option<PathBuf>,
     /// Carry every layer whole that the nodes lack
     #[arg(long)]
     no_delta: bool,
@@ -332,10 +337,16 @@ fn targets(args: &Args, platforms: &Platforms) -> Result<Option<Arc<Targets>>> {
         return Ok(None);
     }
     let mut targets = Targets::default();
+    let allowed = args.inventory_signers.as_deref().map(AllowedSigners::read).transpose()?;
     for have in &args.have {
         match have.strip_prefix("medium:") {
             Some(path) => targets.add_medium(Path::new(path))?,
-            None => targets.add_inventory(Path::new(have), platforms)?,
+            None => targets.add_inventory(
+                Path::new(have),
+                platforms,
+                allowed.as_ref(),
+                OffsetDateTime::now_utc(),
+            )?,
         }
     }
     Ok(Some(Arc::new(targets)))

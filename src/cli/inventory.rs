@@ -1,14 +1,16 @@
 //! `pannier inventory`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::node::NodeArgs;
 use super::output::Output;
 use super::{signals, text};
 use crate::error::{Error, Result, Side};
+use crate::holdings::signature_of;
 use crate::medium::now;
 use crate::node::holdings;
 use crate::progress::Run;
+use crate::trust::{INVENTORY_NAMESPACE, SigningKey};
 
 /// Write down what this node holds, so that the next medium need not carry it
 ///
@@ -18,11 +20,15 @@ use crate::progress::Run;
 #[command(after_help = "\
 Examples:
   pannier inventory -o node1.json
+  pannier inventory -o node1.json --sign-key /etc/ssh/ssh_host_ed25519_key
   pannier export ... --have node1.json --have node2.json")]
 pub(super) struct Args {
     /// Where to write it [default: standard output]
     #[arg(long, short = 'o', value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Sign it with this SSH key, as `pannier sign` takes them; the signature goes to FILE.sig
+    #[arg(long, value_name = "KEY", requires = "output")]
+    sign_key: Option<PathBuf>,
     /// What the node runs, such as linux/arm64 [default: asked from it]
     #[arg(long, value_name = "PLATFORM")]
     platform: Option<String>,
@@ -31,6 +37,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
+    let key = args.sign_key.as_deref().map(SigningKey::read).transpose()?;
     let stop = signals::stop()?;
     let reporter = output.reporter();
     let node = args.node.survey(args.platform.as_deref(), &stop, output)?;
@@ -38,7 +45,17 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
     let bytes =
         held.to_bytes().map_err(|error| Error::invalid(Side::Node, "its inventory", error.to_string()))?;
     match &args.output {
-        Some(path) => std::fs::write(path, &bytes).map_err(Error::io(Side::Node, "write", path))?,
+        Some(path) => {
+            let write = |path: &Path, bytes: &[u8]| {
+                std::fs::write(path, bytes).map_err(Error::io(Side::Node, "write", path))
+            };
+            let signature = key.as_ref().map(|key| key.sign_in(INVENTORY_NAMESPACE, &bytes)).transpose()?;
+            write(path, &bytes)?;
+            if let (Some(key), Some(signature)) = (&key, signature) {
+                write(&signature_of(path), &signature)?;
+                output.say(format_args!("Signed with {}.", key.fingerprint()));
+            }
+        }
         None => output.file(&bytes)?,
     }
     output.say(format_args!(

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use time::OffsetDateTime;
+
 use crate::error::{Error, Result, Side};
 use crate::holdings::Holdings;
 use crate::image::{Descriptor, Digest, Platform};
@@ -9,6 +11,7 @@ use crate::medium::{Basis, Medium, Record};
 use crate::plan::import::runs_on;
 use crate::plan::{At, Base, BaseImage, Bases, Held, Pick, Target};
 use crate::source::Platforms;
+use crate::trust::{AllowedSigners, INVENTORY_NAMESPACE};
 
 /// What every target holds, and the media it may be read from.
 #[derive(Debug, Default)]
@@ -63,9 +66,19 @@ impl Targets {
 
     /// Adds what a node holds, as the inventory at `path` lists it.
     ///
-    /// Errors: the file is none, or its node runs nothing of what is exported.
-    pub fn add_inventory(&mut self, path: &Path, platforms: &Platforms) -> Result<()> {
-        let (held, digest) = Holdings::read(path)?;
+    /// Errors: the file is none, its node runs nothing of what is exported, or none of `allowed`, where they
+    /// are given, signed it by the time `now`.
+    pub fn add_inventory(
+        &mut self,
+        path: &Path,
+        platforms: &Platforms,
+        allowed: Option<&AllowedSigners>,
+        now: OffsetDateTime,
+    ) -> Result<()> {
+        let (held, digest) = Holdings::read_checked(path, |bytes, signatures| match allowed {
+            Some(allowed) => allowed.check_in(INVENTORY_NAMESPACE, bytes, signatures, now).map(drop),
+            None => Ok(()),
+        })?;
         if let Platforms::Only(platforms) = platforms {
             let runs = runs_on(&held.platform);
             if !platforms.iter().any(|platform| runs.contains(platform)) {

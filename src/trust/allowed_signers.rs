@@ -74,7 +74,7 @@ impl AllowedSigners {
             .map(Self)
     }
 
-    /// Who of the signers signed exactly these bytes: each key once, in order.
+    /// Who of the signers signed exactly these bytes of a commit record: each key once, in order.
     ///
     /// The error says for the last signature why it does not count; it holds no byte of any.
     pub fn check(
@@ -83,10 +83,21 @@ impl AllowedSigners {
         signatures: &[Vec<u8>],
         now: OffsetDateTime,
     ) -> Result<Vec<Signer>, String> {
+        self.check_in(NAMESPACE, bytes, signatures, now)
+    }
+
+    /// The same for what `namespace` says that signatures are for.
+    pub fn check_in(
+        &self,
+        namespace: &str,
+        bytes: &[u8],
+        signatures: &[Vec<u8>],
+        now: OffsetDateTime,
+    ) -> Result<Vec<Signer>, String> {
         let mut signers: BTreeMap<String, Signer> = BTreeMap::new();
         let mut refused = "it is not signed".to_owned();
         for signature in signatures {
-            match self.check_one(bytes, signature, now) {
+            match self.check_one(namespace, bytes, signature, now) {
                 // Two signatures by one key are one signer, who may have several names.
                 Ok(signer) => match signers.get_mut(&signer.fingerprint) {
                     Some(known) => known.names.extend(signer.names),
@@ -98,7 +109,13 @@ impl AllowedSigners {
         if signers.is_empty() { Err(refused) } else { Ok(signers.into_values().collect()) }
     }
 
-    fn check_one(&self, bytes: &[u8], armoured: &[u8], now: OffsetDateTime) -> Result<Signer, String> {
+    fn check_one(
+        &self,
+        namespace: &str,
+        bytes: &[u8],
+        armoured: &[u8],
+        now: OffsetDateTime,
+    ) -> Result<Signer, String> {
         let signature = signature::parse(armoured)?;
         let key = signature.public_key();
         let fingerprint = signature::subject(key).fingerprint(HashAlg::Sha256).to_string();
@@ -112,7 +129,7 @@ impl AllowedSigners {
             None => format!("the key {} is not among the allowed signers", signer.fingerprint),
         };
         for entry in &self.0 {
-            match entry.names(key, now) {
+            match entry.names(namespace, key, now) {
                 Some(Ok(names)) => {
                     signer.names.extend(names);
                     let authority = entry.authority.then(|| entry.key.fingerprint(HashAlg::Sha256));
@@ -125,7 +142,7 @@ impl AllowedSigners {
         if signer.names.is_empty() {
             return Err(reason);
         }
-        signature::verify(&signature, bytes)
+        signature::verify(namespace, &signature, bytes)
             .map_err(|reason| format!("the one by {} {reason}", signer.fingerprint))?;
         Ok(signer)
     }
@@ -134,7 +151,12 @@ impl AllowedSigners {
 impl Entry {
     /// Under which names this line lets `key` sign; or why it does not. `None` if the line is about
     /// another key.
-    fn names(&self, key: &KeyData, now: OffsetDateTime) -> Option<Result<Vec<String>, String>> {
+    fn names(
+        &self,
+        namespace: &str,
+        key: &KeyData,
+        now: OffsetDateTime,
+    ) -> Option<Result<Vec<String>, String>> {
         let certificate = key
             .certificate()
             .filter(|certificate| self.authority && certificate.signature_key() == self.key.key_data());
@@ -142,8 +164,8 @@ impl Entry {
             return None;
         }
         let refuse = |why: &str| Some(Err(why.to_owned()));
-        if self.namespaces.as_ref().is_some_and(|list| !list_matches(list, NAMESPACE)) {
-            return Some(Err(format!("is not allowed in the namespace {NAMESPACE}")));
+        if self.namespaces.as_ref().is_some_and(|list| !list_matches(list, namespace)) {
+            return Some(Err(format!("is not allowed in the namespace {namespace}")));
         } else if self.after.is_some_and(|after| now < after) {
             return refuse("is not valid yet");
         } else if self.before.is_some_and(|before| now >= before) {

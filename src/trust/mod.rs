@@ -14,5 +14,5 @@ mod signing;
 pub use allowed_signers::{AllowedSigners, Signer};
 pub use memory::{Memory, Position, Seen, remember};
 pub use policy::{Policy, Refusal, Standing};
-pub use signature::NAMESPACE;
+pub use signature::{INVENTORY_NAMESPACE, NAMESPACE};
 pub use signing::SigningKey;

@@ -8,6 +8,8 @@ use ssh_key::{Algorithm, PublicKey, SshSig};
 
 /// What a signature says it is for. One made for mail or for git counts for nothing here.
 pub const NAMESPACE: &str = "pannier-commit-v1";
+/// The same for inventories: a signature of one says nothing of a medium.
+pub const INVENTORY_NAMESPACE: &str = "pannier-inventory-v1";
 /// Set in a hardware key's signature if somebody touched it.
 const USER_PRESENT: u8 = 1;
 /// In the name of every type of certificate.
@@ -56,14 +58,14 @@ fn unarmour(armoured: &[u8]) -> Option<Vec<u8>> {
     STANDARD.decode(body).ok()
 }
 
-/// Whether a signature is over these bytes, and for us.
-pub(super) fn verify(signature: &SshSig, bytes: &[u8]) -> Result<(), String> {
+/// Whether a signature is over these bytes, and for what `namespace` says.
+pub(super) fn verify(namespace: &str, signature: &SshSig, bytes: &[u8]) -> Result<(), String> {
     let key = PublicKey::from(subject(signature.public_key()).clone());
     // A certificate says whose the key is; what is verified is the key's signature.
     let hash = signature.hash_alg();
     SshSig::new(key.key_data().clone(), signature.namespace(), hash, signature.signature().clone())
-        .and_then(|bare| key.verify(NAMESPACE, bytes, &bare))
-        .map_err(|_| format!("is over other bytes, or was not made for {NAMESPACE}"))
+        .and_then(|bare| key.verify(namespace, bytes, &bare))
+        .map_err(|_| format!("is over other bytes, or was not made for {namespace}"))
 }
 
 /// The key itself, of a key or a certificate.

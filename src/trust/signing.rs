@@ -68,31 +68,36 @@ impl SigningKey {
 
     /// Whether one of the signatures is this key's over `bytes`.
     pub fn has_signed(&self, bytes: &[u8], signatures: &[Vec<u8>]) -> bool {
-        signatures.iter().any(|armoured| self.proven(bytes, armoured).is_ok())
+        signatures.iter().any(|armoured| self.proven(NAMESPACE, bytes, armoured).is_ok())
     }
 
-    /// An armoured signature over `bytes`.
+    /// An armoured signature over the bytes of a commit record.
     pub fn sign(&self, bytes: &[u8]) -> Result<Vec<u8>> {
+        self.sign_in(NAMESPACE, bytes)
+    }
+
+    /// An armoured signature over `bytes`, for what `namespace` says.
+    pub fn sign_in(&self, namespace: &str, bytes: &[u8]) -> Result<Vec<u8>> {
         let armoured = match &self.private {
-            Some(private) => self.sign_here(private, bytes)?,
-            None => self.sign_by_ssh_keygen(bytes)?,
+            Some(private) => self.sign_here(namespace, private, bytes)?,
+            None => self.sign_by_ssh_keygen(namespace, bytes)?,
         };
-        self.proven(bytes, &armoured).map_err(|reason| self.refused(reason))?;
+        self.proven(namespace, bytes, &armoured).map_err(|reason| self.refused(reason))?;
         Ok(armoured)
     }
 
-    fn sign_here(&self, private: &PrivateKey, bytes: &[u8]) -> Result<Vec<u8>> {
+    fn sign_here(&self, namespace: &str, private: &PrivateKey, bytes: &[u8]) -> Result<Vec<u8>> {
         let cannot = |error| self.refused(format!("this key cannot sign: {error}"));
-        let signed = private.sign(NAMESPACE, HashAlg::Sha512, bytes).map_err(cannot)?;
+        let signed = private.sign(namespace, HashAlg::Sha512, bytes).map_err(cannot)?;
         // A certificate only tells who the key belongs to: the signature is the key's.
-        let named = SshSig::new(self.public.clone(), NAMESPACE, HashAlg::Sha512, signed.signature().clone());
+        let named = SshSig::new(self.public.clone(), namespace, HashAlg::Sha512, signed.signature().clone());
         let text = named.and_then(|signature| signature.to_pem(LineEnding::LF)).map_err(cannot)?;
         Ok(text.into_bytes())
     }
 
-    fn sign_by_ssh_keygen(&self, bytes: &[u8]) -> Result<Vec<u8>> {
+    fn sign_by_ssh_keygen(&self, namespace: &str, bytes: &[u8]) -> Result<Vec<u8>> {
         let mut command = Command::new("ssh-keygen");
-        command.args(["-q", "-Y", "sign", "-n", NAMESPACE, "-f"]).arg(&self.path);
+        command.args(["-q", "-Y", "sign", "-n", namespace, "-f"]).arg(&self.path);
         // It asks for a passphrase on the terminal and for a touch on standard error.
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
         let failed = |error| self.refused(format!("ssh-keygen could not be run: {error}"));
@@ -109,12 +114,12 @@ impl SigningKey {
         }
     }
 
-    fn proven(&self, bytes: &[u8], armoured: &[u8]) -> Result<(), String> {
+    fn proven(&self, namespace: &str, bytes: &[u8], armoured: &[u8]) -> Result<(), String> {
         let signature = signature::parse(armoured)?;
         if signature::subject(signature.public_key()) != signature::subject(&self.public) {
             return Err("the signature is by another key".into());
         }
-        signature::verify(&signature, bytes)
+        signature::verify(namespace, &signature, bytes)
     }
 
     fn refused(&self, reason: String) -> Error {
