@@ -278,14 +278,14 @@ fn a_watch_ends_as_it_was_asked_to() {
         assert_eq!(off.child.wait().unwrap().code(), Some(2));
     }
     let key = configure(desk, "");
-    let mut none = Watcher::start(&node, desk, &["--timeout", "0"]);
+    let mut none = Watcher::start(&node, desk, &["--wait", "0"]);
     none.says("No medium came");
     assert_eq!(none.child.wait().unwrap().code(), Some(0));
 
     let at = desk.join("media/stick");
     let Some(mut stick) = Stick::fill("ext4", desk) else { return };
     stick.plug_in(&at);
-    let once = ["--once", "--timeout", "0"];
+    let once = ["--once", "--wait", "0"];
     let mut refused = Watcher::start(&node, desk, &once);
     refused.says("refused");
     assert_eq!(refused.child.wait().unwrap().code(), Some(4));

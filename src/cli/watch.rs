@@ -33,7 +33,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 #[command(after_help = "\
 Examples:
   pannier watch
-  pannier watch --once --timeout 0 --mount-points /run/pannier/sdb1
+  pannier watch --once --wait 0 --mount-points /run/pannier/sdb1
 
 pannier install-units writes the systemd units that run it.")]
 pub(super) struct Args {
@@ -45,7 +45,7 @@ pub(super) struct Args {
     once: bool,
     /// End after so many seconds without a medium; 0 takes only what is mounted already
     #[arg(long, value_name = "SECONDS")]
-    timeout: Option<u64>,
+    wait: Option<u64>,
     /// Wait so many seconds for a containerd that does not run yet
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     node_timeout: u64,
@@ -108,7 +108,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
 
 impl Args {
     fn deadline(&self) -> Option<Instant> {
-        self.timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds))
+        self.wait.map(|seconds| Instant::now() + Duration::from_secs(seconds))
     }
 }
 
