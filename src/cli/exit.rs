@@ -130,7 +130,7 @@ fn hint(error: &Error, writes: bool) -> Option<String> {
         Error::Io { side: Side::Medium, .. } if error.is_filesystem_damage() => {
             "the medium's filesystem is damaged: unmount it and run fsck, then `pannier verify`"
         }
-        Error::Io { side: Side::Medium, path, source, .. } => match source.kind() {
+        Error::Io { side: Side::Medium, path, action, source } => match source.kind() {
             io::ErrorKind::StorageFull if Filesystem::of(path).is_ok_and(|fs| fs.files == Some(0)) => {
                 "the medium has no room for more files, whatever its free space: what was committed before is whole; remove other files and run the same command again"
             }
@@ -146,8 +146,12 @@ fn hint(error: &Error, writes: bool) -> Option<String> {
             io::ErrorKind::FileTooLarge => {
                 "the file is too large for the medium's filesystem; use exFAT or ext4"
             }
-            _ if source.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => {
-                "the medium is damaged or was pulled out. `pannier verify` lists what cannot be read, `pannier repair --from SOURCE` gets it back, --keep-going carries what does not need it"
+            // Who only reads a medium can go on without what cannot be read.
+            _ if !writes
+                && matches!(*action, "read" | "open" | "list" | "examine")
+                && source.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) =>
+            {
+                "the medium was pulled out, or is worn in places: `dmesg` tells. `pannier verify` lists what cannot be read, `pannier repair --from SOURCE` gets it back, --keep-going carries what does not need it"
             }
             io::ErrorKind::PermissionDenied => "run it as a user who may use the medium, or as root",
             _ => {

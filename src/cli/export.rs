@@ -293,7 +293,7 @@ fn to_medium(
         Some(_) => None,
     };
     let mut medium = Medium::create(path)?;
-    let _lock = output.lock(&mut medium)?;
+    let _lock = output.lock_to_export(&mut medium)?;
     options.split.into_iter().for_each(|bytes| medium.split_at(bytes));
     if known.is_some() && known.as_ref() != medium.record().map(|record| &record.medium) {
         return Err(Error::Swapped { path: path.to_owned() });

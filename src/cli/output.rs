@@ -56,6 +56,16 @@ impl Output {
     /// Locks a medium for writing; warns where its filesystem knows no locks.
     pub(super) fn lock(&self, medium: &mut Medium) -> Result<Lock> {
         let lock = medium.lock()?;
+        Ok(self.locked(medium, lock))
+    }
+
+    /// The same for an export.
+    pub(super) fn lock_to_export(&self, medium: &mut Medium) -> Result<Lock> {
+        let lock = medium.lock_to_export()?;
+        Ok(self.locked(medium, lock))
+    }
+
+    fn locked(&self, medium: &Medium, lock: Lock) -> Lock {
         self.writes.store(true, Ordering::Relaxed);
         if !lock.is_certain() {
             self.complain(format_args!(
@@ -63,7 +73,7 @@ impl Output {
                 medium.path().display()
             ));
         }
-        Ok(lock)
+        lock
     }
 
     /// Whether a medium may have been written to.

@@ -41,16 +41,22 @@ impl Medium {
     ///
     /// Errors: [`Error::Locked`] at once while another one writes.
     pub fn lock(&mut self) -> Result<Lock> {
-        let handle = self
-            .root
-            .open_at(WRITERS, OFlags::RDONLY | OFlags::DIRECTORY)
-            .map_err(|source| self.root.error("lock", WRITERS, source))?;
         // A medium that cannot be written is told of here, before any work.
         let stat = rustix::fs::fstatvfs(&self.root)
             .map_err(|errno| self.root.error("examine", ".", errno.into()))?;
         if stat.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
             return Err(self.root.error("write", ".", Errno::ROFS.into()));
         }
+        self.lock_to_export()
+    }
+
+    /// The same for an export, which writes nothing where the medium has all of it: whether it can be
+    /// written is asked by its plan.
+    pub fn lock_to_export(&mut self) -> Result<Lock> {
+        let handle = self
+            .root
+            .open_at(WRITERS, OFlags::RDONLY | OFlags::DIRECTORY)
+            .map_err(|source| self.root.error("lock", WRITERS, source))?;
         let certain = take(&self.root, WRITERS, &handle, FlockOperation::NonBlockingLockExclusive)?;
         self.reload()?;
         Ok(Lock { _handle: handle, certain })

@@ -171,7 +171,7 @@ fn a_slow_stick_that_stalls_is_waited_for_and_a_signal_is_heard() {
     let output = child.wait_with_output().unwrap();
     let said = failed_as_documented("a signal", &output);
     assert_eq!(output.status.code(), Some(130), "{said}");
-    assert!(said.contains("not safe to remove"), "{said}");
+    assert!(said.contains("NOT safe to remove"), "{said}");
     assert!(stick.disk.count(Op::Flush) >= begun);
     run(0, export);
     run(0, ["verify", "--deep", text(&at)]);

@@ -15,12 +15,19 @@ use crate::support::strace;
 
 /// Fills a filesystem but for so many bytes.
 fn fill_but(at: &Path, left: u64) {
-    let stat = rustix::fs::statvfs(at).unwrap();
-    let free = stat.f_bavail * stat.f_frsize;
     let filler = File::create(at.join("filler")).unwrap();
-    let size = free.saturating_sub(left) / 4096 * 4096;
-    rustix::fs::fallocate(&filler, rustix::fs::FallocateFlags::empty(), 0, size).unwrap();
-    filler.sync_all().unwrap();
+    // Another thread of what is filled up may still write: then less is free than a moment ago.
+    for _ in 0..100 {
+        let stat = rustix::fs::statvfs(at).unwrap();
+        let free = stat.f_bavail * stat.f_frsize;
+        let size = free.saturating_sub(left) / 4096 * 4096;
+        match rustix::fs::fallocate(&filler, rustix::fs::FallocateFlags::empty(), 0, size) {
+            Ok(()) => return filler.sync_all().unwrap(),
+            Err(rustix::io::Errno::NOSPC) => std::thread::sleep(Duration::from_millis(5)),
+            Err(errno) => panic!("{errno}"),
+        }
+    }
+    panic!("it is never full but for {left} bytes");
 }
 
 // fault-matrix: rows 26
