@@ -50,7 +50,7 @@ fn garbage_that_is_collected_all_the_time_takes_nothing_of_an_import() {
     }
 }
 
-// fault-matrix: rows 63, 69
+// fault-matrix: rows 63
 #[test]
 fn a_lease_that_would_end_in_the_middle_is_renewed() {
     let (_bench, medium) = medium();
