@@ -60,11 +60,11 @@ fn a_medium_that_is_too_small_is_refused_with_figures_and_untouched() {
     }
 }
 
-/// Runs the export, and fills the medium but for so many bytes when it begins to write.
+/// Runs the export, and fills the medium but for so many bytes when it has set aside what the record takes.
 fn filled_meanwhile(arguments: &[&str], at: &Path, left: u64) -> Output {
     let log = tempfile::NamedTempFile::new().unwrap();
     let mut strace = Command::new("strace")
-        .args(["-f", "-qq", "-o", text(log.path()), "-e", "inject=renameat:signal=STOP:when=1"])
+        .args(["-f", "-qq", "-o", text(log.path()), "-e", "inject=fallocate:signal=STOP:when=1"])
         .arg(env!("CARGO_BIN_EXE_pannier"))
         .args(arguments)
         .stdout(Stdio::piped())

@@ -136,7 +136,8 @@ fn a_second_signal_ends_an_import_at_once_and_closed_standard_output_ends_none()
     proxy.arm(At::Message("Diff/Apply", 1), Fault::Hold);
     let mut child = begin(&proxy, &medium, &[]);
     assert!(proxy.await_strike(|| child.try_wait().unwrap().is_some()).is_some());
-    for signal in [Signal::INT, Signal::TERM] {
+    // Both are there before it can come to a safe point.
+    for signal in [Signal::STOP, Signal::INT, Signal::TERM, Signal::CONT] {
         kill_process(Pid::from_child(&child), signal).unwrap();
     }
     let (status, said) = end(child);
