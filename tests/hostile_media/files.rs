@@ -1,4 +1,4 @@
-//! Filesystem objects: H33 to H37, H41, H42, H44.
+//! Filesystem objects: H33 to H37, H41 to H44.
 
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
@@ -165,6 +165,90 @@ fn h42_names_that_are_nearly_right() {
     });
     found(&stick, "blob-missing", "");
     stick.verify(4, "blob-name", "never read");
+}
+
+/// The medium as a filesystem in a file, changed by commands of debugfs and by replacing bytes, and mounted where
+/// the medium was, as the unit mounts media.
+struct Forged<'a>(&'a Stick);
+
+impl<'a> Forged<'a> {
+    fn mounted(stick: &'a Stick, commands: &str, replaced: Option<(&[u8], &[u8])>) -> Self {
+        let (image, medium) = (stick.beside("image"), stick.path());
+        let done = |command: &mut Command| {
+            let output = command.output().unwrap();
+            assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+        };
+        // Without checksums of its structures: whoever forges them makes them right.
+        let options = ["-q", "-F", "-t", "ext4", "-O", "^metadata_csum", "-d"];
+        done(Command::new("mke2fs").args(options).arg(&medium).arg(&image).arg("8M"));
+        fs::write(stick.beside("commands"), commands).unwrap();
+        done(Command::new("debugfs").args(["-w", "-f"]).arg(stick.beside("commands")).arg(&image));
+        if let Some((from, to)) = replaced {
+            let mut bytes = fs::read(&image).unwrap();
+            let at = bytes.windows(from.len()).position(|window| window == from).expect("such bytes");
+            bytes[at..at + to.len()].copy_from_slice(to);
+            fs::write(&image, bytes).unwrap();
+        }
+        let options = "loop,ro,nosuid,nodev,noexec,errors=continue";
+        done(Command::new("mount").args(["-o", options]).arg(&image).arg(&medium));
+        Self(stick)
+    }
+}
+
+impl Drop for Forged<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.0.path()).status();
+    }
+}
+
+/// What attacks the kernel is the kernel's to stop; what it lets through is met like any other medium.
+#[test]
+fn h43_a_filesystem_that_was_made_by_hand() {
+    // The unit gives the kernel as little to do as can be: no devices, no programs, no writing.
+    let unit = include_str!("../../src/cli/units/pannier-load@.service");
+    assert!(unit.contains("mount -o ro,nosuid,nodev,noexec "));
+    if !crate::support::root("filesystems are mounted by root alone") {
+        return;
+    }
+    let long = "f".repeat(64);
+    let blob = blob(&layer());
+    let in_place = |command: &str| format!("rm {blob}\n{command}\n");
+    for (commands, replaced, id, detail) in [
+        // Nothing is wrong yet.
+        (String::new(), None, "", ""),
+        // A length of 8 TiB; no list of blocks; blocks beyond the end of the device.
+        (format!("sif {blob} size 0x80000000000"), None, "blob-unreadable", "fsck"),
+        (format!("sif {blob} block[0] 0x12345678"), None, "blob-unreadable", "fsck"),
+        (format!("sif {blob} block[5] 0x7fffffff"), None, "blob-unreadable", ""),
+        // Another name of the root directory, of the journal, of a file with other content.
+        (in_place(&format!("ln / {blob}")), None, "blob-unreadable", ""),
+        (in_place(&format!("ln <8> {blob}")), None, "blob-unreadable", "fsck"),
+        (in_place(&format!("ln index.json {blob}")), None, "blob-size", ""),
+        // A device that is there, and a program that would run as root.
+        (
+            format!("cd blobs/sha256\nrm {name}\nmknod {name} c 1 5", name = layer().hex()),
+            None,
+            "blob-unreadable",
+            "not a regular file",
+        ),
+        (format!("sif {blob} mode 0104755"), None, "", ""),
+        // A name that a terminal would act on.
+        (String::new(), Some((&long[..4], "\u{1b}[2J")), "blob-name", "never read"),
+    ] {
+        let stick = Draft::default().make().medium(|_| ());
+        stick.write(&format!("blobs/sha256/{long}"), b"");
+        let forged =
+            Forged::mounted(&stick, &commands, replaced.map(|(from, to)| (from.as_bytes(), to.as_bytes())));
+        let status = if ["", "blob-name"].contains(&id) { 0 } else { 4 };
+        stick.verify(status, id, detail);
+        drop(forged);
+    }
+    // A name that no program can have given: the kernel does not list it, nor what stands behind it.
+    let stick = Draft::default().make().medium(|_| ());
+    stick.write(&format!("blobs/sha256/{long}"), b"");
+    let _forged = Forged::mounted(&stick, "", Some((&long.as_bytes()[..22], b"../../../../etc/shadow")));
+    let said = ends(5, ["verify", text(&stick.path())]);
+    assert!(said.contains("cannot list") && !said.contains("shadow"), "{said}");
 }
 
 #[test]
