@@ -33,10 +33,26 @@ fn pannier_and_ssh_keygen_believe_each_other() {
         stick.sign("other");
         assert!(stick.verify(0).contains("Signed by ana@example.org (SHA256:"), "{kind:?}");
         assert!(stick.keygen_verifies(), "{kind:?}");
+        assert_eq!(algorithm(&stick), expected(kind));
         fs::remove_file(stick.signature()).unwrap();
         stick.keygen_signs("other", NAMESPACE);
+        assert_eq!(algorithm(&stick), expected(kind));
         stick.verify(0);
     }
+}
+
+/// How a key of this kind signs.
+fn expected(kind: &[&str]) -> String {
+    match kind {
+        [_, "ed25519"] => "ssh-ed25519".into(),
+        [_, "ecdsa", _, bits] => format!("ecdsa-sha2-nistp{bits}"),
+        _ => "rsa-sha2-512".into(),
+    }
+}
+
+fn algorithm(stick: &Stick) -> String {
+    let signature = SshSig::from_pem(fs::read(stick.signature()).unwrap()).unwrap();
+    signature.signature().algorithm().as_str().to_owned()
 }
 
 #[test]
@@ -53,8 +69,10 @@ fn certificates_are_believed_both_ways() {
         assert!(said.contains("Signed by ana@example.org (SHA256:"), "{said}");
         assert!(said.contains(", certified by SHA256:"), "{said}");
         assert!(stick.keygen_verifies(), "{kind:?}");
+        assert_eq!(algorithm(&stick), expected(kind));
         fs::remove_file(stick.signature()).unwrap();
         stick.keygen_signs("other-cert.pub", NAMESPACE);
+        assert_eq!(algorithm(&stick), expected(kind));
         stick.verify(0);
         // The key without its certificate is nobody's.
         fs::remove_file(stick.signature()).unwrap();

@@ -17,7 +17,7 @@ use fuser::{
 use pannier::image::Digest;
 use rustix::process::{Pid, Signal};
 
-use crate::maker::{Draft, NAME, Stick, blob, ends, tar};
+use crate::maker::{Draft, NAME, Stick, blob, bounded, ends, tar};
 use crate::support::carry::{self, text};
 use crate::support::cluster;
 use crate::support::node::Node;
@@ -226,15 +226,16 @@ fn h38_a_blob_that_changes_between_check_and_import() {
         let socket = node.socket();
         let blobs = |node: &Node| node.client().blobs().unwrap().len();
         // Right until it is looked at the second time, then with bytes of the same length.
-        let made = Draft::default().make().medium(|_| ());
+        let (made, allowed, _) = signed();
         let Some(medium) = served(made, &blob(&layer()), |right| Answer::Turns(right, 1, other.clone()))
         else {
             return;
         };
-        ends(0, ["verify", text(&medium.path())]);
-        let import =
-            ["import", text(&medium.path()), "--address", text(&socket), "--no-cri"].map(str::to_owned);
-        ends(4, import.iter().map(String::as_str));
+        let path = medium.path();
+        ends(0, ["verify", text(&path), "--allowed-signers", &allowed]);
+        let arguments =
+            ["import", text(&path), "--address", text(&socket), "--no-cri", "--allowed-signers", &allowed];
+        ends(4, arguments);
         assert!(node.client().blob(layer()).unwrap().is_none(), "nothing wrong is there under its digest");
         assert!(node.client().blob(Digest::of(&other)).unwrap().is_none());
         assert!(node.client().image(NAME).unwrap().is_none());
@@ -258,6 +259,38 @@ fn h38_a_blob_that_changes_between_check_and_import() {
         assert!(node.client().blob(Digest::of(&other)).unwrap().is_none());
         assert!(blobs(&node) >= 3);
     }
+}
+
+#[test]
+fn h38_whatever_changes_at_whichever_reading_nothing_wrong_goes_in() {
+    let Some(version) = cluster::versions().pop() else { return };
+    let node = Node::start_with(version, &["cri=off"]);
+    let socket = node.socket();
+    let client = node.client();
+    let mut ended = [0, 0];
+    for name in Draft::default().make().blobs.keys().map(blob) {
+        // Whoever answers knows when the signature has been checked: from then on, or a little later.
+        for turn in 0..4 {
+            let (stick, allowed, _) = signed();
+            let other = |right: &[u8]| right.iter().map(|byte| byte ^ 1).collect::<Vec<u8>>();
+            let wrong = Digest::of(&other(&fs::read(stick.at(&name)).unwrap()));
+            let answer = |right: Vec<u8>| Answer::Turns(right.clone(), turn, other(&right));
+            let Some(medium) = served(stick, &name, answer) else { return };
+            let path = medium.path();
+            let import = ["import", text(&path), "--address", text(&socket), "--no-cri"];
+            let output = bounded(import.into_iter().chain(["--allowed-signers", &allowed]));
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            let all_right = output.status.success();
+            assert!(all_right || output.status.code() == Some(4), "{name}, {turn}: {said}");
+            ended[usize::from(all_right)] += 1;
+            assert!(client.blob(wrong).unwrap().is_none(), "{name}, {turn}");
+            assert_eq!(client.image(NAME).unwrap().is_some(), all_right, "{name}, {turn}: {said}");
+            for image in client.list_images().unwrap() {
+                node.ctr(&["images", "remove", "--sync", &image.name]);
+            }
+        }
+    }
+    assert!(ended.iter().all(|count| *count > 0), "{ended:?}");
 }
 
 /// A signed medium, the file of allowed signers, and the record's bytes.
