@@ -3,11 +3,13 @@
 mod decode;
 pub mod delta;
 mod encode;
+mod meter;
 mod scratch;
 
 pub(crate) use decode::{Counted, MAX_WINDOW};
 pub use decode::{Decoded, Most, check, decode};
 pub use encode::{Zstd, ZstdError, recompress, workers};
+pub(crate) use meter::Meter;
 pub use scratch::{Scratch, scratch_directory};
 
 /// Bytes that are moved at a time.

@@ -119,6 +119,8 @@ pub struct Send {
     pub replaces: bool,
     /// It is a layer.
     pub layer: bool,
+    /// Bytes of the tar that it decodes to, as the medium's record has it: of a layer.
+    pub tar: Option<u64>,
 }
 
 /// A layer to unpack.
@@ -163,7 +165,8 @@ impl ImportPlan {
                 if *verdict == LayerVerdict::Rebuild && rebuild.is_none() {
                     plan.no_bases.push(wanted.no_base(&image.wanted, held));
                 }
-                plan.sends.push(Send { layer: true, rebuild, ..held.send(layer, None) });
+                let tar = Some(wanted.size);
+                plan.sends.push(Send { layer: true, tar, rebuild, ..held.send(layer, None) });
             }
             for (blob, bytes) in image.documents() {
                 if !held.blobs.contains_key(&blob.digest) && sent.insert(blob.digest) {

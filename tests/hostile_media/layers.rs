@@ -9,8 +9,8 @@ use serde_json::json;
 use crate::maker::{ANY, Draft, LAYER, Stick, blob, ends, tar};
 use crate::support::carry::{self, text};
 
-const ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
-const GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+pub(crate) const ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
+pub(crate) const GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
 /// A medium and a layout whose layer is `encoded`, which is said to decode to the usual tar.
 fn with_layer(media_type: &str, encoded: Vec<u8>) -> (Stick, Stick) {
@@ -24,11 +24,11 @@ fn both_refuse((medium, layout): (Stick, Stick), status: i32, medium_reason: &st
     layout.export(status, layout_reason);
 }
 
-fn zstd_of(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn zstd_of(bytes: &[u8]) -> Vec<u8> {
     zstd::encode_all(bytes, 3).unwrap()
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
@@ -36,7 +36,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 
 /// A zstd frame (RFC 8878) whose header says `window` (as a window descriptor) and, if given, the content's
 /// size, and which has `blocks` blocks that stand for 128 KiB of zeros in four bytes each.
-fn bomb(window: u8, size: Option<u64>, blocks: usize) -> Vec<u8> {
+pub(crate) fn bomb(window: u8, size: Option<u64>, blocks: usize) -> Vec<u8> {
     let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, if size.is_some() { 0xc0 } else { 0 }, window];
     frame.extend(size.into_iter().flat_map(u64::to_le_bytes));
     for at in 1..=blocks {

@@ -1,8 +1,9 @@
-//! What must never be seen in containerd: H57 to H59, and nothing at all of what is refused.
+//! What must never be seen in containerd: bombs (H51, H56), H57 to H59, and nothing at all of what is refused.
 
 use pannier::image::{Descriptor, Digest};
 use serde_json::{Value, json};
 
+use crate::layers::{GZIP, ZSTD, bomb, gzip, zstd_of};
 use crate::maker::{CONFIG, Draft, INDEX, MANIFEST, ManifestOf, NAME, Stick, ends, manifest, tar};
 use crate::support::carry::text;
 use crate::support::cluster;
@@ -172,4 +173,46 @@ fn nothing_of_what_is_refused_reaches_containerd() {
     // The same make of medium, unchanged, goes in.
     import(&Draft::default().make().medium(|_| ()), 0);
     assert!(node.client().image(NAME).unwrap().is_some());
+}
+
+#[test]
+fn h51_h56_a_bomb_is_not_sent_to_containerd() {
+    let Some(version) = cluster::versions().pop() else { return };
+    let node = Node::start_with(version, &["cri=off"]);
+    let socket = node.socket();
+    let import = |media_type: &str, layer: Vec<u8>, status: i32| {
+        let stick = Draft { layer_type: media_type.into(), layer, ..Draft::default() }.make().medium(|_| ());
+        ends(status, ["import", text(&stick.path()), "--address", text(&socket), "--no-cri"])
+    };
+    // 4 GiB; and what is sent in several messages before it shows: its other blocks are as long as they say.
+    let small = bomb(0x38, None, 1 << 15);
+    let mut late = small[..6].to_vec();
+    for _ in 0..40 {
+        late.extend(&((64_u32 << 10) << 3).to_le_bytes()[..3]);
+        late.extend(vec![b'a'; 64 << 10]);
+    }
+    late.extend(&small[6..]);
+    for (media_type, layer) in [(ZSTD, small), (ZSTD, late), (GZIP, gzip(&vec![0; 64 << 20]))] {
+        let digest = Digest::of(&layer);
+        let said = import(media_type, layer, 4);
+        assert!(
+            said.contains("the content of layer") && said.contains("bytes long, expected 2048"),
+            "{said}"
+        );
+        assert!(node.client().blob(digest).unwrap().is_none());
+        assert!(node.client().partials("").unwrap().is_empty());
+        assert!(node.client().image(NAME).unwrap().is_none());
+    }
+    // What only decoding tells to be none goes in.
+    let frames: Vec<u8> = tar(b"content").chunks(64).flat_map(zstd_of).collect();
+    for (media_type, layer) in [(GZIP, gzip(&tar(b"content"))), (ZSTD, frames)] {
+        let digest = Digest::of(&layer);
+        import(media_type, layer, 0);
+        assert!(
+            node.client().blob(digest).unwrap().is_some() && node.client().image(NAME).unwrap().is_some()
+        );
+        for name in node.ctr(&["images", "list", "-q"]).lines() {
+            node.ctr(&["images", "remove", "--sync", name]);
+        }
+    }
 }

@@ -126,7 +126,7 @@ impl WantedLayer {
 impl Held {
     pub(super) fn send(&self, blob: &Descriptor, bytes: Option<Vec<u8>>) -> Send {
         let replaces = self.damaged.contains(&blob.digest);
-        Send { blob: blob.clone(), bytes, rebuild: None, replaces, layer: false }
+        Send { blob: blob.clone(), bytes, rebuild: None, replaces, layer: false, tar: None }
     }
 
     pub(super) fn holds(&self, blob: &Descriptor) -> bool {
