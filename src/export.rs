@@ -269,6 +269,8 @@ fn carry_out_planned(
         record.volume.clone_from(&options.volume);
     }
     record.note_basis(options.targets.as_ref().map(|targets| targets.rest_on()).unwrap_or_default());
+    // With many images these are most of what is held; from here on the record says it all.
+    drop((images, exported, layers, documents, carried, plan));
     summary.recovery = recovery::protect(medium, &mut record, options.recovery, run)?;
     run.report(Event::Phase { phase: Phase::Syncing, bytes: 0, items: 0 });
     medium.require_same()?;
@@ -384,7 +386,7 @@ fn next_state(
         Some(record) => record.clone(),
         None => Record::empty(crate::unique::id()),
     };
-    let (mut record, indexes) = next_record(&previous, medium.next_sequence()?, images, layers, documents);
+    let (mut record, indexes) = next_record(previous, medium.next_sequence()?, images, layers, documents);
     for bytes in &indexes {
         medium.write_blob(bytes)?;
     }

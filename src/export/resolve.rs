@@ -54,11 +54,16 @@ fn resolve_all(
     };
     let mut resolved = Vec::new();
     for some in wanted.chunks(if source.is_remote() { RESOLVED_AT_ONCE } else { 1 }) {
-        let answers: Vec<Result<Resolved>> = std::thread::scope(|scope| {
-            let threads: Vec<_> = some.iter().map(|wanted| scope.spawn(|| resolve(wanted))).collect();
-            let joined = threads.into_iter().map(std::thread::ScopedJoinHandle::join);
-            joined.map(|joined| joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
-        });
+        let answers: Vec<Result<Resolved>> = match some {
+            [one] => vec![resolve(one)],
+            _ => std::thread::scope(|scope| {
+                let threads: Vec<_> = some.iter().map(|wanted| scope.spawn(|| resolve(wanted))).collect();
+                let joined = threads.into_iter().map(std::thread::ScopedJoinHandle::join);
+                joined
+                    .map(|joined| joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                    .collect()
+            }),
+        };
         let ended = !options.keep_going && answers.iter().any(Result::is_err);
         resolved.extend(answers);
         if ended {

@@ -15,7 +15,7 @@ use super::prune::Pruned;
 use super::root_files::RootFile;
 use super::volume::Volume;
 use crate::image::json::{self, Keys};
-use crate::image::{Descriptor, Digest, Platform, Reference, length};
+use crate::image::{Descriptor, Digest, Hasher, Platform, Reference, length};
 pub(super) use crate::limits::RECORD as MAX_RECORD;
 
 /// The format this version writes, and the newest it reads.
@@ -367,12 +367,13 @@ impl Record {
 
     /// The bytes of the record's file.
     pub fn to_bytes(&self) -> serde_json::Result<Vec<u8>> {
-        let body = serde_json::to_vec(self)?;
         let mut file = CHECKSUM_PREFIX.to_vec();
         file.extend_from_slice(&[b'0'; 64]);
-        file.extend_from_slice(b"\",");
-        // The record's own opening brace is already there.
-        file.extend_from_slice(&body[1..]);
+        file.push(b'"');
+        let body = file.len();
+        serde_json::to_writer(&mut file, self)?;
+        // The opening brace is already there: the record's own becomes the comma after the checksum.
+        file[body] = b',';
         file.push(b'\n');
         let checksum = Digest::of(&file).hex();
         file[CHECKSUM_PREFIX.len()..][..64].copy_from_slice(checksum.as_bytes());
@@ -386,9 +387,9 @@ impl Record {
         if !bytes.starts_with(CHECKSUM_PREFIX) || bytes.len() < start + 64 {
             return Err(damaged("does not begin as a commit record does"));
         }
-        let mut zeroed = bytes.to_vec();
-        zeroed[start..start + 64].fill(b'0');
-        if Digest::of(&zeroed).hex().as_bytes() != &bytes[start..start + 64] {
+        let mut zeroed = Hasher::default();
+        [CHECKSUM_PREFIX, &[b'0'; 64], &bytes[start + 64..]].iter().for_each(|part| zeroed.update(part));
+        if zeroed.finish().hex().as_bytes() != &bytes[start..start + 64] {
             return Err(damaged("its checksum does not match: it is damaged, or was not written to its end"));
         }
         json::check(bytes, Keys::Own)

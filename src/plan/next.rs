@@ -59,13 +59,13 @@ impl ExportedLayer {
 /// that no image needs any more stay listed until they are pruned: a later export may want them.
 /// `sequence`, `created` and `previous` of the result are the caller's to fill in.
 pub fn next_record(
-    previous: &Record,
+    previous: Record,
     sequence: u64,
     images: &[ExportedImage],
     layers: &[ExportedLayer],
     documents: &[Blob],
 ) -> (Record, Vec<Vec<u8>>) {
-    let mut next = previous.clone();
+    let mut next = previous;
     next.sequence = sequence;
     let mut indexes = Vec::new();
     for image in images {
@@ -209,7 +209,7 @@ mod tests {
     fn after(exports: &[ExportedImage]) -> Record {
         let mut record = Record::empty("0".repeat(32));
         for (number, image) in exports.iter().enumerate() {
-            record = next_record(&record, number as u64 + 1, std::slice::from_ref(image), &[], &[]).0;
+            record = next_record(record, number as u64 + 1, std::slice::from_ref(image), &[], &[]).0;
         }
         record
     }
@@ -234,8 +234,8 @@ mod tests {
         let first = exported("a:1", "old", &["linux/amd64"]);
         let blob = Blob { digest: Digest::of(b"b"), size: 1, role: Role::Config };
         let record =
-            next_record(&Record::empty("0".repeat(32)), 1, &[first], &[], std::slice::from_ref(&blob)).0;
-        let record = next_record(&record, 2, &[exported("a:1", "new", &["linux/amd64"])], &[], &[]).0;
+            next_record(Record::empty("0".repeat(32)), 1, &[first], &[], std::slice::from_ref(&blob)).0;
+        let record = next_record(record, 2, &[exported("a:1", "new", &["linux/amd64"])], &[], &[]).0;
         assert_eq!(record.images.len(), 1);
         assert_eq!(record.blobs, [blob]);
     }
