@@ -110,7 +110,8 @@ fn config_of(node: &Node, record: &ImageRecord) -> Option<Digest> {
 
 fn top_chain(node: &Node, config: Digest) -> Option<String> {
     let info = node.client.blob(config).ok()??;
-    let descriptor = crate::image::Descriptor { media_type: String::new(), digest: config, size: info.size };
+    let descriptor =
+        crate::image::Descriptor { media_type: Default::default(), digest: config, size: info.size };
     let reader = node.client.read_blob(&descriptor, 0).ok()?;
     let bytes = content::read_all(reader, &descriptor, Side::Node, MAX_CONFIG).ok()?;
     let config = ImageConfig::parse(&bytes).ok()?;

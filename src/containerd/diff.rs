@@ -18,7 +18,7 @@ impl Client {
     /// One long call, minutes for large layers; when it is given up, containerd stops unpacking.
     pub fn apply(&self, layer: &Descriptor, mounts: &Mounts) -> Result<Digest> {
         let diff = types::Descriptor {
-            media_type: layer.media_type.clone(),
+            media_type: layer.media_type.to_string(),
             digest: layer.digest.to_string(),
             size: layer.size as i64,
             annotations: HashMap::new(),

@@ -26,13 +26,14 @@ pub struct ImageRecord {
 fn record(image: api::Image) -> Option<ImageRecord> {
     let target = image.target?;
     let size = u64::try_from(target.size).ok()?;
-    let target = Descriptor { media_type: target.media_type, digest: target.digest.parse().ok()?, size };
+    let target =
+        Descriptor { media_type: target.media_type.into(), digest: target.digest.parse().ok()?, size };
     Some(ImageRecord { name: image.name, target, labels: image.labels })
 }
 
 fn message(name: &str, target: Option<&Descriptor>, labels: HashMap<String, String>) -> api::Image {
     let target = target.map(|target| types::Descriptor {
-        media_type: target.media_type.clone(),
+        media_type: target.media_type.to_string(),
         digest: target.digest.to_string(),
         size: target.size as i64,
         annotations: HashMap::new(),

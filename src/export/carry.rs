@@ -254,7 +254,7 @@ impl Work<'_> {
         }
         let note = Some((step.diff_id, zstd.level, zstd.window));
         let (digest, size) = ingest.commit(None, note)?;
-        let media_type = Compression::Zstd.oci_layer_type().to_owned();
+        let media_type = Compression::Zstd.oci_layer_type().into();
         Ok(Some((Descriptor { media_type, digest, size }, decoded.size)))
     }
 
@@ -295,7 +295,7 @@ impl Work<'_> {
         self.require_diff_id(step, pick, &decoded)?;
         let (level, window) = tried.map_or((0, 0), |zstd| (zstd.level, zstd.window));
         ingest.commit(Some(&pick.blob), Some((step.diff_id, level, window)))?;
-        let media_type = decoded.compression.oci_layer_type().to_owned();
+        let media_type = decoded.compression.oci_layer_type().into();
         Ok((Descriptor { media_type, ..pick.blob.clone() }, decoded.size))
     }
 

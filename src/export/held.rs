@@ -47,14 +47,14 @@ pub(super) fn held(medium: &Medium, images: &[Resolved], run: Run<'_>) -> Result
     for note in medium.finished()? {
         run.check()?;
         let Some(size) = medium.blob_size(&note.digest)? else { continue };
-        let blob = Descriptor { media_type: String::new(), digest: note.digest, size };
+        let blob = Descriptor { media_type: Default::default(), digest: note.digest, size };
         // Whatever the note says, the bytes have to prove it.
         let Ok(decoded) = layer::check(Watched::new(medium.open_blob(&blob)?, "", run), Most::Ratio) else {
             run.check()?;
             continue;
         };
         if decoded.diff_id == note.diff_id {
-            let media_type = decoded.compression.oci_layer_type().to_owned();
+            let media_type = decoded.compression.oci_layer_type().into();
             held.finished.push((note, Descriptor { media_type, ..blob }, decoded.size));
         }
     }

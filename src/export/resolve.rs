@@ -59,9 +59,7 @@ fn resolve_all(
             _ => std::thread::scope(|scope| {
                 let threads: Vec<_> = some.iter().map(|wanted| scope.spawn(|| resolve(wanted))).collect();
                 let joined = threads.into_iter().map(std::thread::ScopedJoinHandle::join);
-                joined
-                    .map(|joined| joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-                    .collect()
+                joined.map(|joined| joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
             }),
         };
         let ended = !options.keep_going && answers.iter().any(Result::is_err);

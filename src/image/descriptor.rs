@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits;
 
-use super::{Digest, LayerType, MediaKind, Platform, kind};
+use super::{Digest, LayerType, MediaKind, MediaType, Platform, kind};
 
 /// Names one blob: media type, digest and size in bytes (OCI image-spec, descriptor.md).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
     /// The media type, as the document that lists the blob gives it.
-    pub media_type: String,
+    pub media_type: MediaType,
     /// The digest of the blob's bytes.
     pub digest: Digest,
     /// The blob's length in bytes.
@@ -24,14 +24,14 @@ pub struct Descriptor {
 impl Descriptor {
     /// Describes `bytes` as a blob of `media_type`.
     pub fn of(media_type: &str, bytes: &[u8]) -> Self {
-        Self { media_type: media_type.to_owned(), digest: Digest::of(bytes), size: bytes.len() as u64 }
+        Self { media_type: media_type.into(), digest: Digest::of(bytes), size: bytes.len() as u64 }
     }
 
     /// The same blob as an OCI manifest lists it, where it is a layer; Docker's types become OCI's.
     pub fn as_oci_layer(&self) -> Self {
         let mut layer = self.clone();
         if let MediaKind::Layer(LayerType::Tar(compression)) = kind(&self.media_type) {
-            layer.media_type = compression.oci_layer_type().to_owned();
+            layer.media_type = compression.oci_layer_type().into();
         }
         layer
     }

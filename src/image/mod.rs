@@ -18,7 +18,7 @@ pub use descriptor::{Child, Descriptor};
 pub use digest::{Digest, DigestError, Hasher, HashingReader, HashingWriter};
 pub(crate) use graph::Listed;
 pub use manifest::{Document, Index, Manifest};
-pub use media_type::{Compression, LayerType, MediaKind, kind};
+pub use media_type::{Compression, LayerType, MediaKind, MediaType, kind};
 pub(crate) use media_type::{OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, is_oci};
 pub use platform::{Platform, PlatformError};
 pub use reference::{Reference, ReferenceError};

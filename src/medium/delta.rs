@@ -47,7 +47,7 @@ impl Delta {
     /// What a node is to make of it: the plain tar of `size` bytes. Manifests on the medium list the
     /// layer so.
     pub fn result(&self, size: u64) -> Descriptor {
-        let media_type = Compression::None.oci_layer_type().to_owned();
+        let media_type = Compression::None.oci_layer_type().into();
         Descriptor { media_type, digest: self.diff_id, size }
     }
 

@@ -133,7 +133,7 @@ impl Mend<'_> {
     /// The same, whatever the bytes are that were written.
     pub fn commit_as_it_is(self) -> Result<(Digest, u64)> {
         let (digest, size) = self.written();
-        self.commit(&Descriptor { media_type: String::new(), digest, size })?;
+        self.commit(&Descriptor { media_type: Default::default(), digest, size })?;
         Ok((digest, size))
     }
 

@@ -21,7 +21,7 @@ impl Record {
     /// Every blob and delta that the record names, to be opened; what a blob is does not matter for that.
     pub fn descriptors(&self) -> Vec<Descriptor> {
         let blobs = self.blobs.iter().map(|blob| Descriptor {
-            media_type: String::new(),
+            media_type: Default::default(),
             digest: blob.digest,
             size: blob.size,
         });

@@ -51,7 +51,7 @@ pub struct RootFile {
 impl RootFile {
     /// The blob that it is a copy of.
     pub fn blob(&self) -> Descriptor {
-        Descriptor { media_type: String::new(), digest: self.digest, size: self.size }
+        Descriptor { media_type: Default::default(), digest: self.digest, size: self.size }
     }
 }
 

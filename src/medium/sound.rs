@@ -40,7 +40,11 @@ impl Record {
             delta.base_blobs.iter().try_for_each(|blob| listed.note(blob).map(|_| ()))?;
         }
         for blob in &self.blobs {
-            listed.note(&Descriptor { media_type: String::new(), digest: blob.digest, size: blob.size })?;
+            listed.note(&Descriptor {
+                media_type: Default::default(),
+                digest: blob.digest,
+                size: blob.size,
+            })?;
         }
         once(self.blobs.iter().map(|blob| &blob.digest), "blob")?;
         once(self.layers.iter().map(|layer| &layer.diff_id), "layer")?;

@@ -96,7 +96,7 @@ fn bases(
         let mut found: Vec<Descriptor> = Vec::new();
         for digest in labelled.chain(known) {
             let Some(info) = listed.get(&digest) else { continue };
-            let blob = Descriptor { media_type: String::new(), digest, size: info.size };
+            let blob = Descriptor { media_type: Default::default(), digest, size: info.size };
             if !found.contains(&blob) && look.at(&blob, Depth::Present, held)? {
                 found.push(blob);
             }
@@ -169,7 +169,7 @@ impl Look<'_> {
     /// Decodes a blob that is labelled with a diff_id but unknown to the medium: labels can be set
     /// by anyone.
     fn prove(&mut self, diff_id: Digest, info: &BlobInfo, held: &mut Held) -> Result<Option<Descriptor>> {
-        let mut blob = Descriptor { media_type: String::new(), digest: info.digest, size: info.size };
+        let mut blob = Descriptor { media_type: Default::default(), digest: info.digest, size: info.size };
         if !self.at(&blob, self.depth, held)? {
             return Ok(None);
         }

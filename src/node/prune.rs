@@ -155,7 +155,7 @@ fn chain(container: &Container, parents: &HashMap<String, String>) -> Option<Dig
 /// The chain_id of all layers of an image; `None` where its config is absent or damaged.
 fn top_chain(node: &Node, image: Digest) -> Result<Option<Digest>> {
     let Some(info) = node.client.blob(image)? else { return Ok(None) };
-    let config = Descriptor { media_type: String::new(), digest: image, size: info.size };
+    let config = Descriptor { media_type: Default::default(), digest: image, size: info.size };
     let bytes = match read(node, &config, MAX_CONFIG) {
         Ok(bytes) => bytes,
         Err(error @ (Error::Unreachable { .. } | Error::Interrupted)) => return Err(error),

@@ -225,7 +225,7 @@ fn gather(
     }
     for digest in proof {
         let size = client.blob(digest)?.map(|info| info.size);
-        into.extend(size.map(|size| Descriptor { media_type: String::new(), digest, size }));
+        into.extend(size.map(|size| Descriptor { media_type: Default::default(), digest, size }));
     }
     Ok(())
 }

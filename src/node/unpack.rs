@@ -75,7 +75,7 @@ fn for_differ(layer: &Descriptor) -> Descriptor {
         MediaKind::Layer(LayerType::Tar(compression)) => compression.oci_layer_type(),
         _ => &layer.media_type,
     };
-    Descriptor { media_type: media_type.to_owned(), ..layer.clone() }
+    Descriptor { media_type: media_type.into(), ..layer.clone() }
 }
 
 /// Brings the filesystem that `directory` is on to the device.

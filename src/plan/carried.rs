@@ -58,8 +58,8 @@ fn map_type(object: &mut Map<String, Value>, expected: MediaKind) -> bool {
 fn replace_layer(listed: &mut Map<String, Value>, layer: &Descriptor) -> bool {
     let digest = layer.digest.to_string();
     let same_bytes = listed.get("digest").and_then(Value::as_str) == Some(&digest);
-    let same_type = listed.get("mediaType").and_then(Value::as_str) == Some(&layer.media_type);
-    listed.insert("mediaType".into(), layer.media_type.clone().into());
+    let same_type = listed.get("mediaType").and_then(Value::as_str) == Some(&*layer.media_type);
+    listed.insert("mediaType".into(), layer.media_type.as_str().into());
     listed.insert("digest".into(), digest.into());
     listed.insert("size".into(), layer.size.into());
     if !same_bytes {

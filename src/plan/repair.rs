@@ -155,7 +155,7 @@ pub fn described(record: &Record, blob: &Blob) -> Descriptor {
         (None, Role::Config) => OCI_CONFIG,
         (None, Role::Layer | Role::Referrer | Role::File) => "application/octet-stream",
     };
-    Descriptor { media_type: media_type.to_owned(), digest: blob.digest, size: blob.size }
+    Descriptor { media_type: media_type.into(), digest: blob.digest, size: blob.size }
 }
 
 /// Whether the blob is as its source had it, so that a registry may hold it.

@@ -66,7 +66,7 @@ pub(crate) fn renew(
         match recovery.files.iter().find(|file| file.name == name).filter(|_| damaged.contains(&name)) {
             Some(file) => {
                 let (digest, size) = (file.digest, file.size);
-                mend.commit(&Descriptor { media_type: String::new(), digest, size })?;
+                mend.commit(&Descriptor { media_type: Default::default(), digest, size })?;
             }
             None => mend.discard()?,
         }

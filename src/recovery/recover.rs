@@ -45,7 +45,7 @@ pub(crate) fn recover(
     let mut failed = BTreeMap::new();
     for digest in wanted {
         let Some(size) = sizes.get(digest) else { continue };
-        let blob = Descriptor { media_type: String::new(), digest: *digest, size: *size };
+        let blob = Descriptor { media_type: Default::default(), digest: *digest, size: *size };
         match work.blob(&blob) {
             Ok(()) => {}
             Err(error) if error.is_fatal() => return Err(error),

@@ -175,7 +175,7 @@ impl Work<'_> {
             return Ok(Attempt::Repaired(format!("encoded again from {from}")));
         }
         let (digest, size) = mend.commit_as_other()?;
-        let media_type = Compression::Zstd.oci_layer_type().to_owned();
+        let media_type = Compression::Zstd.oci_layer_type().into();
         Ok(Attempt::Other(Descriptor { media_type, digest, size }))
     }
 

@@ -123,8 +123,9 @@ fn artifact_type(manifest: &[u8]) -> Option<String> {
         layers: Vec<Descriptor>,
     }
     let artifact: Artifact = serde_json::from_slice(manifest).ok()?;
-    let config = artifact.config.map(|config| config.media_type).filter(|config| config != OCI_CONFIG);
-    let layer = || artifact.layers.into_iter().next().map(|layer| layer.media_type);
+    let config =
+        artifact.config.map(|config| config.media_type.to_string()).filter(|config| config != OCI_CONFIG);
+    let layer = || artifact.layers.into_iter().next().map(|layer| layer.media_type.to_string());
     artifact.artifact_type.or(config).or_else(layer)
 }
 

@@ -185,7 +185,7 @@ impl DockerArchive {
             // Some tools put compressed layers in; only reading them tells their digest.
             _ => self.hash(extent)?,
         };
-        let media_type = compression.oci_layer_type().to_owned();
+        let media_type = compression.oci_layer_type().into();
         let layer = Descriptor { media_type, digest, size: extent.size };
         self.keep(&layer, Place::File(extent));
         Ok(layer)

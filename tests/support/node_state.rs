@@ -102,7 +102,7 @@ pub(crate) fn assert_only_whole_images(node: &Node, what: &str) {
 
 fn descriptor(value: &Value) -> Descriptor {
     Descriptor {
-        media_type: value["mediaType"].as_str().unwrap().to_owned(),
+        media_type: value["mediaType"].as_str().unwrap().into(),
         digest: value["digest"].as_str().unwrap().parse().unwrap(),
         size: value["size"].as_u64().unwrap(),
     }
