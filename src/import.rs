@@ -10,11 +10,12 @@ mod space;
 mod volumes;
 mod wanted;
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 
 use crate::error::{Error, Lacking, Result, Side};
-use crate::image::{Platform, Reference};
+use crate::image::{MAX_MANIFEST, Platform, Reference};
 use crate::medium::{Medium, Record};
 use crate::node::{self, Depth, HeldLease, Naming, Node};
 use crate::plan::import::{Choices, ImportPlan, LayerVerdict, Wanted};
@@ -98,7 +99,11 @@ pub fn prepare(medium: &Medium, node: &Node, options: &Options, run: Run<'_>) ->
     let held = node::inventory(node, &wanted, depth, !options.unpack, run)?;
     run.report(Event::PhaseEnded { phase: Phase::Resolving });
     let choices = Choices { unpack: options.unpack, pin: options.pin };
-    let plan = ImportPlan::new(wanted, &held, choices)?;
+    let mut originals = HashMap::new();
+    for original in wanted.iter().filter_map(|image| image.mixes(&held)) {
+        originals.insert(original.digest, medium.read_blob(original, MAX_MANIFEST)?);
+    }
+    let plan = ImportPlan::new(wanted, &held, choices, &originals)?;
     require_bases(record, &plan)?;
     if let Some(damaged) = plan.sends.iter().find(|send| send.replaces).filter(|_| !options.repair) {
         return Err(Error::Invalid {

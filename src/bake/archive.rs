@@ -4,6 +4,7 @@
 //! which use the same code: the layers as they are on the medium, one entry of `index.json` for each
 //! name, digests that upstream published among them.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -50,7 +51,8 @@ pub fn archive(
     run: Run<'_>,
 ) -> Result<Archive> {
     let (record, wanted) = import::wanted_for(medium, images, platform, run)?;
-    let plan = ImportPlan::new(wanted, &Held::default(), Choices { unpack: false, pin: false })?;
+    let plan =
+        ImportPlan::new(wanted, &Held::default(), Choices { unpack: false, pin: false }, &HashMap::new())?;
     require_whole(&plan)?;
     let blobs = blobs(&plan);
     let bytes: u64 = blobs.iter().map(|blob| blob.size).sum();

@@ -51,14 +51,20 @@ impl Client {
 
     /// Every blob of this namespace. Blobs that are not named by sha256 are left out.
     pub fn blobs(&self) -> Result<Vec<BlobInfo>> {
+        let mut blobs = Vec::new();
+        self.each_blob(|info| blobs.push(info))?;
+        Ok(blobs)
+    }
+
+    /// The same, one after the other: the labels of all of them take a few KiB each.
+    pub fn each_blob(&self, mut seen: impl FnMut(BlobInfo)) -> Result<()> {
         let request = self.request(api::ListContentRequest { filters: Vec::new() });
         let mut content = self.content();
         let mut stream = self.call(|| "listing blobs".into(), content.list(request))?;
-        let mut blobs = Vec::new();
         loop {
             match self.block_on(stream.message()) {
-                Ok(Some(page)) => blobs.extend(page.info.into_iter().filter_map(blob_info)),
-                Ok(None) => return Ok(blobs),
+                Ok(Some(page)) => page.info.into_iter().filter_map(blob_info).for_each(&mut seen),
+                Ok(None) => return Ok(()),
                 Err(status) => return Err(self.failed("listing blobs".into(), status)),
             }
         }

@@ -1,5 +1,6 @@
 //! Image references, normalised as Docker and CRI do it.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
@@ -12,11 +13,14 @@ use super::Digest;
 /// Parsed the way Docker and containerd's CRI plugin do (distribution/reference, `normalize.go`):
 /// `nginx` is `docker.io/library/nginx:latest`. Printed in that full form, which is also the string
 /// that CRI looks a name up by.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Reference {
-    repository: String,
-    tag: Option<String>,
-    digest: Option<Digest>,
+    /// All of it. One text takes less than its parts do, and a set has many.
+    text: Box<str>,
+    /// Bytes of the repository, with which the text begins.
+    repository: u8,
+    /// Bytes of the tag behind it; 0 where there is none.
+    tag: u8,
 }
 
 /// The text is no image reference.
@@ -31,40 +35,58 @@ pub struct ReferenceError {
 const MAX_REPOSITORY: usize = 255;
 
 impl Reference {
+    /// Puts legal parts together; the lengths fit, since neither is longer than its limit.
+    fn new(repository: &str, tag: Option<&str>, digest: Option<Digest>) -> Self {
+        let mut text = repository.to_owned();
+        if let Some(tag) = tag {
+            text.push(':');
+            text.push_str(tag);
+        }
+        if let Some(digest) = digest {
+            text.push('@');
+            text.push_str(&digest.to_string());
+        }
+        let tag = tag.map_or(0, |tag| tag.len() as u8);
+        Self { text: text.into(), repository: repository.len() as u8, tag }
+    }
+
     /// Registry and path, such as `docker.io/library/nginx`.
     pub fn repository(&self) -> &str {
-        &self.repository
+        &self.text[..usize::from(self.repository)]
     }
 
     /// The registry's host, with its port if it has one.
     pub fn registry(&self) -> &str {
-        self.repository.split_once('/').map_or("", |(registry, _)| registry)
+        self.repository().split_once('/').map_or("", |(registry, _)| registry)
     }
 
     /// The path below the registry, such as `library/nginx`.
     pub fn path(&self) -> &str {
-        self.repository.split_once('/').map_or("", |(_, path)| path)
+        self.repository().split_once('/').map_or("", |(_, path)| path)
     }
 
     /// The tag.
     pub fn tag(&self) -> Option<&str> {
-        self.tag.as_deref()
+        let start = usize::from(self.repository) + 1;
+        (self.tag > 0).then(|| &self.text[start..start + usize::from(self.tag)])
     }
 
     /// The digest.
     pub fn digest(&self) -> Option<Digest> {
-        self.digest
+        self.text.split_once('@').and_then(|(_, digest)| digest.parse().ok())
     }
 
     /// The same repository with this digest and no tag: the form in which CRI looks up a digest.
     pub fn with_digest(&self, digest: Digest) -> Self {
-        Self { repository: self.repository.clone(), tag: None, digest: Some(digest) }
+        Self::new(self.repository(), None, Some(digest))
     }
 
     /// The name without its digest where it has a tag as well: one name, of one form.
     pub fn without_redundant_digest(&self) -> Self {
-        let digest = self.digest.filter(|_| self.tag.is_none());
-        Self { digest, ..self.clone() }
+        match self.tag() {
+            Some(tag) => Self::new(self.repository(), Some(tag), None),
+            None => self.clone(),
+        }
     }
 
     /// Replaces the registry or path prefix `from` of the repository by `to`, whole components only.
@@ -72,12 +94,12 @@ impl Reference {
     /// `None` when the repository does not start with `from`, or the new name would not be legal.
     pub fn rename(&self, from: &str, to: &str) -> Option<Self> {
         let from = from.trim_end_matches('/');
-        let rest = self.repository.strip_prefix(from)?;
+        let rest = self.repository().strip_prefix(from)?;
         if !(rest.is_empty() || rest.starts_with('/')) {
             return None;
         }
-        let renamed = Self { repository: format!("{}{rest}", to.trim_end_matches('/')), ..self.clone() };
-        renamed.to_string().parse().ok()
+        let behind = &self.text[usize::from(self.repository)..];
+        format!("{}{rest}{behind}", to.trim_end_matches('/')).parse().ok()
     }
 }
 
@@ -121,10 +143,10 @@ impl FromStr for Reference {
             return Err(refuse("its repository is longer than 255 bytes"));
         }
         let tag = match (tag, digest) {
-            (None, None) => Some("latest".to_owned()),
-            (tag, _) => tag.map(str::to_owned),
+            (None, None) => Some("latest"),
+            (tag, _) => tag,
         };
-        Ok(Self { repository, tag, digest })
+        Ok(Self::new(&repository, tag, digest))
     }
 }
 
@@ -186,14 +208,22 @@ fn is_tag(text: &str) -> bool {
 
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.repository)?;
-        if let Some(tag) = &self.tag {
-            write!(f, ":{tag}")?;
-        }
-        if let Some(digest) = &self.digest {
-            write!(f, "@{digest}")?;
-        }
-        Ok(())
+        f.write_str(&self.text)
+    }
+}
+
+impl PartialOrd for Reference {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Reference {
+    /// By repository, then tag, then digest.
+    fn cmp(&self, other: &Self) -> Ordering {
+        let by_part = self.repository().cmp(other.repository()).then_with(|| self.tag().cmp(&other.tag()));
+        // What differs then is the digest, whose text is in the order of its bytes; none comes before any.
+        by_part.then_with(|| self.text.cmp(&other.text))
     }
 }
 
@@ -243,6 +273,29 @@ mod tests {
             both.with_digest(both.digest().unwrap()).to_string(),
             format!("docker.io/library/nginx@sha256:{HEX}")
         );
+    }
+
+    #[test]
+    fn names_are_in_the_order_of_their_parts() {
+        let digest = |digit: &str| format!("@sha256:{}", digit.repeat(64));
+        let sorted = [
+            format!("a.io/b{}", digest("0")),
+            format!("a.io/b{}", digest("1")),
+            "a.io/b:1".into(),
+            format!("a.io/b:1{}", digest("0")),
+            "a.io/b:2".into(),
+            "a.io/b-c:1".into(),
+            "a.io/b/c:1".into(),
+            "b.io/a:1".into(),
+        ];
+        let names: Vec<Reference> = sorted.iter().map(|name| name.parse().unwrap()).collect();
+        assert!(names.is_sorted());
+        assert_eq!(names[3].without_redundant_digest(), names[2]);
+        assert_eq!((names[0].tag(), names[3].tag(), names[7].path()), (None, Some("1"), "a"));
+        assert_eq!(names[3].digest().unwrap().hex(), "0".repeat(64));
+        let longest: Reference = format!("a/{}:{}", "r".repeat(243), "t".repeat(128)).parse().unwrap();
+        assert_eq!((longest.repository().len(), longest.tag().unwrap().len()), (255, 128));
+        assert_eq!(size_of::<Reference>(), 24);
     }
 
     #[test]

@@ -86,8 +86,8 @@ pub(super) fn read(medium: &Medium, record: &Record, image: &Image, node: &Platf
     let platform = best(image, node)
         .ok_or_else(|| Error::not_found(Side::Medium, format!("{} for {node}", label(image))))?;
     let proof = Proof { medium, image };
-    let (original_manifest, original) = proof.manifest(&platform.original)?;
-    let (_, carried) = proof.manifest(&platform.carried)?;
+    let original = proof.manifest(&platform.original)?;
+    let carried = proof.manifest(&platform.carried)?;
     if !proof.reaches(&platform.original.digest)? {
         return Err(proof.broken(&image.original, "does not lead to the manifest of this platform"));
     }
@@ -130,8 +130,9 @@ pub(super) fn read(medium: &Medium, record: &Record, image: &Image, node: &Platf
         }
         let left_out = layer.was_left_out(&child.descriptor.digest);
         let blobs = layer.originals.iter().chain(&layer.encodings).chain(&layer.elsewhere);
-        let mut others: Vec<Descriptor> = blobs.cloned().collect();
-        others.retain(|other| other.digest != child.descriptor.digest);
+        let mut others: Vec<Descriptor> =
+            blobs.filter(|other| other.digest != child.descriptor.digest).cloned().collect();
+        others.shrink_to_fit();
         layers.push(WantedLayer {
             diff_id: *diff_id,
             size: layer.size,
@@ -146,8 +147,8 @@ pub(super) fn read(medium: &Medium, record: &Record, image: &Image, node: &Platf
         sequence: image.sequence,
         platform: platform.platform.clone(),
         original: image.original.clone(),
-        original_manifest: (platform.original.clone(), original_manifest),
-        original_layers: original.layers,
+        original_manifest: platform.original.clone(),
+        original_layers: original.layers.into_iter().map(|layer| layer.descriptor).collect(),
         carried_manifest: platform.carried.clone(),
         // The media type as the manifest gives it, which decides how containerd labels it.
         config: Descriptor { media_type: carried.config.media_type, ..platform.config.clone() },
@@ -161,10 +162,10 @@ struct Proof<'a> {
 }
 
 impl Proof<'_> {
-    fn manifest(&self, descriptor: &Descriptor) -> Result<(Vec<u8>, Manifest)> {
+    fn manifest(&self, descriptor: &Descriptor) -> Result<Manifest> {
         let bytes = self.medium.read_blob(descriptor, MAX_MANIFEST)?;
         match Document::parse(&descriptor.media_type, &bytes) {
-            Ok(Document::Manifest(manifest)) => Ok((bytes, manifest)),
+            Ok(Document::Manifest(manifest)) => Ok(manifest),
             Ok(Document::Index(_)) => Err(self.broken(descriptor, "is an index where a manifest should be")),
             Err(reason) => Err(self.broken(descriptor, &reason)),
         }

@@ -61,10 +61,13 @@ pub struct Record {
     /// The version that wrote it.
     pub tool: String,
     /// Every image.
+    #[serde(deserialize_with = "exact")]
     pub images: Vec<Image>,
     /// Every layer, by diff_id.
+    #[serde(deserialize_with = "exact")]
     pub layers: Vec<Layer>,
     /// Every blob that the images and layers need.
+    #[serde(deserialize_with = "exact")]
     pub blobs: Vec<Blob>,
     /// Layers that are carried as what differs from another one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -108,6 +111,13 @@ pub struct Record {
     /// Copies of blobs at the root of the medium.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub root: Vec<RootFile>,
+}
+
+/// A list without room for more: with many images, that room is a third of what a record takes.
+fn exact<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    let mut list = Vec::deserialize(deserializer)?;
+    list.shrink_to_fit();
+    Ok(list)
 }
 
 /// Recovery data: see [`crate::recovery`].
@@ -165,6 +175,7 @@ pub struct Image {
     /// The index or manifest on the medium that lists the layers as they are carried.
     pub carried: Descriptor,
     /// The platforms that are carried, in the order in which they were exported.
+    #[serde(deserialize_with = "exact")]
     pub platforms: Vec<ImagePlatform>,
     /// The sequence of the export that last exported it.
     pub sequence: u64,
@@ -204,6 +215,7 @@ pub struct ImagePlatform {
     /// The image config, whose digest is the image id.
     pub config: Descriptor,
     /// The layers, bottom first, as the config lists them.
+    #[serde(deserialize_with = "exact")]
     pub diff_ids: Vec<Digest>,
 }
 
@@ -217,8 +229,10 @@ pub struct Layer {
     #[serde(deserialize_with = "length")]
     pub size: u64,
     /// The blobs that manifests at the sources list for it. The first is the one it was read from.
+    #[serde(deserialize_with = "exact")]
     pub originals: Vec<Descriptor>,
     /// The blobs on the medium that decode to it.
+    #[serde(deserialize_with = "exact")]
     pub encodings: Vec<Descriptor>,
     /// Blobs that decode to it on the nodes for whose sake it was left out. A manifest that was carried
     /// without it lists one of the originals.

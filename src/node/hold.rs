@@ -15,8 +15,7 @@ pub(super) fn what_is_there(client: &Client, plan: &ImportPlan) -> Result<()> {
     rebuild::hold_bases(client, plan)?;
     for image in plan.images.iter().filter(|image| !is_done(image, plan)) {
         let layers = image.layers.iter().filter(|(_, verdict)| *verdict != LayerVerdict::Discarded);
-        let documents = image.documents();
-        let blobs = layers.map(|(layer, _)| layer).chain(documents.iter().map(|(blob, _)| blob));
+        let blobs = layers.map(|(layer, _)| layer).chain(image.documents());
         for blob in blobs.filter(|blob| !sent.contains(&blob.digest)) {
             if held.insert(blob.digest) {
                 client.hold_here(&Resource::blob(blob.digest))?;

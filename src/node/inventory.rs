@@ -25,18 +25,22 @@ pub enum Depth {
 /// With `prove`, a blob that the medium does not have counts for the layer that it is said to hold only
 /// once it was decoded to it; else whoever unpacks it finds out.
 pub fn inventory(node: &Node, wanted: &[Wanted], depth: Depth, prove: bool, run: Run<'_>) -> Result<Held> {
-    let listed: HashMap<Digest, BlobInfo> =
-        node.client.blobs()?.into_iter().map(|info| (info.digest, info)).collect();
-    let mut held = Held { cri: node.cri, ..Held::default() };
-    let mut by_diff_id: HashMap<&str, Vec<&BlobInfo>> = HashMap::new();
-    for info in listed.values() {
-        if let Some(diff_id) = info.labels.get(label::UNCOMPRESSED) {
-            by_diff_id.entry(diff_id).or_default().push(info);
+    let layers = wanted.iter().flat_map(|image| &image.layers);
+    let of_use: HashSet<Digest> =
+        layers.flat_map(|layer| layer.deltas.iter().map(|delta| delta.base).chain([layer.diff_id])).collect();
+    let mut listed: HashMap<Digest, Known> = HashMap::new();
+    let mut by_diff_id: HashMap<Digest, Vec<Digest>> = HashMap::new();
+    node.client.each_blob(|info| {
+        let diff_id = info.labels.get(label::UNCOMPRESSED).and_then(|text| text.parse().ok());
+        if let Some(diff_id) = diff_id.filter(|diff_id| of_use.contains(diff_id)) {
+            by_diff_id.entry(diff_id).or_default().push(info.digest);
         }
-    }
+        listed.insert(info.digest, Known::of(&info));
+    })?;
+    let mut held = Held { cri: node.cri, ..Held::default() };
     let mut look = Look { node, listed: &listed, seen: HashMap::new(), decoded: HashMap::new(), depth, run };
     for image in wanted {
-        let documents = [&image.config, &image.original, &image.original_manifest.0, &image.carried_manifest];
+        let documents = [&image.config, &image.original, &image.original_manifest, &image.carried_manifest];
         for document in documents {
             look.at(document, Depth::Hashed, &mut held)?;
         }
@@ -48,24 +52,32 @@ pub fn inventory(node: &Node, wanted: &[Wanted], depth: Depth, prove: bool, run:
                 }
             }
             // Blobs that the medium does not know of, but containerd unpacked to this very tar.
-            let diff_id = layer.diff_id.to_string();
-            for info in by_diff_id.get(diff_id.as_str()).into_iter().flatten() {
+            for digest in by_diff_id.get(&layer.diff_id).into_iter().flatten() {
                 let known = [&layer.carried].into_iter().chain(&layer.others);
-                if known.into_iter().any(|blob| blob.digest == info.digest)
+                if known.into_iter().any(|blob| blob.digest == *digest)
                     || held.encodings.contains_key(&layer.diff_id)
                 {
                     continue;
                 }
-                let found = look.prove(layer.diff_id, info, &mut held)?;
+                let found = look.prove(layer.diff_id, *digest, &mut held)?;
                 held.encodings.entry(layer.diff_id).or_default().extend(found);
             }
         }
     }
     bases(wanted, &listed, &by_diff_id, &mut look, &mut held)?;
-    let names: HashSet<String> = wanted.iter().flat_map(Wanted::possible_names).collect();
+    let mut by_repository: HashMap<&str, Vec<&Wanted>> = HashMap::new();
+    for (name, image) in wanted.iter().flat_map(|image| image.names.iter().map(move |name| (name, image))) {
+        by_repository.entry(name.repository()).or_default().push(image);
+    }
+    let ids: HashSet<Digest> = wanted.iter().map(|image| image.config.digest).collect();
     for record in node.client.list_images()? {
+        let images = by_repository.get(repository(&record.name));
+        // The rest of the node's names, which may be many, says nothing about these images.
+        if images.is_none() && !record.name.parse().is_ok_and(|id| ids.contains(&id)) {
+            continue;
+        }
         // Of other names, such as those of a manifest made for this node, the target will do.
-        let manifest = match names.contains(&record.name) {
+        let manifest = match images.into_iter().flatten().any(|image| image.may_be_named(&record.name)) {
             true => resolve(node, &listed, &record.target, &mut look, &mut held)?,
             false => None,
         };
@@ -76,12 +88,38 @@ pub fn inventory(node: &Node, wanted: &[Wanted], depth: Depth, prove: bool, run:
     Ok(held)
 }
 
+/// What is kept of a blob that containerd lists. A node may have many; their labels take far more.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    /// Length in bytes.
+    size: u64,
+    /// A manifest that keeps its config, but no layers: its containerd discards them once they are unpacked.
+    discards_layers: bool,
+}
+
+impl Known {
+    fn of(info: &BlobInfo) -> Self {
+        let keeps = |key: &String| key.starts_with("containerd.io/gc.ref.content.l.");
+        let discards_layers =
+            info.labels.contains_key("containerd.io/gc.ref.content.config") && !info.labels.keys().any(keeps);
+        Self { size: info.size, discards_layers }
+    }
+}
+
+/// The repository of a name on a node.
+fn repository(name: &str) -> &str {
+    match name.split_once('@') {
+        Some((repository, _)) => repository,
+        None => name.rsplit_once(':').map_or(name, |(repository, _)| repository),
+    }
+}
+
 /// Notes blobs from which layers can be rebuilt: what is labelled as the base, or what the medium
 /// says was the base's blob. Their bytes are proven when they are used.
 fn bases(
     wanted: &[Wanted],
-    listed: &HashMap<Digest, BlobInfo>,
-    by_diff_id: &HashMap<&str, Vec<&BlobInfo>>,
+    listed: &HashMap<Digest, Known>,
+    by_diff_id: &HashMap<Digest, Vec<Digest>>,
     look: &mut Look<'_>,
     held: &mut Held,
 ) -> Result<()> {
@@ -91,8 +129,7 @@ fn bases(
             continue;
         }
         let known = delta.base_blobs.iter().map(|blob| blob.digest).chain([delta.base]);
-        let labelled = by_diff_id.get(delta.base.to_string().as_str());
-        let labelled = labelled.into_iter().flatten().map(|info| info.digest);
+        let labelled = by_diff_id.get(&delta.base).into_iter().flatten().copied();
         let mut found: Vec<Descriptor> = Vec::new();
         for digest in labelled.chain(known) {
             let Some(info) = listed.get(&digest) else { continue };
@@ -109,7 +146,7 @@ fn bases(
 /// Looks at each blob once.
 struct Look<'a> {
     node: &'a Node,
-    listed: &'a HashMap<Digest, BlobInfo>,
+    listed: &'a HashMap<Digest, Known>,
     seen: HashMap<Digest, bool>,
     decoded: HashMap<Digest, Option<Digest>>,
     depth: Depth,
@@ -168,8 +205,9 @@ impl Look<'_> {
 
     /// Decodes a blob that is labelled with a diff_id but unknown to the medium: labels can be set
     /// by anyone.
-    fn prove(&mut self, diff_id: Digest, info: &BlobInfo, held: &mut Held) -> Result<Option<Descriptor>> {
-        let mut blob = Descriptor { media_type: Default::default(), digest: info.digest, size: info.size };
+    fn prove(&mut self, diff_id: Digest, digest: Digest, held: &mut Held) -> Result<Option<Descriptor>> {
+        let Some(Known { size, .. }) = self.listed.get(&digest).copied() else { return Ok(None) };
+        let mut blob = Descriptor { media_type: Default::default(), digest, size };
         if !self.at(&blob, self.depth, held)? {
             return Ok(None);
         }
@@ -184,7 +222,7 @@ impl Look<'_> {
 /// The manifest that a record comes down to on the node's platform.
 fn resolve(
     node: &Node,
-    listed: &HashMap<Digest, BlobInfo>,
+    listed: &HashMap<Digest, Known>,
     target: &Descriptor,
     look: &mut Look<'_>,
     held: &mut Held,
@@ -203,11 +241,7 @@ fn resolve(
             for layer in &layers {
                 look.at(layer, look.depth, held)?;
             }
-            let keeps = |key: &String| key.starts_with("containerd.io/gc.ref.content.l.");
-            let labels = listed.get(&target.digest).map(|info| &info.labels);
-            let discards_layers = labels.is_some_and(|labels| {
-                labels.contains_key("containerd.io/gc.ref.content.config") && !labels.keys().any(keeps)
-            });
+            let discards_layers = listed.get(&target.digest).is_some_and(|known| known.discards_layers);
             let manifest = HeldManifest {
                 manifest: target.clone(),
                 config: manifest.config.digest,

@@ -1,10 +1,10 @@
 //! Carries out a plan: sends, unpacks and names, each as soon as what it needs is there.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::name::{Named, Naming, confirm, name};
-use super::origin::distribution_sources;
+use super::origin::Sources;
 use super::outage::across_outages;
 use super::repair::replace_blob;
 use super::{Node, hold, rebuild, send, unpack};
@@ -67,7 +67,7 @@ struct Work<'a> {
     medium: &'a Medium,
     plan: &'a ImportPlan,
     naming: &'a Naming,
-    sources: HashMap<Digest, BTreeMap<String, String>>,
+    sources: Sources,
     keep_going: bool,
     run: Run<'a>,
     state: Mutex<State>,
@@ -93,7 +93,7 @@ pub fn carry_out(
     let mut state = State::default();
     state.blobs.extend(plan.sends.iter().map(|send| (send.blob.digest, Progress::Waiting)));
     state.chains.extend(plan.unpacks.iter().map(|step| (key(step), Progress::Waiting)));
-    let sources = distribution_sources(plan);
+    let sources = Sources::new(plan);
     let work = Work {
         node,
         client,
@@ -198,7 +198,7 @@ impl Work<'_> {
         let item = next.blob.digest.to_string();
         self.run.report(Event::Started { item: &item, bytes: next.blob.size });
         let mut labels: HashMap<String, String> =
-            self.sources.get(&next.blob.digest).cloned().unwrap_or_default().into_iter().collect();
+            self.sources.labels(self.plan, next.blob.digest).into_iter().collect();
         let rebuilt = next.rebuild.as_ref().map(|rebuild| self.rebuild(rebuild, next)).transpose()?;
         let write = |labels: &HashMap<String, String>| {
             send::send(self.client, self.medium, next, rebuilt.as_ref(), labels, self.run)
@@ -334,8 +334,7 @@ impl Work<'_> {
 
     fn image_ready(&self, state: &State, image: &ImagePlan) -> Result<bool, Arc<Error>> {
         let mut ready = true;
-        let documents = image.documents();
-        let blobs = image.layers.iter().map(|(layer, _)| layer).chain(documents.iter().map(|(blob, _)| blob));
+        let blobs = image.layers.iter().map(|(layer, _)| layer).chain(image.documents());
         for blob in blobs {
             ready &= Self::ready(state.blobs.get(&blob.digest))?;
         }

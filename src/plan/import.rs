@@ -6,7 +6,7 @@
 mod inventory;
 mod rebuild;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest, Platform, chain_ids};
@@ -142,13 +142,20 @@ pub struct Unpack {
 
 impl ImportPlan {
     /// Compares what is wanted with what is held.
-    pub fn new(wanted: Vec<Wanted>, held: &Held, choices: Choices) -> Result<Self> {
+    ///
+    /// `originals` are the bytes of the manifests that [`Wanted::mixes`] asks for, by digest.
+    pub fn new(
+        wanted: Vec<Wanted>,
+        held: &Held,
+        choices: Choices,
+        originals: &HashMap<Digest, Vec<u8>>,
+    ) -> Result<Self> {
         let mut plan =
             Self { images: Vec::new(), sends: Vec::new(), unpacks: Vec::new(), no_bases: Vec::new() };
         let mut sent = HashSet::new();
         let mut unpacked = HashSet::new();
         for image in wanted {
-            let image = ImagePlan::new(image, held, choices)?;
+            let image = ImagePlan::new(image, held, choices, originals)?;
             for ((layer, verdict), wanted) in image.layers.iter().zip(&image.wanted.layers) {
                 if *verdict == LayerVerdict::Missing {
                     plan.no_bases.push(wanted.no_base(&image.wanted, held));
@@ -168,9 +175,9 @@ impl ImportPlan {
                 let tar = Some(wanted.size);
                 plan.sends.push(Send { layer: true, tar, rebuild, ..held.send(layer, None) });
             }
-            for (blob, bytes) in image.documents() {
+            for blob in image.documents() {
                 if !held.blobs.contains_key(&blob.digest) && sent.insert(blob.digest) {
-                    plan.sends.push(held.send(&blob, bytes));
+                    plan.sends.push(held.send(blob, image.made(blob)));
                 }
             }
             if choices.unpack {
@@ -202,15 +209,20 @@ impl ImportPlan {
 }
 
 impl ImagePlan {
-    fn new(wanted: Wanted, held: &Held, choices: Choices) -> Result<Self> {
+    fn new(
+        wanted: Wanted,
+        held: &Held,
+        choices: Choices,
+        originals: &HashMap<Digest, Vec<u8>>,
+    ) -> Result<Self> {
         let diff_ids: Vec<Digest> = wanted.layers.iter().map(|layer| layer.diff_id).collect();
         let chain = chain_ids(&diff_ids);
-        let original = [wanted.original.digest, wanted.original_manifest.0.digest];
+        let original = [wanted.original.digest, wanted.original_manifest.digest];
         let digests = wanted.names.iter().flat_map(|name| original.map(|o| name.with_digest(o).to_string()));
         let kept = wanted.tagged().chain(digests).find_map(|name| held.complete(&name, &wanted, &chain));
         let (target, lists, layers) = match kept {
             Some((manifest, layers)) => (manifest, Lists::Kept, layers),
-            None => choose_layers(&wanted, held)?,
+            None => choose_manifest(&wanted, held, originals)?,
         };
         let names = wanted.node_names(&target);
         let judged = |name: String| {
@@ -234,25 +246,23 @@ impl ImagePlan {
     }
 
     /// Config, target and the proof of where it came from; children before parents.
-    pub fn documents(&self) -> Vec<(Descriptor, Option<Vec<u8>>)> {
-        let mut documents = vec![(self.wanted.config.clone(), None)];
-        documents.extend(self.proof().into_iter().map(|proof| (proof, None)));
-        let made = match &self.lists {
-            Lists::Mixed(bytes) => Some(bytes.clone()),
+    pub fn documents(&self) -> impl Iterator<Item = &Descriptor> {
+        std::iter::once(&self.wanted.config).chain(self.proof()).chain([&self.target])
+    }
+
+    /// The bytes of a document that is not on the medium: a manifest made for this node.
+    fn made(&self, document: &Descriptor) -> Option<Vec<u8>> {
+        match &self.lists {
+            Lists::Mixed(bytes) if document.digest == self.target.digest => Some(bytes.clone()),
             _ => None,
-        };
-        documents.push((self.target.clone(), made));
-        documents
+        }
     }
 
     /// The source's own manifest and index, except where the target is the same.
-    pub fn proof(&self) -> Vec<Descriptor> {
-        let mut proof = vec![self.wanted.original_manifest.0.clone()];
-        if self.wanted.original.digest != proof[0].digest {
-            proof.push(self.wanted.original.clone());
-        }
-        proof.retain(|document| document.digest != self.target.digest);
-        proof
+    pub fn proof(&self) -> impl Iterator<Item = &Descriptor> {
+        let manifest = &self.wanted.original_manifest;
+        let index = Some(&self.wanted.original).filter(|index| index.digest != manifest.digest);
+        [manifest].into_iter().chain(index).filter(|document| document.digest != self.target.digest)
     }
 
     fn unpacks<'a>(&'a self, held: &'a Held) -> impl Iterator<Item = Unpack> + 'a {
@@ -272,32 +282,55 @@ impl ImagePlan {
     }
 }
 
-/// The encoding of each layer that the node's manifest will list, and that manifest.
+impl Wanted {
+    /// The source's manifest, if the node will have one made from it: it holds layers in several encodings.
+    pub fn mixes(&self, held: &Held) -> Option<&Descriptor> {
+        let (lists, _) = choose_layers(self, held);
+        lists.is_none().then_some(&self.original_manifest)
+    }
+}
+
+/// The manifest that the node will have, and the layers as it lists them.
 #[allow(clippy::type_complexity)]
-fn choose_layers(
+fn choose_manifest(
     wanted: &Wanted,
     held: &Held,
+    originals: &HashMap<Digest, Vec<u8>>,
 ) -> Result<(Descriptor, Lists, Vec<(Descriptor, LayerVerdict)>)> {
-    let (original, bytes) = &wanted.original_manifest;
-    let originals: Vec<Descriptor> =
-        wanted.original_layers.iter().map(|layer| layer.descriptor.clone()).collect();
+    let original = &wanted.original_manifest;
+    let (lists, layers) = choose_layers(wanted, held);
+    match lists {
+        Some(Lists::Original) => Ok((original.clone(), Lists::Original, layers)),
+        Some(lists) => Ok((wanted.carried_manifest.clone(), lists, layers)),
+        None => {
+            let invalid =
+                |reason| Error::invalid(Side::Medium, format!("manifest {}", original.digest), reason);
+            let bytes = originals
+                .get(&original.digest)
+                .ok_or_else(|| invalid("it was not read before the plan was made".to_owned()))?;
+            let chosen: Vec<Descriptor> = layers.iter().map(|(layer, _)| layer.clone()).collect();
+            let made = carried_manifest(original, bytes, &chosen).map_err(invalid)?;
+            let target = Descriptor::of(&wanted.carried_manifest.media_type, &made);
+            Ok((target, Lists::Mixed(made), layers))
+        }
+    }
+}
+
+/// The encoding of each layer that the node's manifest will list, and whose manifest lists just those.
+fn choose_layers(wanted: &Wanted, held: &Held) -> (Option<Lists>, Vec<(Descriptor, LayerVerdict)>) {
+    let originals = &wanted.original_layers;
     let pairs = originals.iter().zip(&wanted.layers);
     let all_original = originals.len() == wanted.layers.len() && { pairs }
         .all(|(blob, layer)| held.holds_layer(&layer.diff_id, blob));
     let all_carried = wanted.layers.iter().all(|layer| held.holds_layer(&layer.diff_id, &layer.carried));
     if all_original && !all_carried {
-        let layers = originals.into_iter().map(|layer| (layer, LayerVerdict::HeldOtherwise)).collect();
-        return Ok((original.clone(), Lists::Original, layers));
+        let layers = originals.iter().map(|layer| (layer.clone(), LayerVerdict::HeldOtherwise)).collect();
+        return (Some(Lists::Original), layers);
     }
     let layers: Vec<_> = wanted.layers.iter().map(|layer| choose_encoding(layer, held)).collect();
-    let chosen: Vec<Descriptor> = layers.iter().map(|(layer, _)| layer.clone()).collect();
-    if chosen.iter().zip(&wanted.layers).all(|(chosen, layer)| chosen.digest == layer.carried.digest) {
-        return Ok((wanted.carried_manifest.clone(), Lists::Carried, layers));
-    }
-    let made = carried_manifest(original, bytes, &chosen)
-        .map_err(|reason| Error::invalid(Side::Medium, format!("manifest {}", original.digest), reason))?;
-    let target = Descriptor::of(&wanted.carried_manifest.media_type, &made);
-    Ok((target, Lists::Mixed(made), layers))
+    let mut pairs = layers.iter().zip(&wanted.layers);
+    let all_carried = pairs.all(|((chosen, _), layer)| chosen.digest == layer.carried.digest);
+    (all_carried.then_some(Lists::Carried), layers)
 }
 
 /// The medium's blob if the node has it, else any encoding that the node has, else the medium's.
@@ -376,7 +409,7 @@ pub fn manifest_labels(image: &ImagePlan) -> BTreeMap<String, Digest> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::{Child, Compression, Document, OCI_CONFIG, OCI_MANIFEST};
+    use crate::image::{Compression, Document, OCI_CONFIG, OCI_MANIFEST};
 
     const PINNED: Choices = Choices { unpack: true, pin: true };
 
@@ -403,12 +436,6 @@ mod tests {
         let carried: Vec<Descriptor> = tars.iter().map(|tar| zstd(tar)).collect();
         let original = manifest(&config, &originals);
         let made = carried_manifest(&original.0, &original.1, &carried).unwrap();
-        let child = |descriptor: Descriptor| Child {
-            descriptor,
-            platform: None,
-            annotations: BTreeMap::new(),
-            urls: Vec::new(),
-        };
         let layer = |tar: &&str| WantedLayer {
             deltas: Vec::new(),
             diff_id: Digest::of(tar.as_bytes()),
@@ -422,8 +449,8 @@ mod tests {
             sequence: 1,
             platform: "linux/amd64".parse().unwrap(),
             original: Descriptor::of(crate::image::OCI_INDEX, b"index"),
-            original_layers: originals.into_iter().map(child).collect(),
-            original_manifest: original,
+            original_layers: originals,
+            original_manifest: original.0,
             carried_manifest: Descriptor::of(OCI_MANIFEST, &made),
             config,
             layers: tars.iter().map(layer).collect(),
@@ -439,7 +466,12 @@ mod tests {
     }
 
     fn plan(image: Wanted, held: &Held) -> ImportPlan {
-        ImportPlan::new(vec![image], held, PINNED).unwrap()
+        let originals = image.mixes(held).map(|original| {
+            let (descriptor, bytes) = manifest(&image.config, &image.original_layers);
+            assert_eq!(descriptor, *original);
+            (descriptor.digest, bytes)
+        });
+        ImportPlan::new(vec![image.clone()], held, PINNED, &originals.into_iter().collect()).unwrap()
     }
 
     fn layers_sent(plan: &ImportPlan) -> Vec<Digest> {
@@ -496,7 +528,7 @@ mod tests {
     #[test]
     fn layers_that_images_share_are_sent_and_unpacked_once() {
         let both = vec![wanted(&["a", "b"]), wanted(&["a", "c"])];
-        let plan = ImportPlan::new(both, &empty(), PINNED).unwrap();
+        let plan = ImportPlan::new(both, &empty(), PINNED, &HashMap::new()).unwrap();
         assert_eq!(layers_sent(&plan), [zstd("a"), zstd("b"), zstd("c")].map(|layer| layer.digest));
         assert_eq!(plan.unpacks.len(), 3);
     }
@@ -508,10 +540,10 @@ mod tests {
         let plan = plan(image.clone(), &held);
         assert!(layers_sent(&plan).is_empty());
         assert_eq!(plan.images[0].lists, Lists::Original);
-        assert_eq!(plan.images[0].target, image.original_manifest.0);
+        assert_eq!(plan.images[0].target, image.original_manifest);
         // Under the name of an index the same: the record's own target stays.
         let manifest = HeldManifest {
-            manifest: image.original_manifest.0.clone(),
+            manifest: image.original_manifest.clone(),
             config: image.config.digest,
             layers: vec![gzip("a"), gzip("b")],
             discards_layers: false,
@@ -557,7 +589,7 @@ mod tests {
         let mut held = with([]);
         held.chains[0].1.insert(Digest::of(b"a"));
         let mut manifest = HeldManifest {
-            manifest: image.original_manifest.0.clone(),
+            manifest: image.original_manifest.clone(),
             config: image.config.digest,
             layers: vec![gzip("a")],
             discards_layers: true,

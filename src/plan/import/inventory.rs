@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::{LayerVerdict, NameVerdict, Send};
-use crate::image::{Child, Descriptor, Digest, Platform, Reference};
+use crate::image::{Descriptor, Digest, Platform, Reference};
 use crate::medium::Delta;
 
 /// One platform of an image on the medium, read and proven.
@@ -17,10 +17,10 @@ pub struct Wanted {
     pub platform: Platform,
     /// The index or manifest that the source had.
     pub original: Descriptor,
-    /// The source's manifest for this platform, with its bytes and layers.
-    pub original_manifest: (Descriptor, Vec<u8>),
+    /// The source's manifest for this platform.
+    pub original_manifest: Descriptor,
     /// The layers as the source's manifest lists them.
-    pub original_layers: Vec<Child>,
+    pub original_layers: Vec<Descriptor>,
     /// The manifest that lists the layers as they are on the medium.
     pub carried_manifest: Descriptor,
     /// The config.
@@ -98,9 +98,24 @@ impl Wanted {
         self.names.iter().filter_map(|name| Some(format!("{}:{}", name.repository(), name.tag()?)))
     }
 
-    /// Every name that the image may have on a node, as far as that does not depend on the node.
-    pub fn possible_names(&self) -> Vec<String> {
-        self.node_names(&self.carried_manifest)
+    /// Whether `name` is one that the image may have on a node, as far as that does not depend on the node.
+    pub fn may_be_named(&self, name: &str) -> bool {
+        let (repository, digest) = match name.split_once('@') {
+            Some((repository, digest)) => (repository, Some(digest)),
+            None => (name, None),
+        };
+        match digest.map(str::parse::<Digest>) {
+            Some(Ok(digest)) => {
+                let own = [&self.carried_manifest, &self.original, &self.original_manifest];
+                own.iter().any(|document| document.digest == digest)
+                    && self.names.iter().any(|own| own.repository() == repository)
+            }
+            Some(Err(_)) => false,
+            None => self.names.iter().any(|own| {
+                let tag = name.strip_prefix(own.repository()).and_then(|rest| rest.strip_prefix(':'));
+                tag.is_some() && tag == own.tag()
+            }),
+        }
     }
 
     /// Every name under which pods may ask for the image: tags, and the digests of the node's
@@ -108,7 +123,7 @@ impl Wanted {
     pub(super) fn node_names(&self, target: &Descriptor) -> Vec<String> {
         let mut names: BTreeSet<String> = self.tagged().collect();
         for name in &self.names {
-            for digest in [target.digest, self.original.digest, self.original_manifest.0.digest] {
+            for digest in [target.digest, self.original.digest, self.original_manifest.digest] {
                 names.insert(name.with_digest(digest).to_string());
             }
         }
