@@ -7,6 +7,7 @@
 mod attached;
 mod carry;
 mod delta;
+mod documents;
 mod files;
 mod held;
 mod resolve;
@@ -18,21 +19,18 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::error::{Error, Result, Side};
-use crate::image::{Descriptor, Digest};
+use crate::error::{Error, Result};
 use crate::layer::Zstd;
-use crate::medium::{
-    Blob, Filesystem, ImagePlatform, IndexWritten, LaneName, Level, Medium, Moment, Record, Referrer, Role,
-    Volume,
-};
-use crate::plan::{ExportPlan, ExportedImage, ExportedLayer, Held, carried_manifest, next_record};
+use crate::medium::{Blob, Filesystem, IndexWritten, LaneName, Level, Medium, Moment, Record, Volume};
+use crate::plan::{ExportPlan, ExportedImage, ExportedLayer, Held, next_record};
 use crate::progress::{Event, Phase, Run};
 use crate::readback;
 use crate::recovery;
-use crate::source::{LocalFiles, Platforms, Resolved, ResolvedPlatform, Source, Wanted};
+use crate::source::{LocalFiles, Platforms, Resolved, Source, Wanted};
 use crate::trust::SigningKey;
 
 use carry::Carried;
+use documents::write_documents;
 use held::held;
 pub use targets::Targets;
 pub use volumes::{Destinations, Spread, VolumePlan, spread};
@@ -246,12 +244,21 @@ fn carry_out_planned(
     summary.count(&plan, &carried);
     let mut exported = Vec::new();
     let mut documents = BTreeMap::new();
-    for image in &images {
+    // Each is let go of once its place in the record is known.
+    for image in images {
         let blobs = image.attached.iter().flat_map(|attached| &attached.blobs);
         let mut unattached = blobs.filter_map(|blob| unattached.get(&blob.digest).cloned());
-        match carried.failure_of(image).or_else(|| unattached.next()) {
-            Some(error) => failed.push((image.name.to_string(), error)),
-            None => exported.push(write_documents(medium, image, &carried, &mut documents)?),
+        if let Some(error) = carried.failure_of(&image).or_else(|| unattached.next()) {
+            failed.push((image.name.to_string(), error));
+            continue;
+        }
+        run.check()?;
+        match write_documents(source, medium, &image, &carried, &mut documents) {
+            Ok(image) => exported.push(image),
+            Err(error) if options.keep_going && !error.is_fatal() => {
+                failed.push((image.name.to_string(), error.into()));
+            }
+            Err(error) => return Err(error),
         }
     }
     summary.images = exported.len();
@@ -270,7 +277,7 @@ fn carry_out_planned(
     }
     record.note_basis(options.targets.as_ref().map(|targets| targets.rest_on()).unwrap_or_default());
     // With many images these are most of what is held; from here on the record says it all.
-    drop((images, exported, layers, documents, carried, plan));
+    drop((exported, layers, documents, carried, plan));
     summary.recovery = recovery::protect(medium, &mut record, options.recovery, run)?;
     run.report(Event::Phase { phase: Phase::Syncing, bytes: 0, items: 0 });
     medium.require_same()?;
@@ -302,76 +309,6 @@ fn finish_earlier_run(medium: &Medium, run: Run<'_>) -> Result<()> {
     }
     recovery::finish(medium)?;
     medium.clear_ingest().map(drop)
-}
-
-/// Writes the documents of one image, each after what it names, and returns its place in the record.
-fn write_documents(
-    medium: &Medium,
-    image: &Resolved,
-    carried: &Carried,
-    blobs: &mut BTreeMap<Digest, Blob>,
-) -> Result<ExportedImage> {
-    let mut write = |bytes: &[u8], role: Role| -> Result<()> {
-        medium.write_blob(bytes)?;
-        let blob = Blob { digest: Digest::of(bytes), size: bytes.len() as u64, role };
-        // A manifest that is carried as it was is both; what lists layers counts.
-        let entry = blobs.entry(blob.digest).or_insert_with(|| blob.clone());
-        entry.role = entry.role.min(role);
-        Ok(())
-    };
-    let mut platforms = Vec::new();
-    for platform in &image.platforms {
-        let (descriptor, bytes) = carried_document(platform, carried)?;
-        write(&platform.config_bytes, Role::Config)?;
-        write(&platform.manifest_bytes, Role::OriginalManifest)?;
-        write(&bytes, Role::Manifest)?;
-        platforms.push(ImagePlatform {
-            platform: platform.platform.clone(),
-            original: platform.manifest.clone(),
-            carried: descriptor,
-            config: platform.config.clone(),
-            diff_ids: platform.layers.iter().map(|layer| layer.diff_id).collect(),
-        });
-    }
-    for (_, bytes) in &image.indexes {
-        write(bytes, Role::OriginalIndex)?;
-    }
-    let mut referrers = Vec::new();
-    for attached in &image.attached {
-        for (_, bytes) in &attached.documents {
-            write(bytes, Role::Referrer)?;
-        }
-        let below = attached.documents.iter().skip(1).map(|(document, _)| document);
-        referrers.push(Referrer {
-            subject: attached.subject,
-            descriptor: attached.descriptor.clone(),
-            artifact_type: attached.artifact_type.clone(),
-            name: attached.name.clone(),
-            blobs: below.chain(&attached.blobs).cloned().collect(),
-        });
-    }
-    for blob in image.attached.iter().flat_map(|attached| &attached.blobs) {
-        let Descriptor { digest, size, .. } = *blob;
-        blobs.entry(digest).or_insert(Blob { digest, size, role: Role::Referrer });
-    }
-    Ok(ExportedImage { name: image.name.clone(), original: image.original.clone(), platforms, referrers })
-}
-
-fn carried_document(platform: &ResolvedPlatform, carried: &Carried) -> Result<(Descriptor, Vec<u8>)> {
-    let original = &platform.manifest;
-    let invalid =
-        |reason: String| Error::invalid(Side::Source, format!("manifest {}", original.digest), reason);
-    let layers = platform
-        .layers
-        .iter()
-        .map(|layer| carried.encoding(&layer.diff_id, &layer.listed.digest))
-        .collect::<Option<Vec<_>>>()
-        .ok_or_else(|| invalid("one of its layers was not planned".into()))?;
-    let bytes = carried_manifest(original, &platform.manifest_bytes, &layers).map_err(invalid)?;
-    if Digest::of(&bytes) == original.digest {
-        return Ok((original.clone(), bytes));
-    }
-    Ok((Descriptor::of(crate::image::OCI_MANIFEST, &bytes), bytes))
 }
 
 /// The record of the new state; the indexes that it needs are written on the way.

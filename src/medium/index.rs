@@ -1,7 +1,10 @@
 //! `index.json`: derived from the commit record, for other tools to read.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 
 use super::files::{FILES_NAME, FILES_TYPE};
@@ -57,9 +60,9 @@ impl Medium {
             other => other?,
         };
         let mut written = IndexWritten::Written;
-        let foreign = match current.as_deref().map(entries) {
+        let foreign = match current.as_deref().map(foreign_entries) {
             None => Vec::new(),
-            Some(Ok(entries)) => entries.into_iter().filter(|entry| !is_ours(entry)).collect(),
+            Some(Ok(foreign)) => foreign,
             Some(Err(_)) => {
                 durable::publish(&self.root, "index.json", DAMAGED)?;
                 written = IndexWritten::DamagedKept(DAMAGED);
@@ -86,7 +89,8 @@ impl Medium {
             Ok((entries, index)) => entries.into_iter().zip(index.manifests),
             Err(reason) => return Ok(IndexState::Damaged(reason)),
         };
-        let mut missing: Vec<Value> = self.record().map(own_entries).unwrap_or_default();
+        let mut missing: Vec<Value> =
+            self.record().map(|record| own_entries(record).collect()).unwrap_or_default();
         let (mut unexpected, mut foreign) = (Vec::new(), Vec::new());
         for (value, entry) in found {
             if let Some(at) = missing.iter().position(|own| *own == value) {
@@ -115,15 +119,21 @@ pub enum IndexWritten {
 }
 
 fn derive(record: &Record, foreign: Vec<Value>) -> Vec<u8> {
-    let mut manifests = foreign;
-    manifests.extend(own_entries(record));
-    let index = json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests });
-    index.to_string().into_bytes()
+    // One entry at a time: as a tree, all of them take ten times their text.
+    let mut bytes = b"{\"manifests\":[".to_vec();
+    for (place, entry) in foreign.into_iter().chain(own_entries(record)).enumerate() {
+        if place > 0 {
+            bytes.push(b',');
+        }
+        bytes.extend_from_slice(entry.to_string().as_bytes());
+    }
+    bytes.extend_from_slice(format!("],\"mediaType\":\"{OCI_INDEX}\",\"schemaVersion\":2}}").as_bytes());
+    bytes
 }
 
 /// One entry for each name: a tag alone would be ambiguous in a set, so the full name is given in
 /// both annotations that tools look at.
-fn own_entries(record: &Record) -> Vec<Value> {
+fn own_entries(record: &Record) -> impl Iterator<Item = Value> {
     let mut named: Vec<(String, &Image)> = record
         .images
         .iter()
@@ -144,7 +154,7 @@ fn own_entries(record: &Record) -> Vec<Value> {
             },
         })
     });
-    images.chain(referrer_entries(record)).chain(files_entry(record)).collect()
+    images.chain(referrer_entries(record)).chain(files_entry(record))
 }
 
 /// The entry of the files beside the images, under a short name: `oras pull --oci-layout MEDIUM:files`.
@@ -190,6 +200,44 @@ fn entries(bytes: &[u8]) -> Result<Vec<Value>, String> {
         Some(Value::Array(entries)) => Ok(entries),
         None | Some(Value::Null) => Ok(Vec::new()),
         Some(_) => Err("not an index: its manifests are no list".into()),
+    }
+}
+
+/// Those of other tools among them; ours are let go of as they are read.
+fn foreign_entries(bytes: &[u8]) -> Result<Vec<Value>, String> {
+    #[derive(Deserialize)]
+    struct Entries {
+        #[serde(default)]
+        manifests: Option<Foreign>,
+    }
+    let entries: Entries =
+        json::read(bytes, Keys::Manifest).map_err(|error| format!("not an index: {error}"))?;
+    Ok(entries.manifests.map(|foreign| foreign.0).unwrap_or_default())
+}
+
+struct Foreign(Vec<Value>);
+
+impl<'de> Deserialize<'de> for Foreign {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct List;
+        impl<'de> Visitor<'de> for List {
+            type Value = Foreign;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of manifests")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Foreign, A::Error> {
+                let mut foreign = Vec::new();
+                while let Some(entry) = list.next_element::<Value>()? {
+                    if !is_ours(&entry) {
+                        foreign.push(entry);
+                    }
+                }
+                Ok(Foreign(foreign))
+            }
+        }
+        deserializer.deserialize_seq(List)
     }
 }
 

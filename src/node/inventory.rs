@@ -1,6 +1,7 @@
 //! What the node holds of what is wanted.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use super::Node;
 use super::repair::is_whole;
@@ -38,7 +39,8 @@ pub fn inventory(node: &Node, wanted: &[Wanted], depth: Depth, prove: bool, run:
         listed.insert(info.digest, Known::of(&info));
     })?;
     let mut held = Held { cri: node.cri, ..Held::default() };
-    let mut look = Look { node, listed: &listed, seen: HashMap::new(), decoded: HashMap::new(), depth, run };
+    let (seen, decoded, manifests) = Default::default();
+    let mut look = Look { node, listed: &listed, seen, decoded, manifests, depth, run };
     for image in wanted {
         let documents = [&image.config, &image.original, &image.original_manifest, &image.carried_manifest];
         for document in documents {
@@ -78,7 +80,7 @@ pub fn inventory(node: &Node, wanted: &[Wanted], depth: Depth, prove: bool, run:
         }
         // Of other names, such as those of a manifest made for this node, the target will do.
         let manifest = match images.into_iter().flatten().any(|image| image.may_be_named(&record.name)) {
-            true => resolve(node, &listed, &record.target, &mut look, &mut held)?,
+            true => look.manifest(&record.target, &mut held)?,
             false => None,
         };
         let pinned = record.labels.get(label::PINNED).is_some_and(|value| value == label::PINNED_VALUE);
@@ -149,6 +151,8 @@ struct Look<'a> {
     listed: &'a HashMap<Digest, Known>,
     seen: HashMap<Digest, bool>,
     decoded: HashMap<Digest, Option<Digest>>,
+    /// What targets of names come down to. Several names have one target.
+    manifests: HashMap<Descriptor, Option<Arc<HeldManifest>>>,
     depth: Depth,
     run: Run<'a>,
 }
@@ -217,51 +221,51 @@ impl Look<'_> {
         blob.media_type = Compression::oci_layer_type(compression).into();
         Ok((found == diff_id).then_some(blob))
     }
-}
 
-/// The manifest that a record comes down to on the node's platform.
-fn resolve(
-    node: &Node,
-    listed: &HashMap<Digest, Known>,
-    target: &Descriptor,
-    look: &mut Look<'_>,
-    held: &mut Held,
-) -> Result<Option<HeldManifest>> {
-    if !look.at(target, Depth::Hashed, held)? {
-        return Ok(None);
+    /// The manifest that a target of a name comes down to on the node's platform.
+    fn manifest(&mut self, target: &Descriptor, held: &mut Held) -> Result<Option<Arc<HeldManifest>>> {
+        if let Some(known) = self.manifests.get(target) {
+            return Ok(known.clone());
+        }
+        let found = self.resolve(target, held)?;
+        self.manifests.insert(target.clone(), found.clone());
+        Ok(found)
     }
-    let bytes = match content::read_all(node.client.read_blob(target, 0)?, target, Side::Node, MAX_MANIFEST) {
-        Ok(bytes) => bytes,
-        Err(Error::Invalid { .. }) => return Ok(None),
-        Err(other) => return Err(other),
-    };
-    match Document::parse(&target.media_type, &bytes) {
-        Ok(Document::Manifest(manifest)) => {
-            let layers = manifest.layers.into_iter().map(|layer| layer.descriptor).collect::<Vec<_>>();
-            for layer in &layers {
-                look.at(layer, look.depth, held)?;
-            }
-            let discards_layers = listed.get(&target.digest).is_some_and(|known| known.discards_layers);
-            let manifest = HeldManifest {
-                manifest: target.clone(),
-                config: manifest.config.digest,
-                layers,
-                discards_layers,
-            };
-            Ok(Some(manifest))
+
+    fn resolve(&mut self, target: &Descriptor, held: &mut Held) -> Result<Option<Arc<HeldManifest>>> {
+        if !self.at(target, Depth::Hashed, held)? {
+            return Ok(None);
         }
-        Ok(Document::Index(index)) => {
-            for platform in runs_on(&node.platform) {
-                let matches = |of: &Option<Platform>| of.as_ref() == Some(&platform);
-                let child = index.manifests.iter().find(|child| {
-                    matches(&child.platform) && kind(&child.descriptor.media_type) == MediaKind::Manifest
-                });
-                if let Some(child) = child {
-                    return resolve(node, listed, &child.descriptor, look, held);
+        let reader = self.node.client.read_blob(target, 0)?;
+        let bytes = match content::read_all(reader, target, Side::Node, MAX_MANIFEST) {
+            Ok(bytes) => bytes,
+            Err(Error::Invalid { .. }) => return Ok(None),
+            Err(other) => return Err(other),
+        };
+        match Document::parse(&target.media_type, &bytes) {
+            Ok(Document::Manifest(manifest)) => {
+                let layers = manifest.layers.into_iter().map(|layer| layer.descriptor).collect::<Vec<_>>();
+                for layer in &layers {
+                    self.at(layer, self.depth, held)?;
                 }
+                let discards_layers =
+                    self.listed.get(&target.digest).is_some_and(|known| known.discards_layers);
+                let (manifest, config) = (target.clone(), manifest.config.digest);
+                Ok(Some(Arc::new(HeldManifest { manifest, config, layers, discards_layers })))
             }
-            Ok(None)
+            Ok(Document::Index(index)) => {
+                for platform in runs_on(&self.node.platform) {
+                    let matches = |of: &Option<Platform>| of.as_ref() == Some(&platform);
+                    let child = index.manifests.iter().find(|child| {
+                        matches(&child.platform) && kind(&child.descriptor.media_type) == MediaKind::Manifest
+                    });
+                    if let Some(child) = child {
+                        return self.manifest(&child.descriptor, held);
+                    }
+                }
+                Ok(None)
+            }
+            Err(_) => Ok(None),
         }
-        Err(_) => Ok(None),
     }
 }

@@ -345,11 +345,11 @@ fn is_plain(blob: &Descriptor) -> bool {
 
 /// Bytes of an image's documents: the originals, and at most as much again for the carried ones.
 fn documents(image: &Resolved) -> u64 {
-    let indexes: u64 = image.indexes.iter().map(|(index, _)| index.size).sum();
+    let indexes: u64 = image.indexes.iter().map(|index| index.size).sum();
     let platforms: u64 =
         image.platforms.iter().map(|platform| 2 * platform.manifest.size + platform.config.size).sum();
     let attached = image.attached.iter().flat_map(|attached| &attached.documents);
-    indexes + platforms + attached.map(|(document, _)| document.size).sum::<u64>()
+    indexes + platforms + attached.map(|document| document.size).sum::<u64>()
 }
 
 fn name_verdict(image: &Resolved, held: &Held) -> NameVerdict {
@@ -403,9 +403,8 @@ pub(super) mod tests {
             platforms: vec![ResolvedPlatform {
                 platform: "linux/amd64".parse().unwrap(),
                 manifest: document.clone(),
-                manifest_bytes: Vec::new(),
                 config: document,
-                config_bytes: Vec::new(),
+                config_bytes: None,
                 layers,
             }],
             absent: Vec::new(),

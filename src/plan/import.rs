@@ -495,7 +495,7 @@ mod tests {
                 discards_layers: false,
             };
             for (name, _) in &image.names {
-                let manifest = Some(manifest.clone());
+                let manifest = Some(manifest.clone().into());
                 let entry = HeldName { target: image.target.clone(), manifest, pinned: true };
                 held.names.insert(name.clone(), entry);
             }
@@ -548,7 +548,8 @@ mod tests {
             layers: vec![gzip("a"), gzip("b")],
             discards_layers: false,
         };
-        let name = HeldName { target: image.original.clone(), manifest: Some(manifest), pinned: false };
+        let name =
+            HeldName { target: image.original.clone(), manifest: Some(manifest.into()), pinned: false };
         held.names.insert("docker.io/library/app:1".into(), name);
         let plan = self::plan(image, &held);
         assert_eq!(plan.images[0].lists, Lists::Kept);
@@ -596,7 +597,7 @@ mod tests {
         };
         let mut named = |manifest: &HeldManifest| {
             let target = manifest.manifest.clone();
-            let name = HeldName { target, manifest: Some(manifest.clone()), pinned: true };
+            let name = HeldName { target, manifest: Some(manifest.clone().into()), pinned: true };
             held.names.insert("docker.io/library/app:1".into(), name);
             plan(image.clone(), &held)
         };
@@ -618,7 +619,7 @@ mod tests {
             discards_layers: false,
         };
         let mut held = empty();
-        let name = HeldName { target: old.clone(), manifest: Some(manifest), pinned: true };
+        let name = HeldName { target: old.clone(), manifest: Some(manifest.into()), pinned: true };
         held.names.insert("docker.io/library/app:1".into(), name);
         let moved = NameVerdict::Move { from: old, was: Some(Digest::of(b"old config")) };
         let plan = plan(image, &held);

@@ -24,8 +24,8 @@ pub struct Attached {
     pub artifact_type: Option<String>,
     /// The name by which it is looked for; `None` for one that names its subject itself.
     pub name: Option<Reference>,
-    /// Its manifests and indexes with their bytes, its own first.
-    pub documents: Vec<(Descriptor, Vec<u8>)>,
+    /// Its manifests and indexes, its own first.
+    pub documents: Vec<Descriptor>,
     /// What they list.
     pub blobs: Vec<Descriptor>,
 }
@@ -64,9 +64,9 @@ fn read(source: &dyn Source, image: &Resolved, subject: &Descriptor, referrer: R
         documents: Vec::new(),
         blobs: Vec::new(),
     };
-    attached.visit(source, &image.image, &referrer.descriptor, 0)?;
-    if let (None, Some((_, bytes))) = (&attached.artifact_type, attached.documents.first()) {
-        attached.artifact_type = artifact_type(bytes);
+    let own = attached.visit(source, &image.image, &referrer.descriptor, 0)?;
+    if attached.artifact_type.is_none() {
+        attached.artifact_type = artifact_type(&own);
     }
     // It is printed, and part of index.json.
     let legal = |text: &String| text.len() <= 255 && text.bytes().all(|b| b.is_ascii_graphic());
@@ -75,24 +75,25 @@ fn read(source: &dyn Source, image: &Resolved, subject: &Descriptor, referrer: R
 }
 
 impl Attached {
+    /// Notes a document and what it lists; its bytes.
     fn visit(
         &mut self,
         source: &dyn Source,
         image: &Reference,
         blob: &Descriptor,
         depth: usize,
-    ) -> Result<()> {
+    ) -> Result<Vec<u8>> {
         let invalid = |reason: String| {
             Error::invalid(Side::Source, format!("{}: {} for {image}", source.name(), blob.digest), reason)
         };
         let bytes = super::read(source, image, blob, MAX_MANIFEST)?;
         let document = Document::parse(&blob.media_type, &bytes).map_err(invalid)?;
-        self.documents.push((blob.clone(), bytes));
+        self.documents.push(blob.clone());
         match document {
             Document::Manifest(manifest) => {
                 let layers = manifest.layers.into_iter().map(|layer| layer.descriptor);
                 self.blobs.extend(std::iter::once(manifest.config).chain(layers));
-                Ok(())
+                Ok(bytes)
             }
             Document::Index(_) if depth == MAX_INDEX_DEPTH => {
                 Err(invalid(format!("indexes are nested more than {MAX_INDEX_DEPTH} deep")))
@@ -105,7 +106,7 @@ impl Attached {
                         self.blobs.push(child.descriptor.clone());
                     }
                 }
-                Ok(())
+                Ok(bytes)
             }
         }
     }

@@ -31,7 +31,7 @@ pub enum Platforms {
     All,
 }
 
-/// An image, resolved: everything about it but the layers' bytes and those of what refers to it.
+/// An image, resolved: what it consists of. Documents that can be read again at no cost are named only.
 #[derive(Clone, Debug)]
 pub struct Resolved {
     /// Its name at the source.
@@ -40,8 +40,8 @@ pub struct Resolved {
     pub name: Reference,
     /// The index or manifest that the name stood for.
     pub original: Descriptor,
-    /// The indexes on the way to the manifests, with their bytes; the original first.
-    pub indexes: Vec<(Descriptor, Vec<u8>)>,
+    /// The indexes on the way to the manifests; the original first.
+    pub indexes: Vec<Descriptor>,
     /// The platforms, in the order of the index.
     pub platforms: Vec<ResolvedPlatform>,
     /// Platforms that an index lists and the source does not hold, where all were asked for.
@@ -57,12 +57,10 @@ pub struct ResolvedPlatform {
     pub platform: Platform,
     /// The manifest.
     pub manifest: Descriptor,
-    /// Its bytes.
-    pub manifest_bytes: Vec<u8>,
     /// The config, as the manifest lists it.
     pub config: Descriptor,
-    /// Its bytes.
-    pub config_bytes: Vec<u8>,
+    /// The bytes of the config, where the source would have to fetch them again.
+    pub config_bytes: Option<Vec<u8>>,
     /// The layers, bottom first.
     pub layers: Vec<ResolvedLayer>,
 }
@@ -109,6 +107,8 @@ pub fn resolve(source: &dyn Source, wanted: &Wanted, platforms: &Platforms) -> R
         0,
     )?;
     walk.require_platforms()?;
+    walk.found.shrink_to_fit();
+    walk.indexes.shrink_to_fit();
     Ok(Resolved {
         image: image.clone(),
         name: wanted.name.clone(),
@@ -176,7 +176,7 @@ struct Walk<'a> {
     source: &'a dyn Source,
     image: &'a Reference,
     platforms: &'a Platforms,
-    indexes: Vec<(Descriptor, Vec<u8>)>,
+    indexes: Vec<Descriptor>,
     found: Vec<ResolvedPlatform>,
     absent: Vec<Platform>,
     listed: BTreeSet<Platform>,
@@ -191,12 +191,12 @@ impl Walk<'_> {
         let document = Document::parse(&descriptor.media_type, &bytes)
             .map_err(|reason| self.invalid(descriptor, reason))?;
         match document {
-            Document::Manifest(manifest) => self.platform(child, manifest, bytes),
+            Document::Manifest(manifest) => self.platform(child, manifest),
             Document::Index(_) if depth == MAX_INDEX_DEPTH => {
                 Err(self.invalid(descriptor, format!("indexes are nested more than {MAX_INDEX_DEPTH} deep")))
             }
             Document::Index(index) => {
-                self.indexes.push((descriptor.clone(), bytes));
+                self.indexes.push(descriptor.clone());
                 index.manifests.iter().try_for_each(|child| self.entry(child, depth))
             }
         }
@@ -235,7 +235,7 @@ impl Walk<'_> {
         self.visit(child, depth + 1)
     }
 
-    fn platform(&mut self, child: &Child, manifest: Manifest, manifest_bytes: Vec<u8>) -> Result<()> {
+    fn platform(&mut self, child: &Child, manifest: Manifest) -> Result<()> {
         if kind(&manifest.config.media_type) != MediaKind::Config {
             let reason = format!("an artifact ({}), not an image", manifest.config.media_type.escape_debug());
             // Beside an image's platforms an index may list artifacts; by its own name it was asked for.
@@ -266,9 +266,8 @@ impl Walk<'_> {
         self.found.push(ResolvedPlatform {
             platform,
             manifest: child.descriptor.clone(),
-            manifest_bytes,
             config: manifest.config,
-            config_bytes,
+            config_bytes: self.source.is_remote().then_some(config_bytes),
             layers,
         });
         Ok(())

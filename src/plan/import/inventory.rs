@@ -1,6 +1,7 @@
 //! What is wanted of a medium, and what a node holds: the two sides that an import's plan compares.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use super::{LayerVerdict, NameVerdict, Send};
 use crate::image::{Descriptor, Digest, Platform, Reference};
@@ -73,7 +74,7 @@ pub struct HeldName {
     /// What it points at.
     pub target: Descriptor,
     /// The manifest that this comes down to on the node's platform; `None` when it is not there.
-    pub manifest: Option<HeldManifest>,
+    pub manifest: Option<Arc<HeldManifest>>,
     /// Whether it is pinned.
     pub pinned: bool,
 }
