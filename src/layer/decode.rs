@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::io::{self, BufRead, BufReader, Read};
 
-use super::CHUNK;
+use super::{CHUNK, Meter};
 use crate::image::{Compression, Digest, Hasher};
 use crate::limits;
 
@@ -49,15 +49,17 @@ impl Most {
 ///
 /// `encoded` is read to its end, so that a reader which proves itself there has done so. Limits: the
 /// zstd window is at most 2^27 bytes, and decoding ends with the piece that leads beyond `most`, which is
-/// not handed over. Errors are those of `encoded`, of `sink`, or of the decoder: what follows the
-/// compressed stream is one.
+/// not handed over, or before it, where the encoded bytes say that it comes. Errors are those of `encoded`,
+/// of `sink`, or of the decoder: what follows the compressed stream is one.
 pub fn decode(
     encoded: impl Read,
     most: Most,
     mut sink: impl FnMut(&[u8]) -> io::Result<()>,
 ) -> io::Result<Decoded> {
     let read = Cell::new(0);
-    let mut encoded = BufReader::with_capacity(CHUNK, Counted { inner: encoded, read: &read });
+    let counted = Counted { inner: encoded, read: &read };
+    let metered = Metered { inner: counted, most, meter: Some(Meter::new(limits::BLOB)) };
+    let mut encoded = BufReader::with_capacity(CHUNK, metered);
     let compression = detect(&mut encoded)?;
     let mut hasher = Hasher::default();
     let mut take = |bytes: &[u8]| {
@@ -89,6 +91,27 @@ pub fn decode(
 /// Decodes the layer `encoded` only to see what it is.
 pub fn check(encoded: impl Read, most: Most) -> io::Result<Decoded> {
     decode(encoded, most, |_| Ok(()))
+}
+
+/// Looks ahead of the decoder: an error where what was read says that it leads too far.
+struct Metered<'a, R> {
+    inner: Counted<'a, R>,
+    most: Most,
+    meter: Option<Meter>,
+}
+
+impl<R: Read> Read for Metered<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        if let Some(meter) = &mut self.meter {
+            if meter.take(&buffer[..n]) {
+                self.most.allows(meter.at_least(), self.inner.read.get())?;
+            } else {
+                self.meter = None;
+            }
+        }
+        Ok(n)
+    }
 }
 
 /// Counts what is read through it.
@@ -200,8 +223,11 @@ mod tests {
         let error = decode(bomb(4000).as_slice(), Most::Bytes(most), &mut sink).unwrap_err();
         assert!(error.to_string().contains("bomb"), "{error}");
         assert!(seen <= most);
-        // What the ratio lets pass, and what it does not: 16 GiB in 512 KiB.
+        // What the ratio lets pass, and what it does not: 16 GiB in 512 KiB, of which nothing is decoded.
         assert!(check(three.as_slice(), Most::Ratio).is_ok());
+        let mut sink = |_: &[u8]| -> io::Result<()> { panic!("it is decoded") };
+        let error = decode(bomb(1 << 17).as_slice(), Most::Ratio, &mut sink).unwrap_err();
+        assert!(error.to_string().contains("bomb"), "{error}");
         let packed = gzip(&vec![0; 1 << 20]);
         assert!((1 << 20) / packed.len() < limits::RATIO as usize, "gzip does not reach it");
     }
