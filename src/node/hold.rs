@@ -41,6 +41,9 @@ fn is_done(image: &ImagePlan, plan: &ImportPlan) -> bool {
 pub(crate) fn abort_unfinished(client: &Client, plan: &ImportPlan) {
     for send in &plan.sends {
         // Best effort, as the lease takes it along as well.
-        let _ = client.abort(&format!("{PREFIX}{}", send.blob.digest));
+        let usual = format!("{PREFIX}{}", send.blob.digest);
+        for partial in client.partials(&usual).unwrap_or_default() {
+            let _ = client.abort(&partial.reference);
+        }
     }
 }

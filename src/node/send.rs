@@ -39,17 +39,32 @@ pub(super) fn send(
     run: Run<'_>,
 ) -> Result<u64> {
     let blob = &send.blob;
-    let reference = format!("{PREFIX}{}", blob.digest);
+    let usual = format!("{PREFIX}{}", blob.digest);
+    let mut reference = usual.clone();
     let mut attempts = 0;
-    let mut other = Other { offset: None, since: Instant::now() };
+    let mut other = Other::default();
     loop {
         run.check()?;
         let ingest = match client.open_ingest(&reference, blob)? {
             Opened::Ingest(ingest) => ingest,
             Opened::Present => return keep(client, blob, labels).map(|()| 0),
             Opened::Locked => {
-                other.wait(client, &reference, blob, run)?;
-                continue;
+                if other.gets_on(client, &reference, blob, run)? {
+                    continue;
+                }
+                // A containerd that fails to note a new ingest, since the disk below its database is full, keeps
+                // the lock that it took for it until it is restarted (seen on 1.6.20 and 1.7.24). Another name
+                // has a lock of its own.
+                if other.offset.is_none() && reference == usual {
+                    reference = format!("{usual}-{}", crate::unique::id());
+                    other = Other::default();
+                    continue;
+                }
+                return Err(Error::Refused {
+                    side: Side::Node,
+                    action: format!("writing blob {}", blob.digest),
+                    reason: format!("another client holds ingest {reference} and writes nothing to it"),
+                });
             }
         };
         let reader: Box<dyn Read + '_> = match (&send.bytes, rebuilt) {
@@ -72,6 +87,7 @@ pub(super) fn send(
             Ok(Some((sent, Committed::Present))) => return keep(client, blob, labels).map(|()| sent),
             Ok(None | Some((_, Committed::Mismatch))) => {
                 abort(client, &reference)?;
+                other = Other::default();
                 attempts += 1;
                 if attempts == ATTEMPTS {
                     return Err(Error::Refused {
@@ -224,33 +240,39 @@ fn keep(client: &Client, blob: &Descriptor, labels: &HashMap<String, String>) ->
 
 /// How far another client is with an ingest that it holds open.
 struct Other {
+    /// What was there of it when it was last looked for.
     offset: Option<u64>,
     since: Instant,
+}
+
+impl Default for Other {
+    fn default() -> Self {
+        Self { offset: None, since: Instant::now() }
+    }
 }
 
 impl Other {
     /// Waits while the other gets on, without opening the ingest: each try to open a locked one
     /// holds containerd's database for half a second (1.6, 1.7). Returns when it may be free, after
-    /// two seconds at most.
-    fn wait(&mut self, client: &Client, reference: &str, blob: &Descriptor, run: Run<'_>) -> Result<()> {
+    /// two seconds at most; false when it is time to give up.
+    fn gets_on(&mut self, client: &Client, reference: &str, blob: &Descriptor, run: Run<'_>) -> Result<bool> {
         for _ in 0..8 {
             std::thread::sleep(Duration::from_millis(250));
             run.check()?;
             let offset = client.partial(reference)?;
-            if offset.is_none() || client.blob(blob.digest)?.is_some() {
-                return Ok(());
-            }
             if offset != self.offset {
-                *self = Self { offset, since: Instant::now() };
+                *self = Self { offset, ..Self::default() };
+            }
+            if client.blob(blob.digest)?.is_some() {
+                return Ok(true);
+            }
+            // It may be free.
+            if offset.is_none() {
+                break;
             }
         }
-        if self.since.elapsed() < STALLED * client.patience() {
-            return Ok(());
-        }
-        Err(Error::Refused {
-            side: Side::Node,
-            action: format!("writing blob {}", blob.digest),
-            reason: format!("another client holds ingest {reference} and writes nothing to it"),
-        })
+        // One that is locked and not there is just being opened or closed.
+        let most = if self.offset.is_some() { STALLED * client.patience() } else { CLOSING };
+        Ok(self.since.elapsed() < most)
     }
 }

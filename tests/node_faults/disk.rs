@@ -9,16 +9,16 @@ use pannier::image::Digest;
 use pannier::medium::Medium;
 
 use super::support::carry::text;
-use super::support::cluster::{import, versions};
-use super::support::node::Node;
+use super::support::cluster::{import, import_command, versions};
+use super::support::node::{METADATA, Node};
 use super::support::node_state::{State, assert_only_whole_images, empty};
 use super::support::proxy::{At, Fault, Proxy};
 use super::support::strace;
 use super::{begin, end, medium};
 
-/// Fills a node's disk but for these bytes.
-fn fill(node: &Node, leave: u64) -> PathBuf {
-    let path = node.dir().join("root/filler");
+/// Fills the disk that a directory of a node is on, but for these bytes.
+fn fill(node: &Node, directory: &str, leave: u64) -> PathBuf {
+    let path = node.dir().join(directory).join("filler");
     let mut file = File::create(&path).unwrap();
     while file.write_all(&[0; 64 << 10]).is_ok() {}
     let size = file.metadata().unwrap().len();
@@ -41,7 +41,7 @@ fn a_full_disk_of_the_node_ends_it_with_status_5_and_gives_back_what_has_no_name
             proxy.arm(At::Message(call, 1), Fault::Hold);
             let mut child = begin(&proxy, &medium, &[]);
             assert!(proxy.await_strike(|| child.try_wait().unwrap().is_some()).is_some(), "{what}");
-            let filler = fill(&node, leave);
+            let filler = fill(&node, "root", leave);
             proxy.release();
             let (status, said) = end(child);
             assert_eq!(status, Some(5), "{what}: {said}");
@@ -53,6 +53,37 @@ fn a_full_disk_of_the_node_ends_it_with_status_5_and_gives_back_what_has_no_name
             import(0, &node, &medium, &[]);
             State::of(&node).assert_is(&expected, &what);
         }
+    }
+}
+
+// fault-matrix: rows 31
+#[test]
+fn a_full_disk_below_containerds_database_ends_it_with_status_5_and_the_same_command_completes() {
+    let (_bench, medium) = medium();
+    for version in versions() {
+        let node = Node::start_with(version, &["metadata=1m"]);
+        let mut refused = 0;
+        // Its database grows: each import comes a little further, and what it wrote there stays.
+        for kibibytes in [0, 16, 64] {
+            let what = format!("{version}, {kibibytes} KiB left");
+            let filler = fill(&node, METADATA, kibibytes << 10);
+            let output = import_command(&node, &medium).args(["--timeout", "1"]).output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            eprintln!("{what}: {said}");
+            if output.status.code() != Some(0) {
+                refused += 1;
+                assert_eq!(output.status.code(), Some(5), "{what}: {said}");
+                assert!(said.contains("no space left") && said.contains("Free some space"), "{what}: {said}");
+            }
+            assert_only_whole_images(&node, &what);
+            fs::remove_file(filler).unwrap();
+        }
+        assert!(refused >= 2, "{version}: {refused} imports found no room");
+        import(0, &node, &medium, &[]);
+        let there = State::of(&node);
+        empty(&node);
+        import(0, &node, &medium, &[]);
+        there.assert_is(&State::of(&node), version);
     }
 }
 

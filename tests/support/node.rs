@@ -20,6 +20,12 @@ pub(crate) const VERSIONS: [&str; 3] = ["1.6", "1.7", "2.1"];
 /// The image that every pod's sandbox runs; a node is of no use without it.
 pub(crate) const PAUSE: &str = "registry.k8s.io/pause:3.10";
 
+/// Where containerd keeps its database of names, leases and labels.
+pub(crate) const METADATA: &str = "root/io.containerd.metadata.v1.bolt";
+
+/// What can be on a small filesystem of its own.
+const SMALL: [(&str, &str); 2] = [("size", "root"), ("metadata", METADATA)];
+
 /// The programs and containerds that tests use.
 pub(crate) fn tools() -> PathBuf {
     match std::env::var_os("PANNIER_TOOLS") {
@@ -60,7 +66,7 @@ impl Node {
     }
 
     /// Starts one with something unusual about it: `snapshotter=NAME` for CRI, `cri=off`, or
-    /// `size=SIZE` to keep its root on a filesystem of that size.
+    /// `size=SIZE` or `metadata=SIZE` to keep its root, or its database of names, on a filesystem of that size.
     #[allow(dead_code)]
     pub(crate) fn start_with(version: &str, settings: &[&str]) -> Self {
         let temporary = tempfile::Builder::new().prefix("pannier-node-").tempdir().unwrap();
@@ -68,12 +74,12 @@ impl Node {
         for setting in settings {
             let (key, value) = setting.split_once('=').expect("KEY=VALUE");
             fs::write(dir.join(key), value).unwrap();
-            if key == "size" {
-                fs::create_dir(dir.join("root")).unwrap();
+            if let Some((_, at)) = SMALL.iter().find(|(small, _)| *small == key) {
+                fs::create_dir_all(dir.join(at)).unwrap();
                 let size = format!("size={value}");
                 let mount = Command::new("mount")
                     .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
-                    .arg(dir.join("root"))
+                    .arg(dir.join(at))
                     .status();
                 assert!(mount.unwrap().success(), "a small filesystem is mounted");
             }
@@ -318,8 +324,8 @@ impl Drop for Node {
     fn drop(&mut self) {
         if self._temporary.is_some() {
             self.shut_down();
-            if self.dir.join("size").exists() {
-                let _ = Command::new("umount").arg("-l").arg(self.dir.join("root")).status();
+            for (_, at) in SMALL.iter().filter(|(small, _)| self.dir.join(small).exists()) {
+                let _ = Command::new("umount").arg("-l").arg(self.dir.join(at)).status();
             }
         }
     }
