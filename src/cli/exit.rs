@@ -67,13 +67,13 @@ fn hint(error: &Error, writes: bool) -> Option<String> {
             "take it again on the node with `pannier inventory -o FILE --sign-key KEY`; nothing of it was read"
         }
         Error::Untrusted { .. } => {
-            "have somebody who is allowed sign it with `pannier sign`; nothing else of the medium was read"
+            "have somebody who is allowed sign it with `pannier sign`, or add the signer's key to the allowed signers; nothing else of the medium was read"
         }
         Error::NotTaken { refusal, .. } => match refusal {
             Refusal::Lane { .. } => {
                 "the node's lane is in /etc/pannier/config.toml, or is given with --lane; `export --lane` sets the medium's"
             }
-            Refusal::Expired(_) => {
+            Refusal::Expired { .. } => {
                 "export to it again; if the time of this machine is right, only --allow-expired takes it as it is"
             }
             Refusal::Brings { .. } => {

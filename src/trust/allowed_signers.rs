@@ -13,6 +13,7 @@ use super::patterns::list_matches;
 use super::signature::{self, NAMESPACE};
 use crate::error::{Error, Result, Side};
 use crate::limits::ALLOWED_SIGNERS as MAX_FILE;
+use crate::medium::Moment;
 
 /// The signers that a machine believes.
 #[derive(Clone, Debug)]
@@ -164,12 +165,14 @@ impl Entry {
             return None;
         }
         let refuse = |why: &str| Some(Err(why.to_owned()));
+        // Many a node has a clock that is wrong.
+        let outside = |what: &str| Some(Err(format!("{what}: the clock says {}", Moment::from(now))));
         if self.namespaces.as_ref().is_some_and(|list| !list_matches(list, namespace)) {
             return Some(Err(format!("is not allowed in the namespace {namespace}")));
         } else if self.after.is_some_and(|after| now < after) {
-            return refuse("is not valid yet");
+            return outside("is not valid yet");
         } else if self.before.is_some_and(|before| now >= before) {
-            return refuse("is no longer valid");
+            return outside("is no longer valid");
         }
         match certificate {
             Some(certificate) => Some(certificate::check(certificate, now).and_then(|()| {

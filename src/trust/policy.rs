@@ -56,7 +56,14 @@ pub enum Refusal {
         machine: Option<LaneName>,
     },
     /// Its time is over.
-    Expired(Moment),
+    Expired {
+        /// When it was.
+        expires: Moment,
+        /// What time it is.
+        now: Moment,
+        /// Whether that is when the newest medium that was taken was written, since the clock is behind that.
+        taken: bool,
+    },
     /// Too few of those who signed it may bring this image or file.
     Brings {
         /// The image's or file's name.
@@ -92,7 +99,12 @@ impl fmt::Display for Refusal {
                 write!(f, "it is for no lane, this machine is in {machine}")
             }
             Self::Lane { .. } => f.write_str("its lane is wrong"),
-            Self::Expired(moment) => write!(f, "it expired at {moment}"),
+            Self::Expired { expires, now, taken: false } => {
+                write!(f, "it expired at {expires}, and the clock says {now}")
+            }
+            Self::Expired { expires, now, taken: true } => {
+                write!(f, "it expired at {expires}, and a medium of {now} was taken before")
+            }
             Self::Brings { what, may, threshold: 1 } if *may == 0 => {
                 write!(f, "nobody who signed it may bring {}", what.escape_debug())
             }
@@ -152,9 +164,10 @@ impl Policy {
 
     /// Whether a record's time is over. The clock is believed as far as nothing that was taken is newer.
     pub fn expiry(&self, record: &Record, memory: &Memory) -> Result<(), Refusal> {
-        let newest = memory.newest().map_or(self.now, Moment::time);
+        let clock = Moment::from(self.now);
+        let now = memory.newest().map_or(clock, |newest| newest.max(clock));
         match record.expires {
-            Some(expires) if self.now.max(newest) >= expires.time() => Err(Refusal::Expired(expires)),
+            Some(expires) if now >= expires => Err(Refusal::Expired { expires, now, taken: now > clock }),
             _ => Ok(()),
         }
     }

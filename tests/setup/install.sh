@@ -22,7 +22,7 @@ packages_of() {
         build) echo gcc libc6-dev make git pkg-config protobuf-compiler libprotobuf-dev python3 ;;
         node) echo crun util-linux ;;
         peers) echo skopeo docker-registry squid umoci zstd apache2-utils openssl openssh-client python3 time ;;
-        faults) echo strace systemd exfat-fuse exfatprogs e2fsprogs squashfs-tools erofs-utils fuse3 ;;
+        faults) echo strace faketime systemd exfat-fuse exfatprogs e2fsprogs squashfs-tools erofs-utils fuse3 ;;
         lint) echo shellcheck python3 ;;
         fuzz) echo g++ python3 ;;
         *)
@@ -178,7 +178,7 @@ commands_of() {
         build) echo gcc make git pkg-config protoc python3 ;;
         node) echo crun unshare ;;
         peers) echo skopeo docker-registry squid umoci zstd htpasswd openssl ;;
-        faults) echo strace systemd-analyze mount.exfat-fuse mkfs.exfat mkfs.ext4 mksquashfs mkfs.erofs fusermount3 setpriv losetup ;;
+        faults) echo strace faketime systemd-analyze mount.exfat-fuse mkfs.exfat mkfs.ext4 mksquashfs mkfs.erofs fusermount3 setpriv losetup ;;
         lint) echo shellcheck python3 ;;
         fuzz) echo g++ python3 ;;
         *) packages_of "$1" ;; # says that the group is unknown

@@ -2,6 +2,7 @@
 #![allow(dead_code, unused_imports, clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
 pub(crate) mod carry;
+pub(crate) mod clock;
 pub(crate) mod cluster;
 pub(crate) mod docker;
 pub(crate) mod faultdisk;

@@ -3,120 +3,23 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "../support/mod.rs"]
 mod support;
 
+mod clock;
+mod keys;
+mod site;
+
 use std::fs;
-use std::path::PathBuf;
+use std::process::Command;
 
 use pannier::image::{Digest, Document};
-use pannier::medium::{Moment, Record};
-use support::carry::{self, oci, run, text};
+use pannier::medium::Moment;
+use site::Site;
+use support::carry::{self, run, text};
 use support::cluster;
-use support::image::{files, image};
-use support::layout::layout;
 use support::node::Node;
-use support::stick::Stick;
-
-/// A stick with an image of its own, and the settings of a node.
-struct Site {
-    stick: Stick,
-}
-
-impl Site {
-    fn new() -> Self {
-        let stick = Stick::new();
-        fs::remove_dir_all(stick.at("medium")).unwrap();
-        let site = Self { stick };
-        site.settings("");
-        site
-    }
-
-    /// Writes the node's configuration.
-    fn settings(&self, more: &str) {
-        let (allowed, state) = (self.stick.at("allowed"), self.stick.at("state"));
-        let text = format!("state-directory = {state:?}\n[trust]\nallowed-signers = {allowed:?}\n{more}");
-        fs::write(self.stick.at("config.toml"), text).unwrap();
-    }
-
-    /// Exports `name` with this content, signed.
-    fn export(&self, name: &str, content: &str, flags: &[&str]) -> String {
-        self.try_export(0, name, content, flags)
-    }
-
-    fn try_export(&self, status: i32, name: &str, content: &str, flags: &[&str]) -> String {
-        let source = self.stick.at(&format!("source-{content}"));
-        if !source.exists() {
-            layout().with(image(name).layer(files([("file", content)]))).write_dir(&source);
-        }
-        let (medium, key, source) = (self.stick.at("medium"), self.stick.at("key"), oci(&source));
-        let arguments = ["export", "--all", "--to", text(&medium), "--from", &source];
-        let signed = ["--sign-key", text(&key)];
-        run(status, arguments.into_iter().chain(signed).chain(flags.iter().copied())).stderr()
-    }
-
-    /// Has the node take what is on the medium.
-    fn take(&self, status: i32, flags: &[&str]) -> String {
-        self.command("extract", status, flags)
-    }
-
-    fn command(&self, command: &str, status: i32, flags: &[&str]) -> String {
-        let (medium, config, out) =
-            (self.stick.at("medium"), self.stick.at("config.toml"), self.stick.at("out"));
-        let more: &[&str] = match command {
-            "extract" => &["--all", "-o", text(&out)],
-            "import" => &["--address", "/nowhere"],
-            _ => &[],
-        };
-        let arguments = [command, text(&medium), "--config", text(&config)];
-        run(status, arguments.into_iter().chain(more.iter().copied()).chain(flags.iter().copied())).stderr()
-    }
-
-    fn refused(&self, reason: &str) {
-        for command in ["extract", "import", "verify"] {
-            let said = self.command(command, 4, &[]);
-            assert!(said.contains(reason), "{command}: {said}");
-        }
-    }
-
-    fn trust(&self, status: i32, flags: &[&str]) -> String {
-        let config = self.stick.at("config.toml");
-        let arguments = ["trust", "--config", text(&config)];
-        run(status, arguments.into_iter().chain(flags.iter().copied())).stdout()
-    }
-
-    /// Keeps the medium as it is now, or brings back what was kept.
-    fn copy(&self, from: &str, to: &str) {
-        let _ = fs::remove_dir_all(self.stick.at(to));
-        for (name, bytes) in carry::files(&self.stick.at(from)) {
-            let to = self.stick.at(to).join(name);
-            fs::create_dir_all(to.parent().unwrap()).unwrap();
-            fs::write(to, bytes).unwrap();
-        }
-    }
-
-    /// Puts an altered record in the place of the newest, with a checksum that is right, and signs it.
-    fn forge(&self, edit: impl FnOnce(String) -> String) {
-        let edited = edit(fs::read_to_string(self.stick.record()).unwrap());
-        let name = self.stick.record();
-        self.forge_as(edited, name);
-    }
-
-    fn forge_as(&self, record: String, name: PathBuf) {
-        const START: usize = "{\"checksum\":\"sha256:".len();
-        let mut bytes = record.into_bytes();
-        bytes[START..START + 64].fill(b'0');
-        let checksum = Digest::of(&bytes).hex();
-        bytes[START..START + 64].copy_from_slice(checksum.as_bytes());
-        let _ = fs::remove_file(self.stick.signature());
-        fs::write(name, bytes).unwrap();
-        let _ = fs::remove_file(self.stick.signature());
-        self.stick.keygen_signs("key", support::stick::NAMESPACE);
-    }
-
-    fn record(&self) -> Record {
-        Record::parse(&fs::read(self.stick.record()).unwrap()).unwrap()
-    }
-}
+use support::strace;
 
 #[test]
 fn h05_duplicate_members() {
@@ -276,6 +179,56 @@ fn h10_a_clock_that_was_set_back() {
     site.refused("it expired at 2030-01-01T00:00:00Z");
     site.export("app:1", "2", &["--expires", "2032-01-01"]);
     site.take(0, &[]);
+}
+
+// fault-matrix: rows 31
+#[test]
+fn what_a_node_remembers_is_never_half_written() {
+    if !strace::available() {
+        return;
+    }
+    let site = Site::new();
+    site.export("app:1", "1", &[]);
+    site.take(0, &[]);
+    site.export("app:1", "2", &[]);
+    let (medium, config, out) = (site.stick.at("medium"), site.stick.at("config.toml"), site.stick.at("out"));
+    let staged = site.stick.at("state/seen.json.new");
+    let remembered = || fs::read(site.stick.at("state/seen.json")).unwrap();
+    let before = remembered();
+    for (inject, status) in [
+        ("write:error=ENOSPC", Some(5)),
+        ("fsync:error=ENOSPC", Some(5)),
+        ("write:signal=KILL", None),
+        ("fsync:signal=KILL", None),
+    ] {
+        let mut command = Command::new("strace");
+        command.args([
+            "-f",
+            "-qq",
+            "-o",
+            "/dev/null",
+            "-P",
+            text(&staged),
+            "-e",
+            &format!("inject={inject}"),
+        ]);
+        command.arg(env!("CARGO_BIN_EXE_pannier")).args([
+            "extract",
+            text(&medium),
+            "--config",
+            text(&config),
+        ]);
+        let output = command.args(["--all", "--force", "-o", text(&out)]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        if let Some(status) = status {
+            assert_eq!(output.status.code(), Some(status), "{inject}: {said}");
+            assert!(said.contains("seen.json.new") && said.contains("Free some space"), "{inject}: {said}");
+        }
+        assert!(!output.status.success(), "{inject}: {said}");
+        assert!(remembered() == before, "{inject}");
+    }
+    site.take(0, &["--force"]);
+    assert!(remembered() != before);
 }
 
 #[test]
