@@ -20,6 +20,9 @@ FUNCTION = re.compile(r"^\s*fn (\w+)\(")
 # PASS [   0.012s] (1/9) pannier::medium name        test name ... ok
 NEXTEST = re.compile(r"^\s*(PASS|FAIL|TIMEOUT|LEAK|ABORT|SIG\w+|TRY \d+ \w+)\s*\[[^]]*\]\s*(?:\([^)]*\)\s*)?(\S+) (\S+)\s*$")
 LIBTEST = re.compile(r"^test (\S+) \.\.\. (ok|FAILED|ignored)")
+# What a sweep noted, and nextest's last words.
+SWEPT = re.compile(r"^\s*swept: (.+): (\d+) moments$")
+TOOK = re.compile(r"^\s*Summary \[\s*([0-9.]+)s\]")
 RUNNING = re.compile(r"^\s*Running (?:unittests )?(\S+)")
 
 
@@ -75,6 +78,18 @@ def results(log):
     return found
 
 
+def swept(log):
+    """The sweeps, with how many moments each tried, and the seconds that all took, if they are there."""
+    moments, seconds = {}, None
+    for line in re.sub(r"\x1b\[[0-9;]*m", "", log).splitlines():
+        if match := SWEPT.match(line):
+            # A sweep that two tests make, or one test twice, counts once for each.
+            moments.setdefault(match[1], []).append(int(match[2]))
+        elif match := TOOK.match(line):
+            seconds = (seconds or 0) + float(match[1])
+    return {sweep: sum(each) for sweep, each in moments.items()}, seconds
+
+
 def filter_of(tests):
     programs = {}
     for program, test in tests:
@@ -88,7 +103,8 @@ def main():
     if sys.argv[1:] == ["--filter"]:
         print(filter_of(tests))
         return 0
-    found = results(Path(sys.argv[1]).read_text()) if len(sys.argv) > 1 else {}
+    log = Path(sys.argv[1]).read_text() if len(sys.argv) > 1 else ""
+    found = results(log)
     by_row = {}
     for test, numbers in tests.items():
         for number in numbers:
@@ -118,6 +134,13 @@ def main():
     unknown = sorted(number for number in by_row if number not in rows)
     if unknown:
         print(f"no such rows: {unknown}")
+    moments, seconds = swept(log)
+    if moments:
+        print("\nmoments  sweep")
+        for sweep, count in sorted(moments.items()):
+            print(f"{count:7}  {sweep}")
+        took = f", {seconds / 60:.0f} minutes" if seconds else ""
+        print(f"{sum(moments.values())} moments in {len(moments)} sweeps{took}")
     print(", ".join(f"{count} {result}" for result, count in sorted(counts.items())) + f"; {len(rows)} rows, {len(tests)} tests")
     return 1 if bad or unknown else 0
 

@@ -20,7 +20,8 @@ fn refuse(calls: &str, errors: &[&str], few: usize) -> Vec<String> {
     };
     let mut said = Vec::new();
     for error in errors {
-        for number in some(&(1..=count).collect::<Vec<_>>(), few) {
+        let sweep = format!("export refused with {error} at {calls}");
+        for number in some(&sweep, &(1..=count).collect::<Vec<_>>(), few) {
             let case = format!("{error} at call {number} of {calls}");
             let at = room.path("m");
             run(0, room.first(&at));

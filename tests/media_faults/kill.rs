@@ -33,7 +33,8 @@ fn kill_everywhere(kind: Kind, few: usize) {
     let (image, at) = (stick.beside("image"), stick.beside("image-mnt"));
     for calls in CHANGING {
         let whole = traced_calls(&room, &stick, kind, calls);
-        for number in some(&(1..=whole).collect::<Vec<_>>(), few) {
+        let sweep = format!("export killed at {calls}, {kind:?}");
+        for number in some(&sweep, &(1..=whole).collect::<Vec<_>>(), few) {
             let case = format!("{kind:?}: killed at call {number} of {calls}");
             fs::copy(stick.beside("store"), &image).unwrap();
             let arguments = room.second(&at);
@@ -99,7 +100,7 @@ fn the_program_that_serves_exfat_killed_at_any_write() {
     };
     // The commit record and index.json come last.
     let late: Vec<usize> = (1..=writes).rev().take(if crate::room::whole() { 60 } else { 40 }).collect();
-    for number in some(&late, 6) {
+    for number in some("exfat-fuse killed at its writes", &late, 6) {
         let case = format!("exfat-fuse killed at write {number} of {writes}");
         fs::copy(stick.beside("store"), &image).unwrap();
         let arguments = room.second(&at);

@@ -29,7 +29,8 @@ fn cut_everywhere(kind: Kind, fates: &[Fate], few: usize) {
     let room = Room::new();
     let (stick, recording) = recorded(&room, kind);
     let (image, at) = (stick.beside("cut"), stick.beside("cut-mnt"));
-    for end in some(&recording.moments(), few) {
+    let sweep = format!("power lost, {kind:?}, {} fates each", fates.len());
+    for end in some(&sweep, &recording.moments(), few) {
         for fate in fates {
             let case = format!("{kind:?}: power lost after {end} of {} requests, {fate:?}", recording.len());
             recording.cut(&image, end, *fate, false);
@@ -146,7 +147,8 @@ fn power_lost_during_a_repair_never_makes_it_worse() {
     let recording = Recording::end(&stick.disk, &base);
     let (image, at) = (stick.beside("cut"), stick.beside("cut-mnt"));
     let fates = [Fate::Dropped, Fate::Mixed(5), Fate::Garbled(6)];
-    for end in some(&recording.moments(), 3) {
+    let sweep = format!("power lost in a repair, {} fates each", fates.len());
+    for end in some(&sweep, &recording.moments(), 3) {
         for fate in fates {
             let case = format!("repair cut after {end} of {}, {fate:?}", recording.len());
             recording.cut(&image, end, fate, false);

@@ -7,18 +7,22 @@ use std::process::Output;
 use crate::support::carry::{blobs, oci, pannier, run, text};
 use crate::support::layout::{Layout, image, layout, noise};
 use crate::support::oracle::{Oracle, record};
+use crate::support::swept;
 
 /// Whether everything is to be tried, or a part that is enough to see that it still works.
 pub(crate) fn whole() -> bool {
     std::env::var("PANNIER_FAULTS").as_deref() == Ok("all")
 }
 
-/// All of `moments` in the whole run, else `few` of them, spread evenly.
-pub(crate) fn some<T: Clone>(moments: &[T], few: usize) -> Vec<T> {
-    if whole() || moments.len() <= few {
-        return moments.to_vec();
-    }
-    (0..few).map(|number| moments[number * (moments.len() - 1) / (few - 1).max(1)].clone()).collect()
+/// All of `moments` in the whole run, else `few` of them, spread evenly. How many is noted as those of `sweep`.
+pub(crate) fn some<T: Clone>(sweep: &str, moments: &[T], few: usize) -> Vec<T> {
+    let some: Vec<T> = if whole() || moments.len() <= few {
+        moments.to_vec()
+    } else {
+        (0..few).map(|number| moments[number * (moments.len() - 1) / (few - 1).max(1)].clone()).collect()
+    };
+    swept(sweep, some.len());
+    some
 }
 
 /// A set of which a part was carried before.

@@ -104,7 +104,9 @@ fn full_at_any_block_the_commit_is_whole_or_absent_and_nothing_unfinished_stays(
     stick.unmount();
     let (copy, at) = (room.path("copy"), room.path("mnt"));
     let (mut full, mut fitted) = (0, 0);
-    for blocks in some(&(0..56).step_by(2).collect::<Vec<u64>>(), 5) {
+    for blocks in
+        some("export onto a medium with so many blocks left", &(0..56).step_by(2).collect::<Vec<u64>>(), 5)
+    {
         fs::copy(stick.beside("store"), &copy).unwrap();
         let _mounted = Mounted::new(Kind::Ext4, &copy, &at, "rw");
         let arguments = room.second(&at);

@@ -33,7 +33,7 @@ fn pull_out(kind: Kind, op: Op, few: usize) -> Vec<String> {
     let all: Vec<usize> = (1..=requests(&room, kind, op)).collect();
     assert!(!all.is_empty());
     let mut said = Vec::new();
-    for number in some(&all, few) {
+    for number in some(&format!("pulled out at {op:?}, {kind:?}"), &all, few) {
         let case = format!("{kind:?}: pulled out at {op:?} {number} of {}", all.len());
         let mut stick = stick(&room, kind);
         let at = stick.path();

@@ -6,11 +6,12 @@ use super::support::cluster::import;
 use super::support::node::Node;
 use super::support::node_state::{State, assert_only_whole_images, empty};
 use super::support::proxy::{At, Fault, Proxy};
+use super::support::swept;
 use super::{all, begin, end, medium, swept_versions};
 
 /// Runs imports that go wrong at one moment after the other, `step` apart, until one ends before its
 /// moment comes. `disturb` does the worst while the call is held, and sees to the end of the child.
-fn sweep(step: usize, mut disturb: impl FnMut(&mut Node, &Proxy, Child, &str)) {
+fn sweep(disturbed: &str, step: usize, mut disturb: impl FnMut(&mut Node, &Proxy, Child, &str)) {
     let (_bench, medium) = medium();
     for version in swept_versions() {
         let mut node = Node::start(version);
@@ -37,7 +38,7 @@ fn sweep(step: usize, mut disturb: impl FnMut(&mut Node, &Proxy, Child, &str)) {
             State::of(&node).assert_is(&expected, &what);
             moments += 1;
         }
-        eprintln!("containerd {version}: {moments} moments");
+        swept(&format!("{disturbed} at calls of an import, containerd {version}"), moments);
         assert!(moments * step > 100, "only {moments} moments were tried");
     }
 }
@@ -45,7 +46,7 @@ fn sweep(step: usize, mut disturb: impl FnMut(&mut Node, &Proxy, Child, &str)) {
 // fault-matrix: rows 7, 8
 #[test]
 fn pannier_killed_at_any_call_of_an_import_leaves_only_whole_images_and_completes_when_run_again() {
-    sweep(if all() { 1 } else { 13 }, |_, _, mut child, _| {
+    sweep("pannier killed", if all() { 1 } else { 13 }, |_, _, mut child, _| {
         child.kill().unwrap();
         child.wait().unwrap();
     });
@@ -54,7 +55,7 @@ fn pannier_killed_at_any_call_of_an_import_leaves_only_whole_images_and_complete
 // fault-matrix: rows 59
 #[test]
 fn containerd_killed_at_any_call_of_an_import_leaves_only_whole_images_and_completes_when_run_again() {
-    sweep(if all() { 1 } else { 17 }, |node, proxy, child, what| {
+    sweep("containerd killed", if all() { 1 } else { 17 }, |node, proxy, child, what| {
         node.kill();
         node.launch();
         proxy.disarm();

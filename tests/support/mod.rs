@@ -37,3 +37,8 @@ pub(crate) fn skipped(why: &str) {
     assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "skipped under CI: {why}");
     eprintln!("\n##### SKIPPED: {why} #####\n");
 }
+
+/// Notes for the table of the fault matrix how many moments a sweep tries.
+pub(crate) fn swept(sweep: &str, moments: usize) {
+    eprintln!("swept: {sweep}: {moments} moments");
+}
