@@ -5,14 +5,15 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use serde_json::Value;
-use support::carry::{run, text};
+use support::carry::{oci, peak, run, text};
 use support::cluster::{
     Bench, app, assert_starts, available, by_digest, images, import, pause, program, versions,
 };
-use support::layout::{Layout, image, index, layout, noise, unnamed};
+use support::layout::{Layout, files as tar, image, index, layout, noise, unnamed};
 use support::node::Node;
 
 /// One of each kind: several platforms under an index, Docker's types, zstd and plain layers.
@@ -73,6 +74,11 @@ fn pods_start_by_tag_and_by_digest_also_after_a_restart_and_a_garbage_collection
         }
         let again = import(0, &node, &medium, &[]).json();
         assert_eq!((number(&again, "bytesSent"), number(&again, "names")), (0, 0), "{again}");
+        let mut one_by_one = BTreeSet::new();
+        let mut seen = |name| assert!(one_by_one.insert(name), "each record is seen once");
+        node.client().each_image(|record| Ok(seen(record.name))).unwrap();
+        let listed = node.client().list_images().unwrap().into_iter().map(|record| record.name);
+        assert_eq!(one_by_one, listed.collect());
 
         node.restart();
         node.client().collect_garbage().unwrap();
@@ -300,4 +306,32 @@ fn a_socket_that_nobody_listens_at_is_unreachable() {
     let medium = bench.medium("m", &layout().with(image("app:1").layer(noise("x", 1, 1000))));
     let absent = bench.path("absent.sock");
     run(6, ["import", text(&medium), "--address", text(&absent)]);
+}
+
+#[test]
+fn memory_hardly_grows_with_the_number_of_images() {
+    if !available("2.1") {
+        return;
+    }
+    let bench = Bench::new();
+    let node = Node::start("2.1");
+    let base = tar([("base", "1")]);
+    let mut peaks = Vec::new();
+    for count in [20, 400] {
+        let with = |set: Layout, number: usize| {
+            let own = tar([(&format!("app/{number}"), "1")]);
+            set.with(image(&format!("registry.local/app-{number}:1")).layer(base.clone()).layer(own))
+        };
+        let (from, to) = (bench.path(&format!("layout-{count}")), bench.path(&format!("m-{count}")));
+        (0..count).fold(layout(), with).write_dir(&from);
+        let (from, socket) = (oci(&from), node.socket());
+        let export =
+            ["export", "--quiet", "--from", &from, "--all", "--platform", "linux/amd64", "--to", text(&to)];
+        let import = ["import", "--dry-run", text(&to), "--address", text(&socket)];
+        let (Some(export), Some(import)) = (peak(export), peak(import)) else { return };
+        peaks.push([export, import]);
+    }
+    for (what, (few, many)) in ["export", "import"].into_iter().zip(peaks[0].into_iter().zip(peaks[1])) {
+        assert!(many < few + (6 << 20), "{what}: {few} bytes with 20 images, {many} with 400");
+    }
 }

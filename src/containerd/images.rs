@@ -12,6 +12,9 @@ use super::client::MAX_MESSAGE;
 use crate::error::Result;
 use crate::image::Descriptor;
 
+/// How names end, as regular expressions of which each name matches one: most end in a digest.
+const ENDINGS: [&str; 5] = ["[0-3]$", "[4-7]$", "[89ab]$", "[c-f]$", "[^0-9a-f]$"];
+
 /// A name in containerd. It may point at content that is not there.
 #[derive(Clone, Debug)]
 pub struct ImageRecord {
@@ -52,6 +55,19 @@ impl Client {
         let mut images = self.images();
         let answer = self.call(|| "listing images".into(), images.list(request))?;
         Ok(answer.images.into_iter().filter_map(record).collect())
+    }
+
+    /// The same, one after the other; containerd is asked for some of them at a time, since it answers with
+    /// all at once and a node may have many. What is named or renamed meanwhile may be left out.
+    pub fn each_image(&self, mut seen: impl FnMut(ImageRecord) -> Result<()>) -> Result<()> {
+        for ending in ENDINGS {
+            let filters = vec![format!("name~=\"{ending}\"")];
+            let request = self.request(api::ListImagesRequest { filters });
+            let mut images = self.images();
+            let answer = self.call(|| "listing images".into(), images.list(request))?;
+            answer.images.into_iter().filter_map(record).try_for_each(&mut seen)?;
+        }
+        Ok(())
     }
 
     /// The record of a name.

@@ -72,11 +72,11 @@ pub fn inventory(node: &Node, wanted: &[Wanted], depth: Depth, prove: bool, run:
         by_repository.entry(name.repository()).or_default().push(image);
     }
     let ids: HashSet<Digest> = wanted.iter().map(|image| image.config.digest).collect();
-    for record in node.client.list_images()? {
+    node.client.each_image(|record| {
         let images = by_repository.get(repository(&record.name));
         // The rest of the node's names, which may be many, says nothing about these images.
         if images.is_none() && !record.name.parse().is_ok_and(|id| ids.contains(&id)) {
-            continue;
+            return Ok(());
         }
         // Of other names, such as those of a manifest made for this node, the target will do.
         let manifest = match images.into_iter().flatten().any(|image| image.may_be_named(&record.name)) {
@@ -85,7 +85,8 @@ pub fn inventory(node: &Node, wanted: &[Wanted], depth: Depth, prove: bool, run:
         };
         let pinned = record.labels.get(label::PINNED).is_some_and(|value| value == label::PINNED_VALUE);
         held.names.insert(record.name, HeldName { target: record.target, manifest, pinned });
-    }
+        Ok(())
+    })?;
     held.chains = node.chains()?;
     Ok(held)
 }

@@ -56,7 +56,7 @@ def run_case(make, count):
 
 
 def scale(inputs, work, nodes, count):
-    """Time by number of images: export, import, and import of what is there, against ctr."""
+    """Time and memory by number of images: export, import, and import of what is there, against ctr."""
     points = []
     for images in SMALL:
         layout, medium = inputs.small_layout(images), inputs.small(images)

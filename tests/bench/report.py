@@ -46,6 +46,29 @@ def scale_table(points):
     return "\n".join(lines) + "\n"
 
 
+# By how much the peak may grow from the smallest set to the largest, in MiB.
+GROWTH = 8
+
+
+def peak_table(points):
+    """Peaks of memory by number of images, and what each image more takes."""
+    names = list(points[0]["peak"])
+    lines = ["| images | " + " | ".join(f"{name}, peak MiB" for name in names) + " |", "|---" * (len(names) + 1) + "|"]
+    for point in points:
+        lines.append(f"| {point['images']} | " + " | ".join(f"{point['peak'][name] / (1 << 20):.1f}" for name in names) + " |")
+    first, last = points[0], points[-1]
+    cells = []
+    for name in names:
+        grown = last["peak"][name] - first["peak"][name]
+        each = f"{grown / (last['images'] - first['images']) / 1024:.1f} KiB an image"
+        bar = f", bar {GROWTH} {'holds' if grown <= GROWTH << 20 else 'MISSED'}" if name in PANNIERS else ""
+        cells.append(f"+{grown / (1 << 20):.1f}{bar}, {each}")
+    lines.append("| growth | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+# What of the scale case is Pannier's.
+PANNIERS = ["export", "import", "import again"]
 COLOURS = ["#0b6e4f", "#c0392b", "#2c5aa0", "#8e6c00"]
 
 
@@ -86,7 +109,7 @@ def save(results, directory):
     (directory / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     text = "\n".join(f"- {key}: {value}" for key, value in results["machine"].items()) + "\n\n" + table(results)
     if results.get("scale"):
-        text += "\n" + scale_table(results["scale"])
+        text += "\n" + scale_table(results["scale"]) + "\n" + peak_table(results["scale"])
         scale_plot(results["scale"], directory / "scale.svg")
     (directory / "results.md").write_text(text)
     return text

@@ -30,6 +30,28 @@ pub(crate) fn expect(status: i32, command: &mut Command) -> Ran {
     ran
 }
 
+/// Runs the program, expects it to succeed, and tells the peak of its memory in bytes.
+///
+/// `None`, and it is said, where `time` is missing: a process that a test starts itself counts what the test
+/// held when it was made.
+pub(crate) fn peak<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Option<u64> {
+    let program = "/usr/bin/time";
+    if !Path::new(program).exists() {
+        super::skipped(&format!("{program} is missing; run tests/setup/install.sh peers"));
+        return None;
+    }
+    let report = tempfile::NamedTempFile::new().unwrap();
+    let pannier = pannier(arguments);
+    let mut command = Command::new(program);
+    command.args(["-q", "-f", "%M", "-o", text(report.path())]).arg(pannier.get_program());
+    command.args(pannier.get_args());
+    for (name, _) in pannier.get_envs().filter(|(_, value)| value.is_none()) {
+        command.env_remove(name);
+    }
+    expect(0, &mut command);
+    Some(fs::read_to_string(report.path()).unwrap().trim().parse::<u64>().unwrap() * 1024)
+}
+
 /// What a run printed.
 pub(crate) struct Ran {
     output: Output,
