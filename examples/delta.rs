@@ -35,8 +35,9 @@ fn main() {
             let (new, decoded_new) = tar(third);
             let begun = Instant::now();
             let patch = File::open(second).unwrap();
-            delta::apply(&directory, &base, patch, &decoded_new.diff_id, new.len()).unwrap();
+            let tar = delta::apply(&directory, &base, patch, new.len()).unwrap();
             let (decoded, applied) = (decoded.as_secs_f64(), begun.elapsed().as_secs_f64());
+            assert_eq!(tar.digest().unwrap(), decoded_new.diff_id);
             println!("{} {} {decoded:.3} {applied:.3}", base.len(), new.len());
         }
         _ => panic!("make or apply"),

@@ -9,6 +9,7 @@ use std::fs;
 use std::path::Path;
 
 use pannier::image::Digest;
+use pannier::layer::{Scratch, delta};
 use pannier::medium::Record;
 use support::carry::{Ran, assert_names_only_what_is_there, files, flip, run, text};
 use support::cluster::{assert_starts, import, pause, program, versions};
@@ -281,6 +282,32 @@ fn a_damaged_delta_stops_its_images_and_no_other() {
     assert_eq!(before[TOOL], after[TOOL]);
     assert_ne!(before[APP], after[APP]);
     assert_starts(&node, APP);
+}
+
+#[test]
+fn a_whole_delta_to_another_tar_never_becomes_a_blob() {
+    let Some(version) = versions().pop() else { return };
+    let update = exported();
+    let (base, tar) = (edition(1, 0), edition(1, 1));
+    let mut forged = tar.clone();
+    *forged.last_mut().unwrap() = 1;
+    let scratch = |bytes: &[u8]| Scratch::copy(&std::env::temp_dir(), bytes, delta::MAX_TAR).unwrap();
+    let made = delta::make(&scratch(&base), &scratch(&forged), delta::MAX_PATCH).unwrap().unwrap();
+    let mut record = update.record("new");
+    let leads = record.deltas.iter_mut().find(|delta| delta.diff_id == Digest::of(&tar)).unwrap();
+    assert_eq!(leads.base, Digest::of(&base));
+    (leads.digest, leads.size) = (Digest::of(&made.bytes), made.bytes.len() as u64);
+    let patch = leads.digest;
+    fs::write(update.path("new/.pannier/deltas").join(patch.hex()), &made.bytes).unwrap();
+    replace_record(&update.path("new"), &record);
+    let node = update.imported(version);
+    let before = names(&node);
+    let stderr = import(4, &node, &update.path("new"), &[]).stderr();
+    assert!(stderr.contains(&format!("the delta {patch}")), "{stderr}");
+    assert!(stderr.contains(&Digest::of(&forged).to_string()), "{stderr}");
+    let node_has = |digest| node.client().blob(digest).unwrap().is_some();
+    assert!(!node_has(Digest::of(&tar)) && !node_has(Digest::of(&forged)));
+    assert_eq!(names(&node), before);
 }
 
 fn names(node: &Node) -> BTreeMap<String, Digest> {

@@ -56,16 +56,30 @@ pub fn decode(
     most: Most,
     mut sink: impl FnMut(&[u8]) -> io::Result<()>,
 ) -> io::Result<Decoded> {
+    let mut hasher = Hasher::default();
+    let compression = expand(encoded, most, |bytes| {
+        hasher.update(bytes);
+        sink(bytes)
+    })?;
+    let size = hasher.count();
+    Ok(Decoded { compression, diff_id: hasher.finish(), size })
+}
+
+/// Decodes as [`decode`] does, for whoever proves the tar in another way: it is not hashed.
+pub(super) fn expand(
+    encoded: impl Read,
+    most: Most,
+    mut sink: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<Compression> {
     let read = Cell::new(0);
     let counted = Counted { inner: encoded, read: &read };
     let metered = Metered { inner: counted, most, meter: Some(Meter::new(limits::BLOB)) };
     let mut encoded = BufReader::with_capacity(CHUNK, metered);
     let compression = detect(&mut encoded)?;
-    let mut hasher = Hasher::default();
+    let mut size = 0;
     let mut take = |bytes: &[u8]| {
-        let size = hasher.count() + bytes.len() as u64;
+        size += bytes.len() as u64;
         most.allows(size, read.get())?;
-        hasher.update(bytes);
         sink(bytes)
     };
     match compression {
@@ -84,8 +98,7 @@ pub fn decode(
             "bytes follow the end of the compressed stream",
         ));
     }
-    let size = hasher.count();
-    Ok(Decoded { compression, diff_id: hasher.finish(), size })
+    Ok(compression)
 }
 
 /// Decodes the layer `encoded` only to see what it is.

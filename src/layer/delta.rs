@@ -1,16 +1,17 @@
 //! Deltas: a layer's tar as a zstd patch against the tar of another layer.
 //!
-//! A patch is one zstd frame whose prefix is the base (`zstd --patch-from`). Base, tar and patch are
-//! files of ours that are mapped: what they take of memory is page cache. Memory beyond that: making
-//! one takes about 40 MiB and 1/16 of the window, and the patch itself; applying one less than 1 MiB.
+//! A patch is one zstd frame whose prefix is the base (`zstd --patch-from`). Base and tar are files of
+//! ours that are mapped. Making a patch takes about 40 MiB of memory and 1/16 of the window, and the
+//! patch itself, besides the page cache; applying one about 20 MiB in all, whatever the tars' size.
 
-use std::io::{self, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
-use zstd_safe::{CCtx, CParameter, DCtx};
+use zstd_safe::{CCtx, CParameter, DCtx, DParameter, InBuffer, OutBuffer};
 
-use super::Scratch;
-use crate::image::{Digest, Hasher};
+use super::growing::Growing;
+use super::scratch::Mapped;
+use super::{CHUNK, Scratch};
 
 /// Largest base and largest tar in bytes: what a zstd window reaches.
 pub const MAX_TAR: u64 = 1 << 31;
@@ -20,6 +21,8 @@ pub const MAX_PATCH: u64 = 256 << 20;
 /// 24.9 MB in 2.8 s, level 9 23.4 MB in 5.4 s.
 const LEVEL: i32 = 3;
 const MIN_WINDOW: u32 = 10;
+/// That of the largest tar.
+const MAX_WINDOW: u32 = 31;
 
 /// A patch that was made.
 #[derive(Debug)]
@@ -64,37 +67,76 @@ pub fn make(base: &Scratch, tar: &Scratch, limit: u64) -> io::Result<Option<Made
     }
 }
 
-/// Applies `patch` to `base` in a new file in `directory`, which has `size` bytes and digest `diff_id`.
+/// Applies `patch` to `base` in a new file in `directory`, which has `size` bytes.
 ///
-/// Whatever the patch says, no more than `size` bytes are written. [`io::ErrorKind::InvalidData`] when
-/// it does not lead from this base to that tar.
-pub fn apply(
-    directory: &Path,
-    base: &Scratch,
-    patch: impl Read,
-    diff_id: &Digest,
-    size: u64,
-) -> io::Result<Scratch> {
+/// Whatever the patch says, no more than `size` bytes are written. `patch` is read to its end in any
+/// case, so that a reader which proves itself there is heard first. [`io::ErrorKind::InvalidData`] when
+/// it does not lead from this base to a tar of that size, as far as the patch's own checksum of 32 bits
+/// tells: only the tar's digest proves it ([`Scratch::digest`], or whoever takes the tar and hashes it).
+pub fn apply(directory: &Path, base: &Scratch, patch: impl Read, size: u64) -> io::Result<Scratch> {
     if base.len().max(size) > MAX_TAR {
         return Err(invalid("a tar of more than 2 GiB has no delta"));
     }
-    let patch = Scratch::copy(directory, patch, MAX_PATCH)?;
-    let mut tar = Scratch::reserved(directory, size)?;
-    let found = {
-        let (base, patch, mut out) = (base.map()?, patch.map()?, tar.map_mut()?);
+    let mut patch = BufReader::with_capacity(CHUNK, patch.take(MAX_PATCH));
+    let base = base.map()?;
+    let applied = Applying::new(directory, &base, size)?.run(&mut patch);
+    // A damaged patch does not decode, either; that it is damaged is what has to be known.
+    io::copy(&mut patch, &mut io::sink())?;
+    applied
+}
+
+/// A tar that comes about.
+struct Applying<'a> {
+    context: DCtx<'a>,
+    base: &'a Mapped,
+    tar: Growing,
+    /// Bytes of the tar so far.
+    done: usize,
+}
+
+impl<'a> Applying<'a> {
+    fn new(directory: &Path, base: &'a Mapped, size: u64) -> io::Result<Self> {
         let mut context = DCtx::create();
-        context.ref_prefix(&base).map_err(zstd_error)?;
-        let written = context.decompress(&mut out[..], &patch).map_err(zstd_error)?;
-        if written as u64 != size {
-            return Err(invalid(&format!("the patch gives {written} bytes, not {size}")));
+        for parameter in [DParameter::WindowLogMax(MAX_WINDOW), DParameter::StableOutBuffer(true)] {
+            context.set_parameter(parameter).map_err(zstd_error)?;
         }
-        let mut hasher = Hasher::default();
-        hasher.update(&out);
-        hasher.finish()
-    };
-    match found == *diff_id {
-        true => Ok(tar),
-        false => Err(invalid(&format!("the patch gives {found}, not {diff_id}"))),
+        context.ref_prefix(base).map_err(zstd_error)?;
+        let tar = Growing::new(directory, size as usize)?;
+        Ok(Self { context, base, tar, done: 0 })
+    }
+
+    fn run(mut self, patch: &mut impl BufRead) -> io::Result<Scratch> {
+        // What zstd asks for leads to one block, so that the tar is taken away piece by piece.
+        let mut wanted = 1;
+        while wanted > 0 {
+            let input = match patch.fill_buf() {
+                Ok([]) => return Err(invalid("the patch is cut off")),
+                Ok(input) => &input[..wanted.min(input.len())],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            let mut input = InBuffer::around(input);
+            let mut output = OutBuffer::around_pos(self.tar.bytes(), self.done);
+            wanted = self.context.decompress_stream(&mut output, &mut input).map_err(zstd_error)?;
+            let (done, read) = (output.pos(), input.pos());
+            if read == 0 && done == self.done {
+                return Err(invalid("the patch gives more than it should"));
+            }
+            self.done = done;
+            patch.consume(read);
+            if self.tar.is_due(done) {
+                self.tar.keep(done)?;
+                self.base.forget()?;
+            }
+        }
+        let size = self.tar.bytes().len();
+        if self.done != size {
+            return Err(invalid(&format!("the patch gives {} bytes, not {size}", self.done)));
+        }
+        if !patch.fill_buf()?.is_empty() {
+            return Err(invalid("something follows the patch"));
+        }
+        self.tar.finish()
     }
 }
 
@@ -109,6 +151,7 @@ fn zstd_error(code: usize) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::Digest;
 
     fn noise(length: usize, seed: u32) -> Vec<u8> {
         let mut state = seed;
@@ -131,7 +174,10 @@ mod tests {
     }
 
     fn rebuild(base: &[u8], patch: &[u8], diff_id: Digest, size: u64) -> io::Result<Vec<u8>> {
-        let tar = apply(&std::env::temp_dir(), &scratch(base), patch, &diff_id, size)?;
+        let tar = apply(&std::env::temp_dir(), &scratch(base), patch, size)?;
+        if tar.digest()? != diff_id {
+            return Err(invalid("another tar"));
+        }
         let mut bytes = Vec::new();
         tar.reader()?.read_to_end(&mut bytes)?;
         Ok(bytes)

@@ -3,6 +3,7 @@
 mod decode;
 pub mod delta;
 mod encode;
+mod growing;
 mod meter;
 mod scratch;
 

@@ -2,18 +2,19 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::ops::{Deref, DerefMut};
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
-use super::decode::{Most, each_chunk};
+use super::decode::{Most, each_chunk, expand};
 use super::{Decoded, decode};
+use crate::image::{Digest, Hasher};
 
 /// A file in a temporary directory that was never linked, or is no longer: gone with its last handle,
 /// and no other process can shorten it.
 #[derive(Debug)]
 pub struct Scratch {
-    file: File,
-    length: u64,
+    pub(super) file: File,
+    pub(super) length: u64,
 }
 
 /// Where scratch files go: `TMPDIR`, else `/var/tmp`, which is on a disk where `/tmp` often is memory.
@@ -33,27 +34,17 @@ impl Scratch {
         Ok((scratch, decoded))
     }
 
+    /// The same, but nothing says yet which tar it is: whatever is made of it has to be proven.
+    pub fn unproven_tar(directory: &Path, encoded: impl Read, limit: u64) -> io::Result<Self> {
+        let mut scratch = Self::empty(directory)?;
+        expand(encoded, Most::Bytes(limit), |bytes| scratch.append(bytes, limit))?;
+        Ok(scratch)
+    }
+
     /// Copies `from` into a file in `directory`; an error once it has more than `limit` bytes.
     pub fn copy(directory: &Path, from: impl Read, limit: u64) -> io::Result<Self> {
         let mut scratch = Self::empty(directory)?;
         each_chunk(from, &mut |bytes| scratch.append(bytes, limit))?;
-        Ok(scratch)
-    }
-
-    /// A file of `length` zeros that all have their place on the disk: a write to it through a mapping
-    /// cannot find the disk full, which would end the process.
-    pub(super) fn reserved(directory: &Path, length: u64) -> io::Result<Self> {
-        let mut scratch = Self::empty(directory)?;
-        let reserve =
-            rustix::fs::fallocate(&scratch.file, rustix::fs::FallocateFlags::empty(), 0, length.max(1));
-        match reserve {
-            Ok(()) => scratch.file.set_len(length)?,
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
-                io::copy(&mut io::repeat(0).take(length), &mut scratch.file)?;
-            }
-            Err(errno) => return Err(errno.into()),
-        }
-        scratch.length = length;
         Ok(scratch)
     }
 
@@ -68,6 +59,16 @@ impl Scratch {
         }
         self.length += bytes.len() as u64;
         self.file.write_all(bytes)
+    }
+
+    /// The digest of its bytes, which are read for that.
+    pub fn digest(&self) -> io::Result<Digest> {
+        let mut hasher = Hasher::default();
+        each_chunk(self.reader()?, &mut |bytes| {
+            hasher.update(bytes);
+            Ok(())
+        })?;
+        Ok(hasher.finish())
     }
 
     /// Its length in bytes.
@@ -88,19 +89,36 @@ impl Scratch {
     }
 
     /// Its bytes, as a mapping of the file: the kernel drops and reads pages as it likes.
-    pub(super) fn map(&self) -> io::Result<impl Deref<Target = [u8]>> {
+    pub(super) fn map(&self) -> io::Result<Mapped> {
         // SAFETY: the file has no name and its handle leaves this type only as a reader, so
         // nobody changes or shortens it while it is mapped.
         #[allow(unsafe_code)]
         let map = unsafe { memmap2::Mmap::map(&self.file) };
-        map
+        Ok(Mapped(map?))
     }
+}
 
-    /// Its bytes, to be written through a mapping.
-    pub(super) fn map_mut(&mut self) -> io::Result<impl DerefMut<Target = [u8]>> {
-        // SAFETY: as for `map`; the exclusive borrow keeps other mappings of this value away.
+/// The bytes of a file of ours, in memory as far as they were looked at.
+pub(super) struct Mapped(memmap2::Mmap);
+
+impl Mapped {
+    /// Lets go of the memory; what is looked at again comes back from the page cache.
+    pub(super) fn forget(&self) -> io::Result<()> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        // SAFETY: of a shared mapping of a file, dropped pages come back with the same bytes.
         #[allow(unsafe_code)]
-        let map = unsafe { memmap2::MmapMut::map_mut(&self.file) };
-        map
+        unsafe {
+            self.0.unchecked_advise(memmap2::UncheckedAdvice::DontNeed)
+        }
+    }
+}
+
+impl Deref for Mapped {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
     }
 }

@@ -5,13 +5,14 @@ use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
 use super::PREFIX;
+use super::rebuild::disproved;
 use crate::containerd::{Client, Committed, Ingest, Opened, Resource};
 use crate::content::Verified;
 use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Hasher};
 use crate::layer::{self, Meter, Most, Scratch, scratch_directory};
 use crate::limits::BLOB;
-use crate::medium::Medium;
+use crate::medium::{Delta, Medium};
 use crate::plan::import::Send;
 use crate::progress::{Event, Run};
 
@@ -25,7 +26,8 @@ const CLOSING: Duration = Duration::from_secs(5);
 /// with containerd.
 const STALLED: u32 = 2;
 
-/// Sends a blob, from the medium or as it was `rebuilt`, and labels it; returns how many bytes went over the socket.
+/// Sends a blob, from the medium or as it was `rebuilt` with a delta, and labels it; returns how many bytes went over
+/// the socket.
 ///
 /// What containerd has of it already is compared by its hash, and thrown away if it differs. The
 /// bytes that are sent are the bytes that were hashed; containerd hashes them once more before they
@@ -34,7 +36,7 @@ pub(super) fn send(
     client: &Client,
     medium: &Medium,
     send: &Send,
-    rebuilt: Option<&Scratch>,
+    rebuilt: Option<(&Scratch, &Delta)>,
     labels: &HashMap<String, String>,
     run: Run<'_>,
 ) -> Result<u64> {
@@ -69,8 +71,8 @@ pub(super) fn send(
         };
         let reader: Box<dyn Read + '_> = match (&send.bytes, rebuilt) {
             (Some(bytes), _) => Box::new(Verified::new(bytes.as_slice(), blob, Side::Medium)),
-            (None, Some(tar)) => {
-                // Hashed when it was rebuilt, in a file that only we can reach; containerd hashes it again.
+            (None, Some((tar, _))) => {
+                // In a file that only we can reach; containerd hashes it.
                 Box::new(tar.reader().map_err(Error::io(Side::Node, "read", scratch_directory()))?)
             }
             (None, None) => Box::new(medium.open_blob(blob)?),
@@ -88,6 +90,12 @@ pub(super) fn send(
             Ok(None | Some((_, Committed::Mismatch))) => {
                 abort(client, &reference)?;
                 other = Other::default();
+                if let Some((tar, delta)) = rebuilt {
+                    let found = tar.digest().map_err(Error::io(Side::Node, "read", scratch_directory()))?;
+                    if found != blob.digest {
+                        return Err(disproved(delta, found));
+                    }
+                }
                 attempts += 1;
                 if attempts == ATTEMPTS {
                     return Err(Error::Refused {

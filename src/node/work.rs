@@ -18,6 +18,8 @@ use crate::progress::{Event, Phase, Run, UNPACK_ITEM};
 
 /// Blobs that are sent at a time: containerd hashes one stream on one core.
 const SENDERS: usize = 2;
+/// More of them where layers are rebuilt, of which one is being made: two go over the socket still.
+const REBUILDERS: usize = 1;
 /// Layers that are unpacked at a time.
 const UNPACKERS: usize = 2;
 
@@ -116,7 +118,8 @@ pub fn carry_out(
         });
     }
     std::thread::scope(|scope| {
-        for _ in 0..SENDERS {
+        let rebuilders = plan.rebuilds().take(REBUILDERS).count();
+        for _ in 0..SENDERS + rebuilders {
             scope.spawn(|| work.send_all());
         }
         for _ in 0..UNPACKERS.min(plan.unpacks.len()) {
@@ -199,9 +202,13 @@ impl Work<'_> {
         self.run.report(Event::Started { item: &item, bytes: next.blob.size });
         let mut labels: HashMap<String, String> =
             self.sources.labels(self.plan, next.blob.digest).into_iter().collect();
-        let rebuilt = next.rebuild.as_ref().map(|rebuild| self.rebuild(rebuild, next)).transpose()?;
+        let rebuilt = match &next.rebuild {
+            Some(rebuild) => Some((self.rebuild(rebuild, next)?, &rebuild.delta)),
+            None => None,
+        };
+        let rebuilt = rebuilt.as_ref().map(|(tar, delta)| (tar, *delta));
         let write = |labels: &HashMap<String, String>| {
-            send::send(self.client, self.medium, next, rebuilt.as_ref(), labels, self.run)
+            send::send(self.client, self.medium, next, rebuilt, labels, self.run)
         };
         let sent = if next.replaces {
             replace_blob(self.client, &next.blob, |old| {

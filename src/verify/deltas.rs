@@ -73,8 +73,11 @@ fn apply_one(medium: &Medium, delta: &Delta, layer: &Layer, base: &Descriptor) -
         return Err(format!("its base decodes to {}, not to {}", decoded.diff_id, delta.base));
     }
     let patch = medium.open_blob(&delta.descriptor()).map_err(|error| text(&error))?;
-    delta::apply(&directory, &base, patch, &layer.diff_id, layer.size).map_err(|error| text(&error))?;
-    Ok(())
+    let tar = delta::apply(&directory, &base, patch, layer.size);
+    match tar.and_then(|tar| tar.digest()).map_err(|error| text(&error))? {
+        found if found == layer.diff_id => Ok(()),
+        found => Err(format!("it leads to {found}, not to {}", layer.diff_id)),
+    }
 }
 
 /// Files among the deltas that nothing refers to.

@@ -66,10 +66,11 @@ impl ImportPlan {
         self.sends.iter().filter_map(|send| Some((send.rebuild.as_deref()?, send.blob.size)))
     }
 
-    /// Bytes of scratch files: one layer is rebuilt at a time, while another that is done is sent.
+    /// Bytes of scratch files: one layer is rebuilt at a time, while two others that are done are sent.
     pub fn scratch_bytes(&self) -> u64 {
-        let work = |(rebuild, size): (&Rebuild, u64)| rebuild.delta.base_size + rebuild.delta.size + size;
-        let tar = self.rebuilds().map(|(_, size)| size).max().unwrap_or(0);
-        self.rebuilds().map(work).max().unwrap_or(0) + tar
+        let work = self.rebuilds().map(|(rebuild, size)| rebuild.delta.base_size + size).max();
+        let mut tars: Vec<u64> = self.rebuilds().map(|(_, size)| size).collect();
+        tars.sort_unstable_by(|a, b| b.cmp(a));
+        work.unwrap_or(0) + tars.iter().take(2).sum::<u64>()
     }
 }
