@@ -125,9 +125,7 @@ fn a_disk_that_ignores_flushes_may_lose_the_last_commit_and_never_the_one_before
         return;
     }
     let room = Room::of(&set(2), &set(3));
-    let mut stick = Stick::new(Kind::Ext4, 24 << 20);
-    run(0, room.first(&stick.path()));
-    stick.remount();
+    let stick = room.stick(Kind::Ext4);
     let base = stick.beside("base");
     Recording::begin(&stick.disk, &base);
     run(0, room.second(&stick.path()));

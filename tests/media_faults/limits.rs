@@ -143,10 +143,8 @@ fn a_slow_stick_that_stalls_is_waited_for_and_a_signal_is_heard() {
         return;
     }
     let room = Room::new();
-    let mut stick = Stick::new(Kind::Ext4, 24 << 20);
+    let stick = room.stick(Kind::Ext4);
     let at = stick.path();
-    run(0, room.first(&at));
-    stick.remount();
     let seconds = if crate::room::whole() { 60 } else { 3 };
     stick.disk.slow_down(1 << 20);
     stick.disk.stall_at(Op::Flush, 1, Duration::from_secs(seconds));
@@ -184,10 +182,8 @@ fn interrupted_twice_it_ends_and_the_medium_is_as_after_a_kill() {
         return;
     }
     let room = Room::new();
-    let mut stick = Stick::new(Kind::Ext4, 24 << 20);
+    let stick = room.stick(Kind::Ext4);
     let at = stick.path();
-    run(0, room.first(&at));
-    stick.remount();
     stick.disk.stall_at(Op::Flush, 1, Duration::from_secs(2));
     let arguments = room.second(&at);
     let child = pannier(arguments.iter().copied()).stderr(Stdio::piped()).spawn().unwrap();

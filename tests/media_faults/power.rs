@@ -4,19 +4,15 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::room::{Room, attempt, sequence, some};
+use crate::room::{Room, SIZE, attempt, sequence, some};
 use crate::support::carry::{blobs, flip, repair, run, text};
 use crate::support::faultdisk::{Fate, Kind, Mounted, Recording, Stick, available};
 use crate::support::oracle::Loss;
 use crate::support::strace;
 
-const SIZE: u64 = 24 << 20;
-
 /// An export onto a medium with one commit, and what the disk was asked for meanwhile.
 fn recorded(room: &Room, kind: Kind) -> (Stick, Recording) {
-    let mut stick = Stick::new(kind, SIZE);
-    run(0, room.first(&stick.path()));
-    stick.remount();
+    let stick = room.stick(kind);
     let base = stick.beside("base");
     Recording::begin(&stick.disk, &base);
     run(0, room.second(&stick.path()));

@@ -45,10 +45,8 @@ fn a_medium_that_becomes_read_only_is_said_to_have() {
         return;
     }
     let room = Room::new();
-    let mut stick = Stick::new(Kind::Ext4, 24 << 20);
+    let mut stick = room.stick(Kind::Ext4);
     let at = stick.path();
-    run(0, room.first(&at));
-    stick.remount();
     stick.mounted().change("errors=remount-ro");
     // Nothing can be written any more, as when a stick has worn out: ext4 turns read-only.
     stick.disk.fail(Op::Write, 0..u64::MAX, usize::MAX);

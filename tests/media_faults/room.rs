@@ -5,9 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use crate::support::carry::{blobs, oci, pannier, run, text};
+use crate::support::faultdisk::{Kind, Stick};
 use crate::support::layout::{Layout, image, layout, noise};
 use crate::support::oracle::{Oracle, record};
 use crate::support::swept;
+
+/// Bytes of a stick that has room for the sets.
+pub(crate) const SIZE: u64 = 24 << 20;
 
 /// Whether everything is to be tried, or a part that is enough to see that it still works.
 pub(crate) fn whole() -> bool {
@@ -77,6 +81,14 @@ impl Room {
     /// The command that is disturbed.
     pub(crate) fn second<'a>(&'a self, medium: &'a Path) -> Vec<&'a str> {
         export(&self.second, medium)
+    }
+
+    /// A stick with the first commit on it, which was pulled out and plugged in since.
+    pub(crate) fn stick(&self, kind: Kind) -> Stick {
+        let mut stick = Stick::new(kind, SIZE);
+        run(0, self.first(&stick.path()));
+        stick.remount();
+        stick
     }
 
     /// What must be true of the medium when the second command was disturbed.

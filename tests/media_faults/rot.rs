@@ -5,14 +5,12 @@ use std::path::{Path, PathBuf};
 
 use pannier::medium::Role;
 
-use crate::room::{Room, attempt, sequence};
+use crate::room::{Room, SIZE, attempt, sequence};
 use crate::support::carry::{blobs, flip, oci, pannier, repair, run, text};
 use crate::support::faultdisk::{Kind, Op, SECTOR, Stick, available};
 use crate::support::layout::{files as tar, image, layout, noise};
 use crate::support::oracle::{findings, record};
 use crate::support::strace;
-
-const SIZE: u64 = 24 << 20;
 
 /// The file of the largest layer.
 fn largest(medium: &Path) -> PathBuf {

@@ -2,26 +2,16 @@
 
 use std::process::Command;
 
-use crate::room::{Room, attempt, sequence, some};
+use crate::room::{Room, SIZE, attempt, sequence, some};
 use crate::support::carry::{files, oci, pannier, run, text};
 use crate::support::faultdisk::{Kind, Op, Stick, available};
 use crate::support::layout::{image, layout, noise};
 use crate::support::oracle::{Loss, failed_as_documented, findings};
 use crate::support::strace;
 
-const SIZE: u64 = 24 << 20;
-
-/// A stick with one commit, out of every cache.
-fn stick(room: &Room, kind: Kind) -> Stick {
-    let mut stick = Stick::new(kind, SIZE);
-    run(0, room.first(&stick.path()));
-    stick.remount();
-    stick
-}
-
 /// How many such requests the second export makes of the disk.
 fn requests(room: &Room, kind: Kind, op: Op) -> usize {
-    let stick = stick(room, kind);
+    let stick = room.stick(kind);
     let before = stick.disk.count(op);
     run(0, room.second(&stick.path()));
     stick.disk.count(op) - before
@@ -35,7 +25,7 @@ fn pull_out(kind: Kind, op: Op, few: usize) -> Vec<String> {
     let mut said = Vec::new();
     for number in some(&format!("pulled out at {op:?}, {kind:?}"), &all, few) {
         let case = format!("{kind:?}: pulled out at {op:?} {number} of {}", all.len());
-        let mut stick = stick(&room, kind);
+        let mut stick = room.stick(kind);
         let at = stick.path();
         let arguments = room.second(&at);
         stick.disk.yank_at(op, number);
@@ -136,7 +126,7 @@ fn pulled_out_while_it_is_read_back_it_is_unreadable_and_not_damaged() {
     }
     // `verify` alone: what cannot be read is told from what is wrong.
     let room = Room::new();
-    let mut stick = stick(&room, Kind::Ext4);
+    let mut stick = room.stick(Kind::Ext4);
     stick.disk.yank_at(Op::Read, 12);
     let at = stick.path();
     let output = pannier(["verify", text(&at)]).output().unwrap();
@@ -155,7 +145,7 @@ fn another_stick_that_is_mounted_in_its_place_meanwhile_is_not_touched() {
         return;
     }
     let room = Room::new();
-    let mut stick = stick(&room, Kind::Ext4);
+    let mut stick = room.stick(Kind::Ext4);
     let other = Stick::new(Kind::Ext4, SIZE);
     let at = stick.path();
     let arguments = room.second(&at);
@@ -206,7 +196,7 @@ fn pulled_out_after_it_was_unmounted_nothing_is_lost() {
     }
     let room = Room::new();
     for kind in [Kind::Ext4, Kind::Exfat] {
-        let mut stick = stick(&room, kind);
+        let mut stick = room.stick(kind);
         run(0, room.second(&stick.path()));
         stick.unmount();
         stick.disk.yank();
