@@ -155,7 +155,7 @@ fn hint(error: &Error, writes: bool) -> Option<String> {
             }
             io::ErrorKind::PermissionDenied => "run it as a user who may use the medium, or as root",
             _ => {
-                "is the medium still plugged in? `dmesg` tells what the system met. What was committed before is whole; run the same command again"
+                "is the medium still plugged in? `dmesg` tells what the system met, and a filesystem that was pulled out may have to be checked (`fsck.exfat`). What was committed before is whole; run the same command again"
             }
         },
         Error::Unreachable { side: Side::Node, .. } => {

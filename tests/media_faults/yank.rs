@@ -37,7 +37,7 @@ fn pull_out(kind: Kind, op: Op, few: usize) -> Vec<String> {
             assert!(message.contains("medium: cannot "), "{case}: {message}");
             said.push(message);
         }
-        stick.remount();
+        stick.recover();
         room.oracle(&at, &arguments).check(&case, Loss::Unsynced);
     }
     said

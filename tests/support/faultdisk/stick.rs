@@ -125,6 +125,14 @@ impl Stick {
         self.mount();
     }
 
+    /// The same after it was pulled out in the middle of a write: the filesystem is checked as after a loss of power.
+    pub(crate) fn recover(&mut self) {
+        self.unmount();
+        self.disk.plug_in();
+        let file = self.directory.path().join("served/disk");
+        self.mounted = Some(Mounted::checked(self.kind, &file, &self.path()).expect("it mounts"));
+    }
+
     /// What is mounted.
     pub(crate) fn mounted(&mut self) -> &mut Mounted {
         self.mounted.as_mut().expect("mounted")
