@@ -12,10 +12,9 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result, Side};
-use crate::image::{Descriptor, Digest, OCI_INDEX, Platform, Reference};
+use crate::image::{Descriptor, OCI_INDEX, Platform, Reference};
 use crate::import;
 use crate::medium::Medium;
-use crate::node::Fuse;
 use crate::plan::import::{Choices, Held, ImagePlan, ImportPlan, LayerVerdict};
 use crate::progress::{Event, Phase, Run};
 
@@ -62,7 +61,7 @@ pub fn archive(
     let name = format!("pannier-{}.tar{}", &record.medium, if zstd { ".zst" } else { "" });
     let (path, partial) = (folder.join(&name), folder.join(format!(".{name}.partial")));
     run.report(Event::Phase { phase: Phase::Carrying, bytes, items: blobs.len() });
-    let written = write(medium, &plan, &blobs, &partial, zstd, run).and_then(|()| {
+    let written = write(medium, &plan.images, &blobs, &partial, zstd, run).and_then(|()| {
         fs::rename(&partial, &path).map_err(Error::io(Side::Node, "rename", &partial))?;
         let directory = File::open(folder).map_err(Error::io(Side::Node, "open", folder))?;
         directory.sync_all().map_err(Error::io(Side::Node, "sync", folder))
@@ -113,7 +112,7 @@ fn require_space(folder: &Path, needed: u64) -> Result<()> {
 
 fn write(
     medium: &Medium,
-    plan: &ImportPlan,
+    images: &[ImagePlan],
     blobs: &[Descriptor],
     partial: &Path,
     zstd: bool,
@@ -123,11 +122,11 @@ fn write(
     let file = File::create(partial).map_err(fail("create"))?;
     let file = if zstd {
         let mut encoder = zstd::Encoder::new(file, LEVEL).map_err(fail("write"))?;
-        fill(&mut encoder, medium, plan, blobs, partial, run)?;
+        fill(&mut encoder, medium, images, blobs, partial, run)?;
         encoder.finish().map_err(fail("write"))?
     } else {
         let mut file = BufWriter::with_capacity(CHUNK, file);
-        fill(&mut file, medium, plan, blobs, partial, run)?;
+        fill(&mut file, medium, images, blobs, partial, run)?;
         file.into_inner().map_err(|error| fail("write")(error.into_error()))?
     };
     file.sync_all().map_err(fail("sync"))
@@ -136,29 +135,26 @@ fn write(
 fn fill(
     out: &mut impl Write,
     medium: &Medium,
-    plan: &ImportPlan,
+    images: &[ImagePlan],
     blobs: &[Descriptor],
     partial: &Path,
     run: Run<'_>,
 ) -> Result<()> {
     let fail = || Error::io(Side::Node, "write", partial);
     let index =
-        json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries(&plan.images) }).to_string();
+        json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries(images) }).to_string();
     for (name, bytes) in
         [("oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#.as_bytes()), ("index.json", index.as_bytes())]
     {
         header(out, name, bytes.len() as u64).map_err(fail())?;
         out.write_all(bytes).and_then(|()| pad(out, bytes.len() as u64)).map_err(fail())?;
     }
-    let tars: HashMap<Digest, Option<u64>> =
-        plan.sends.iter().map(|send| (send.blob.digest, send.tar)).collect();
     let mut buffer = vec![0; CHUNK];
     for blob in blobs {
         let item = blob.digest.to_string();
         run.report(Event::Started { item: &item, bytes: blob.size });
         header(out, &format!("blobs/sha256/{}", blob.digest.hex()), blob.size).map_err(fail())?;
         let mut reader = medium.open_blob(blob)?;
-        let mut fuse = Fuse::new(medium, blob, tars.get(&blob.digest).copied().flatten(), run);
         loop {
             run.check()?;
             let n = reader.read(&mut buffer).map_err(|source| {
@@ -167,7 +163,6 @@ fn fill(
             if n == 0 {
                 break;
             }
-            fuse.pass(&buffer[..n])?;
             out.write_all(&buffer[..n]).map_err(fail())?;
             run.report(Event::Advanced { item: &item, bytes: n as u64 });
         }

@@ -1,6 +1,5 @@
 //! The node: the containerd that images are put into, and what is done to it, piece by piece.
 
-mod fuse;
 mod hold;
 mod holdings;
 mod inventory;
@@ -18,7 +17,6 @@ mod survey;
 mod unpack;
 mod work;
 
-pub(crate) use fuse::Fuse;
 pub(crate) use hold::abort_unfinished;
 pub use holdings::holdings;
 pub use inventory::{Depth, inventory};

@@ -1,16 +1,17 @@
 //! Sending one blob, from where an earlier attempt stopped.
 
 use std::collections::HashMap;
-use std::io::Read;
+use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
+use super::PREFIX;
 use super::rebuild::disproved;
-use super::{Fuse, PREFIX};
 use crate::containerd::{Client, Committed, Ingest, Opened, Resource};
 use crate::content::Verified;
 use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Hasher};
-use crate::layer::{Scratch, scratch_directory};
+use crate::layer::{self, Meter, Most, Scratch, scratch_directory};
+use crate::limits::BLOB;
 use crate::medium::{Delta, Medium};
 use crate::plan::import::Send;
 use crate::progress::{Event, Run};
@@ -76,8 +77,13 @@ pub(super) fn send(
             }
             (None, None) => Box::new(medium.open_blob(blob)?),
         };
-        let tar = send.tar.filter(|_| rebuilt.is_none());
-        let fuse = Fuse::new(medium, blob, tar, run);
+        let fuse = send.tar.filter(|_| rebuilt.is_none()).map(|tar| Fuse {
+            medium,
+            blob,
+            tar,
+            run,
+            meter: Meter::new(tar),
+        });
         match stream(ingest, reader, blob, labels, fuse, run) {
             Ok(Some((sent, Committed::New))) => return Ok(sent),
             Ok(Some((sent, Committed::Present))) => return keep(client, blob, labels).map(|()| sent),
@@ -131,7 +137,7 @@ fn stream(
     mut reader: Box<dyn Read + '_>,
     blob: &Descriptor,
     labels: &HashMap<String, String>,
-    mut fuse: Fuse<'_>,
+    mut fuse: Option<Fuse<'_>>,
     run: Run<'_>,
 ) -> Result<Option<(u64, Committed)>> {
     let fail = |error| Error::from_io(Side::Medium, "read", blob.digest.to_string().into(), error);
@@ -153,7 +159,7 @@ fn stream(
             0 => return Ok(None),
             n => {
                 hasher.update(&buffer[..n]);
-                fuse.pass(&buffer[..n])?;
+                Fuse::pass(&mut fuse, &buffer[..n])?;
             }
         }
     }
@@ -169,7 +175,7 @@ fn stream(
         if n == 0 {
             break;
         }
-        fuse.pass(&buffer[..n])?;
+        Fuse::pass(&mut fuse, &buffer[..n])?;
         if !ingest.write(buffer[..n].to_vec())? {
             return Ok(None);
         }
@@ -179,14 +185,55 @@ fn stream(
     Ok(Some((sent, ingest.commit(labels.clone())?)))
 }
 
+/// Keeps a decompression bomb from containerd, which would unpack all of it.
+struct Fuse<'a> {
+    medium: &'a Medium,
+    blob: &'a Descriptor,
+    tar: u64,
+    run: Run<'a>,
+    meter: Meter,
+}
+
+impl Fuse<'_> {
+    /// Lets the next bytes pass. What might be more than the record says is decoded, once, before it goes on:
+    /// an error unless it is no longer than that.
+    fn pass(fuse: &mut Option<Self>, bytes: &[u8]) -> Result<()> {
+        match fuse.as_mut().map(|fuse| fuse.meter.take(bytes)) {
+            None | Some(true) => Ok(()),
+            Some(false) => fuse.take().map_or(Ok(()), |fuse| fuse.decode()),
+        }
+    }
+
+    fn decode(&self) -> Result<()> {
+        let (mut found, expected) = (0, self.tar);
+        let what = || format!("the content of layer {}", self.blob.digest);
+        let count = |bytes: &[u8]| {
+            self.run.check()?;
+            found += bytes.len() as u64;
+            if found > expected {
+                return Err(Error::SizeMismatch { side: Side::Medium, what: what(), expected, found }.into());
+            }
+            Ok(())
+        };
+        let decoded = layer::decode(self.medium.open_blob(self.blob)?, Most::Bytes(BLOB), count);
+        match decoded.map_err(io::Error::downcast::<Error>) {
+            Ok(_) => Ok(()),
+            Err(Ok(own)) => Err(own),
+            Err(Err(error)) => {
+                Err(Error::invalid(Side::Medium, what(), format!("it does not decode: {error}")))
+            }
+        }
+    }
+}
+
 /// Reads until the buffer is full or the end is reached, which proves the bytes.
-fn fill(reader: &mut dyn Read, buffer: &mut [u8]) -> std::io::Result<usize> {
+fn fill(reader: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
         match reader.read(&mut buffer[filled..]) {
             Ok(0) => break,
             Ok(n) => filled += n,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }

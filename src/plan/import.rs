@@ -150,8 +150,8 @@ impl ImportPlan {
         choices: Choices,
         originals: &HashMap<Digest, Vec<u8>>,
     ) -> Result<Self> {
-        let mut plan =
-            Self { images: Vec::new(), sends: Vec::new(), unpacks: Vec::new(), no_bases: Vec::new() };
+        let images = Vec::with_capacity(wanted.len());
+        let mut plan = Self { images, sends: Vec::new(), unpacks: Vec::new(), no_bases: Vec::new() };
         let mut sent = HashSet::new();
         let mut unpacked = HashSet::new();
         for image in wanted {

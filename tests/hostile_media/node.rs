@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::layers::{GZIP, ZSTD, bomb, gzip, zstd_of};
 use crate::maker::{CONFIG, Draft, INDEX, MANIFEST, ManifestOf, NAME, Stick, ends, manifest, tar};
-use crate::support::carry::{self, text};
+use crate::support::carry::text;
 use crate::support::cluster;
 use crate::support::node::Node;
 
@@ -173,22 +173,6 @@ fn nothing_of_what_is_refused_reaches_containerd() {
     // The same make of medium, unchanged, goes in.
     import(&Draft::default().make().medium(|_| ()), 0);
     assert!(node.client().image(NAME).unwrap().is_some());
-}
-
-#[test]
-fn h51_a_bomb_is_not_baked_into_an_archive() {
-    let bake = |layer: Vec<u8>, status: i32| {
-        let made = Draft { layer_type: ZSTD.into(), layer, ..Draft::default() }.make();
-        let stick = made.medium(|_| ());
-        let (medium, root) = (stick.path(), stick.beside("root"));
-        std::fs::create_dir_all(root.join("etc")).unwrap();
-        let arguments = ["bake", text(&medium), "--as", "archive", "--distro", "k3s", "--sysroot"];
-        let said = ends(status, arguments.into_iter().chain([text(&root)]));
-        (said, carry::files(&root).len())
-    };
-    let (said, files) = bake(bomb(0x38, None, 1 << 15), 4);
-    assert!(said.contains("the content of layer") && files == 0, "{files}: {said}");
-    assert_eq!(bake(zstd_of(&tar(b"content")), 0).1, 1);
 }
 
 #[test]
