@@ -48,7 +48,7 @@ test: ## everything: unit and integration tests against the real thing, doc test
 test-faults: ## the whole fault matrix, and a table of its rows; about a quarter of an hour
 	tests/setup/install.sh build node peers faults
 	mkdir -p target/faults
-	command -v cargo-nextest >/dev/null && run=(nextest run --run-ignored all --success-output final -E "$$(tests/faults/table.py --filter)") || run=(test --tests --no-fail-fast -- --include-ignored --nocapture); \
+	command -v cargo-nextest >/dev/null && run=(nextest run --run-ignored all --success-output immediate -E "$$(tests/faults/table.py --filter)") || run=(test --tests --no-fail-fast -- --include-ignored --nocapture); \
 	CI=true PANNIER_FAULTS=all $(CARGO) "$${run[@]}" 2>&1 | tee target/faults/log || true
 	tests/faults/table.py target/faults/log
 

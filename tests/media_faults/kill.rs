@@ -13,7 +13,7 @@ use crate::support::strace;
 
 /// The calls by which a medium is changed.
 const CHANGING: [&str; 6] =
-    ["write", "openat2", "renameat", "mkdirat,unlinkat", "fsync,fdatasync,syncfs", "ftruncate"];
+    ["write", "openat2", "renameat", "mkdirat,unlinkat", "fsync,fdatasync,syncfs", "fallocate"];
 
 /// A filesystem in a file, with the first commit on it.
 fn first_commit(room: &Room, kind: Kind) -> Stick {
@@ -33,6 +33,7 @@ fn kill_everywhere(kind: Kind, few: usize) {
     let (image, at) = (stick.beside("image"), stick.beside("image-mnt"));
     for calls in CHANGING {
         let whole = traced_calls(&room, &stick, kind, calls);
+        assert!(whole > 0, "an export calls none of {calls}");
         let sweep = format!("export killed at {calls}, {kind:?}");
         for number in some(&sweep, &(1..=whole).collect::<Vec<_>>(), few) {
             let case = format!("{kind:?}: killed at call {number} of {calls}");
