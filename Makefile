@@ -45,7 +45,7 @@ test: ## everything: unit and integration tests against the real thing, doc test
 	$(MAKE) --no-print-directory lint
 
 # A test that would skip something fails instead: the table says what was really tried.
-test-faults: ## the whole fault matrix, and a table of its rows; about a quarter of an hour
+test-faults: ## the whole fault matrix, and a table of its rows; about half an hour
 	tests/setup/install.sh build node peers faults
 	mkdir -p target/faults
 	command -v cargo-nextest >/dev/null && run=(nextest run --run-ignored all --success-output immediate -E "$$(tests/faults/table.py --filter)") || run=(test --tests --no-fail-fast -- --include-ignored --nocapture); \
