@@ -8,6 +8,6 @@ mkdir -p "$out"
 for program in pause podmain; do
     [[ $out/$program -nt $here/$program.c ]] && continue
     # Same source, same compiler, same bytes: no build id, no paths.
-    gcc -std=c11 -Os -Wall -Wextra -Werror -D_GNU_SOURCE -static -s -Wl,--build-id=none -o "$out/$program.new" "$here/$program.c"
-    mv "$out/$program.new" "$out/$program"
+    gcc -std=c11 -Os -Wall -Wextra -Werror -D_GNU_SOURCE -static -s -Wl,--build-id=none -o "$out/$program.$$" "$here/$program.c"
+    mv "$out/$program.$$" "$out/$program"
 done
