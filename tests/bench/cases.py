@@ -206,22 +206,33 @@ def all_cases(inputs, work, nodes, sticks):
         return Case(name, "security updates as deltas, with unpack, fast disk, containerd 2.1",
                     [into.pannier(lambda: delta), into.pannier(lambda: whole, name="every layer whole")], {})
 
-    @case("stick-30-delta")
-    def _(name):
+    def delta_stick(also):
+        """A medium of 30 MB/s with the updates both ways: the contenders, and what puts it away."""
         stick = sticks()
         for medium in inputs.update:
             shutil.copytree(medium, stick.path / medium.name)
         os.sync()
         stick.limit(30 * 1000 * 1000)
         whole, delta = (stick.path / medium.name for medium in inputs.update)
-        into = updated(inputs, work, nodes)
-        contenders = [into.pannier(lambda: delta), into.pannier(lambda: whole, name="every layer whole"),
-                      into.pannier(lambda: delta, name="deltas, not unpacked", extra=["--no-unpack"]),
-                      Contender("reading the layers whole", lambda: shell('cat "$@" >/dev/null', *zstd_layers(whole)))]
+        contenders = also(updated(inputs, work, nodes), whole, delta)
         for contender in contenders:
             contender.group = lambda: stick.group
-        return Case(name, "security updates as deltas from a medium of 30 MB/s, containerd 2.1", contenders,
-                    {"every layer whole": 1.0}, cold=True, close=stick.close)
+        return contenders, stick.close
+
+    @case("stick-30-rebuild")
+    def _(name):
+        contenders, close = delta_stick(lambda into, whole, delta: [
+            into.pannier(lambda: delta, extra=["--no-unpack"]),
+            Contender("reading the layers whole", lambda: shell('cat "$@" >/dev/null', *zstd_layers(whole)))])
+        return Case(name, "layers rebuilt from deltas on a medium of 30 MB/s, into containerd 2.1, not unpacked", contenders,
+                    {"reading the layers whole": 1.0}, cold=True, close=close)
+
+    @case("stick-30-delta")
+    def _(name):
+        contenders, close = delta_stick(lambda into, whole, delta: [
+            into.pannier(lambda: delta), into.pannier(lambda: whole, name="every layer whole")])
+        return Case(name, "security updates as deltas from a medium of 30 MB/s, with unpack, containerd 2.1", contenders, {},
+                    cold=True, close=close)
 
     @case("verify")
     def _(name):
