@@ -8,6 +8,7 @@ mod support;
 use std::collections::BTreeSet;
 use std::fs;
 
+use pannier::containerd::ImageRecord;
 use serde_json::Value;
 use support::carry::{oci, peak, run, text};
 use support::cluster::{
@@ -75,8 +76,11 @@ fn pods_start_by_tag_and_by_digest_also_after_a_restart_and_a_garbage_collection
         let again = import(0, &node, &medium, &[]).json();
         assert_eq!((number(&again, "bytesSent"), number(&again, "names")), (0, 0), "{again}");
         let mut one_by_one = BTreeSet::new();
-        let mut seen = |name| assert!(one_by_one.insert(name), "each record is seen once");
-        node.client().each_image(|record| Ok(seen(record.name))).unwrap();
+        let seen = |record: ImageRecord| {
+            assert!(one_by_one.insert(record.name), "each record is seen once");
+            Ok(())
+        };
+        node.client().each_image(seen).unwrap();
         let listed = node.client().list_images().unwrap().into_iter().map(|record| record.name);
         assert_eq!(one_by_one, listed.collect());
 
