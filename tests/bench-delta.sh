@@ -60,6 +60,6 @@ for kind in whole delta; do
     took=$(seconds /usr/bin/time -f %M -o "$work/memory" "$pannier" import "$work/$kind" --address "$socket")
     bytes=$(du -bs "$work/$kind" | cut -f 1)
     awk -v k="$kind" -v t="$took" -v b="$bytes" -v s="$speed" -v m="$(<"$work/memory")" 'BEGIN {
-        printf "import, %s: %s s from this disk, peak memory %d MiB with mapped files; the stick alone would take %.1f s\n", k, t, m / 1024, b / 1e6 / s }'
+        printf "import, %s: %s s from this disk, peak memory %d MiB; the stick alone would take %.1f s\n", k, t, m / 1024, b / 1e6 / s }'
     "$node" stop "$work/node-$kind"
 done
