@@ -360,6 +360,11 @@ fn a_record_that_lies_about_a_delta_changes_nothing_on_the_node() {
     let before = names(&node);
     let medium = update.path("new");
     let others: Vec<Digest> = honest.deltas.iter().map(|delta| delta.base).collect();
+    // Images without that layer may be complete before the lie is found out.
+    let layer = honest.deltas[0].diff_id;
+    let concerned = honest.images.iter().filter(|image| image.platforms[0].diff_ids.contains(&layer));
+    let concerned: Vec<String> = concerned.flat_map(|image| &image.names).map(ToString::to_string).collect();
+    assert!(!concerned.is_empty() && concerned.iter().all(|name| before.contains_key(name)));
     let lies: [(&str, Lie); 7] = [
         ("another base", |record, others| {
             record.deltas[0].base = others[1];
@@ -390,7 +395,10 @@ fn a_record_that_lies_about_a_delta_changes_nothing_on_the_node() {
         assert!(matches!(ran.status.code(), Some(1 | 4)), "{what}: {:?} {stderr}", ran.status);
         assert!(!stderr.contains("panicked"), "{what}: {stderr}");
         assert!(node.client().blob(honest.deltas[0].diff_id).unwrap().is_none(), "{what}");
-        assert_eq!(names(&node), before, "{what}: {stderr}");
+        let after = names(&node);
+        for name in &concerned {
+            assert_eq!(after[name], before[name], "{what}: {stderr}");
+        }
     }
     replace_record(&medium, &honest);
     import(0, &node, &medium, &[]);
