@@ -39,10 +39,11 @@ fn is_done(image: &ImagePlan, plan: &ImportPlan) -> bool {
 /// Throws away what an import has sent of blobs that are not complete: on a full disk, nothing else
 /// can be done before that. What another client writes at the moment stays.
 pub(crate) fn abort_unfinished(client: &Client, plan: &ImportPlan) {
-    for send in &plan.sends {
-        // Best effort, as the lease takes it along as well.
-        let usual = format!("{PREFIX}{}", send.blob.digest);
-        for partial in client.partials(&usual).unwrap_or_default() {
+    let ours: Vec<String> = plan.sends.iter().map(|send| format!("{PREFIX}{}", send.blob.digest)).collect();
+    // Asked once: containerd looks at every unfinished blob each time. All of it is best effort, as the
+    // lease takes them along as well.
+    for partial in client.partials(PREFIX).unwrap_or_default() {
+        if ours.iter().any(|usual| partial.reference.starts_with(usual)) {
             let _ = client.abort(&partial.reference);
         }
     }
