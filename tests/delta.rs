@@ -291,7 +291,7 @@ fn a_whole_delta_to_another_tar_never_becomes_a_blob() {
     let (base, tar) = (edition(1, 0), edition(1, 1));
     let mut forged = tar.clone();
     *forged.last_mut().unwrap() = 1;
-    let scratch = |bytes: &[u8]| Scratch::copy(&std::env::temp_dir(), bytes, delta::MAX_TAR).unwrap();
+    let scratch = |bytes: &[u8]| Scratch::unproven_tar(&std::env::temp_dir(), bytes, delta::MAX_TAR).unwrap();
     let made = delta::make(&scratch(&base), &scratch(&forged), delta::MAX_PATCH).unwrap().unwrap();
     let mut record = update.record("new");
     let leads = record.deltas.iter_mut().find(|delta| delta.diff_id == Digest::of(&tar)).unwrap();

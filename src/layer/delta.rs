@@ -27,7 +27,7 @@ const MIN_WINDOW: u32 = 10;
 /// zstd looks at about 1 GB of a base in a second.
 const FORGET_EVERY: Duration = Duration::from_millis(30);
 /// That of the largest tar.
-const MAX_WINDOW: u32 = 31;
+const MAX_WINDOW: u32 = MAX_TAR.ilog2();
 
 /// A patch that was made.
 #[derive(Debug)]
@@ -192,7 +192,7 @@ mod tests {
     }
 
     fn scratch(bytes: &[u8]) -> Scratch {
-        Scratch::copy(&std::env::temp_dir(), bytes, MAX_TAR).unwrap()
+        Scratch::unproven_tar(&std::env::temp_dir(), bytes, MAX_TAR).unwrap()
     }
 
     fn rebuild(base: &[u8], patch: &[u8], diff_id: Digest, size: u64) -> io::Result<Vec<u8>> {

@@ -1,4 +1,4 @@
-//! Files of ours without a name: tars and patches that have to be addressable while a delta is made or applied.
+//! Files of ours without a name: tars that have to be addressable while a delta is made or applied.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -38,13 +38,6 @@ impl Scratch {
     pub fn unproven_tar(directory: &Path, encoded: impl Read, limit: u64) -> io::Result<Self> {
         let mut scratch = Self::empty(directory)?;
         expand(encoded, Most::Bytes(limit), |bytes| scratch.append(bytes, limit))?;
-        Ok(scratch)
-    }
-
-    /// Copies `from` into a file in `directory`; an error once it has more than `limit` bytes.
-    pub fn copy(directory: &Path, from: impl Read, limit: u64) -> io::Result<Self> {
-        let mut scratch = Self::empty(directory)?;
-        each_chunk(from, &mut |bytes| scratch.append(bytes, limit))?;
         Ok(scratch)
     }
 

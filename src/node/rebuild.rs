@@ -43,8 +43,8 @@ pub(super) fn rebuild(
         }
     }
     match failed {
-        Some(Failed::Base(error) | Failed::All(error)) => Err(error),
-        _ => Err(no_base(&rebuild.delta.base, &rebuild.delta.diff_id, "it is not there")),
+        Some(Failed::Base(error)) => Err(error),
+        _ => Err(no_base(&rebuild.delta)),
     }
 }
 
@@ -153,9 +153,12 @@ fn not_the_base(
     }))
 }
 
-/// The error for a base that cannot be used, with what can be done.
-fn no_base(base: &Digest, diff_id: &Digest, reason: &str) -> Error {
-    let what = format!("layer {base}, from which layer {diff_id} is to be rebuilt");
-    let reason = format!("{reason}; import what brought it, or export again with --no-delta");
-    Error::Invalid { side: Side::Node, what, reason }
+/// The error for a base that is gone, with what can be done.
+fn no_base(delta: &Delta) -> Error {
+    let what = format!("layer {}, from which layer {} is to be rebuilt", delta.base, delta.diff_id);
+    Error::invalid(
+        Side::Node,
+        what,
+        "it is not there; import what brought it, or export again with --no-delta",
+    )
 }

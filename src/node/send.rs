@@ -29,9 +29,8 @@ const STALLED: u32 = 2;
 /// Sends a blob, from the medium or as it was `rebuilt` with a delta, and labels it; returns how many bytes went over
 /// the socket.
 ///
-/// What containerd has of it already is compared by its hash, and thrown away if it differs. The
-/// bytes that are sent are the bytes that were hashed; containerd hashes them once more before they
-/// become visible.
+/// What containerd has of it already is compared by its hash, and thrown away if it differs. The bytes
+/// of the medium are hashed as they are sent; containerd hashes all of them before they become visible.
 pub(super) fn send(
     client: &Client,
     medium: &Medium,
