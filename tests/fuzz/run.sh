@@ -4,7 +4,7 @@
 #
 # Corpora, and whatever crashed a target, are kept in target/fuzz or below $FUZZ_CORPORA. On the stable
 # toolchain: RUSTC_BOOTSTRAP lets it take the options for coverage. Without address sanitizer, which would
-# take the memory that is being limited; the crate itself has no unsafe code.
+# take the memory that is being limited; what is fuzzed has no unsafe code of ours.
 set -euo pipefail
 
 seconds=${1:?seconds for each target}
