@@ -10,10 +10,9 @@ use super::repair::replace_blob;
 use super::{Node, hold, rebuild, send, unpack};
 use crate::containerd::Client;
 use crate::error::{Error, Result, Side};
-use crate::image::Digest;
 use crate::layer::Scratch;
 use crate::medium::Medium;
-use crate::plan::import::{ImagePlan, ImportPlan, Rebuild, Send, Unpack};
+use crate::plan::import::{ImportPlan, Order, Rebuild, Send, Step, Unpack};
 use crate::progress::{Event, Phase, Run, UNPACK_ITEM};
 
 /// Blobs that are sent at a time: containerd hashes one stream on one core.
@@ -42,19 +41,9 @@ pub struct Done {
     pub failed: Vec<(usize, Arc<Error>)>,
 }
 
-/// How far something is.
-#[derive(Clone, Debug)]
-enum Progress {
-    Waiting,
-    Working,
-    Done,
-    Failed(Arc<Error>),
-}
-
 #[derive(Debug, Default)]
 struct State {
-    blobs: HashMap<Digest, Progress>,
-    chains: HashMap<(String, Digest), Progress>,
+    order: Order,
     /// What ends everything, whatever was said about keeping going.
     end: Option<Error>,
     done: Done,
@@ -92,9 +81,7 @@ pub fn carry_out(
     run: Run<'_>,
 ) -> Result<Done> {
     hold::what_is_there(client, plan)?;
-    let mut state = State::default();
-    state.blobs.extend(plan.sends.iter().map(|send| (send.blob.digest, Progress::Waiting)));
-    state.chains.extend(plan.unpacks.iter().map(|step| (key(step), Progress::Waiting)));
+    let state = State { order: Order::new(plan), ..State::default() };
     let sources = Sources::new(plan);
     let work = Work {
         node,
@@ -140,10 +127,6 @@ pub fn carry_out(
     }
 }
 
-fn key(step: &Unpack) -> (String, Digest) {
-    (step.snapshotter.clone(), step.chain_id)
-}
-
 impl Work<'_> {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -153,8 +136,8 @@ impl Work<'_> {
         self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes a failure: of one thing, or of everything.
-    fn fail(&self, state: &mut State, error: Error) -> Progress {
+    /// Notes a failure: the error where it is of one thing only, `None` where it ends everything.
+    fn fail(&self, state: &mut State, error: Error) -> Option<Arc<Error>> {
         let node_failed = matches!(error, Error::Unreachable { .. } | Error::Io { side: Side::Node, .. });
         // One bad place on the medium; if all of it is gone, every image says so soon.
         let unreadable = matches!(
@@ -162,12 +145,25 @@ impl Work<'_> {
             Error::Io { side: Side::Medium, action: "read", source, .. } if source.raw_os_error() == Some(EIO)
         );
         if self.keep_going && (unreadable || !error.is_fatal()) && !node_failed {
-            return Progress::Failed(Arc::new(error));
+            return Some(Arc::new(error));
         }
-        let progress = Progress::Failed(Arc::new(Error::Interrupted));
         state.end.get_or_insert(error);
         state.over = true;
-        progress
+        None
+    }
+
+    /// Notes how a step ended, for all that waits for it.
+    fn ended(&self, state: &mut State, step: Step, result: Result<()>) {
+        match result {
+            Ok(()) => state.order.done(step),
+            Err(error) => {
+                if let Some(error) = self.fail(state, error) {
+                    let images = state.order.failed(step);
+                    state.done.failed.extend(images.into_iter().map(|image| (image, error.clone())));
+                }
+            }
+        }
+        self.changed.notify_all();
     }
 
     fn send_all(&self) {
@@ -176,24 +172,17 @@ impl Work<'_> {
             if state.over {
                 return;
             }
-            let waiting =
-                |send: &&Send| matches!(state.blobs.get(&send.blob.digest), Some(Progress::Waiting));
-            let Some(next) = self.plan.sends.iter().find(waiting) else { return };
-            state.blobs.insert(next.blob.digest, Progress::Working);
+            let Some(at) = state.order.next_send() else { return };
             drop(state);
+            let next = &self.plan.sends[at];
             let result = self.send(next);
             let mut state = self.lock();
-            let progress = match result {
-                Ok(sent) => {
-                    state.done.sent += sent;
-                    state.done.layers += usize::from(next.layer);
-                    state.done.rebuilt += usize::from(next.rebuild.is_some());
-                    Progress::Done
-                }
-                Err(error) => self.fail(&mut state, error),
-            };
-            state.blobs.insert(next.blob.digest, progress);
-            self.changed.notify_all();
+            let result = result.map(|sent| {
+                state.done.sent += sent;
+                state.done.layers += usize::from(next.layer);
+                state.done.rebuilt += usize::from(next.rebuild.is_some());
+            });
+            self.ended(&mut state, Step::Send(at), result);
         }
     }
 
@@ -228,61 +217,18 @@ impl Work<'_> {
         rebuild::rebuild(self.client, self.medium, rebuild, &next.blob, self.run)
     }
 
-    /// Whether something that is not in the plan, or is done, is there; the error if it failed.
-    fn ready(progress: Option<&Progress>) -> Result<bool, Arc<Error>> {
-        match progress {
-            None | Some(Progress::Done) => Ok(true),
-            Some(Progress::Failed(error)) => Err(error.clone()),
-            Some(_) => Ok(false),
-        }
-    }
-
     fn unpack_all(&self) {
         let mut state = self.lock();
-        loop {
-            if state.over {
-                return;
-            }
-            let mut next = None;
-            let mut waiting = 0;
-            for step in &self.plan.unpacks {
-                if !matches!(state.chains.get(&key(step)), Some(Progress::Waiting)) {
-                    continue;
-                }
-                let parent = step.parent.map(|parent| (step.snapshotter.clone(), parent));
-                let parent = Self::ready(parent.and_then(|parent| state.chains.get(&parent)));
-                match (parent, Self::ready(state.blobs.get(&step.layer.digest))) {
-                    (Ok(true), Ok(true)) => {
-                        next = Some(step);
-                        break;
-                    }
-                    (Err(error), _) | (_, Err(error)) => {
-                        state.chains.insert(key(step), Progress::Failed(error));
-                        self.changed.notify_all();
-                    }
-                    _ => waiting += 1,
-                }
-            }
-            let Some(step) = next else {
-                if waiting == 0 {
-                    return;
-                }
+        while !state.over && state.order.has_unpacks() {
+            let Some(at) = state.order.next_unpack() else {
                 state = self.wait(state);
                 continue;
             };
-            state.chains.insert(key(step), Progress::Working);
             drop(state);
-            let result = self.unpack(step);
+            let result = self.unpack(&self.plan.unpacks[at]);
             state = self.lock();
-            let progress = match result {
-                Ok(()) => {
-                    state.done.unpacked += 1;
-                    Progress::Done
-                }
-                Err(error) => self.fail(&mut state, error),
-            };
-            state.chains.insert(key(step), progress);
-            self.changed.notify_all();
+            state.done.unpacked += usize::from(result.is_ok());
+            self.ended(&mut state, Step::Unpack(at), result);
         }
     }
 
@@ -299,26 +245,10 @@ impl Work<'_> {
 
     /// Names each image once all of it is there.
     fn name_all(&self) {
-        let mut left: Vec<usize> = (0..self.plan.images.len()).collect();
         let mut state = self.lock();
-        while !left.is_empty() && !state.over {
-            let mut next = None;
-            left.retain(|index| match self.image_ready(&state, &self.plan.images[*index]) {
-                Ok(false) => true,
-                Ok(true) if next.is_none() => {
-                    next = Some(*index);
-                    false
-                }
-                Ok(true) => true,
-                Err(error) => {
-                    state.done.failed.push((*index, error));
-                    false
-                }
-            });
-            let Some(index) = next else {
-                if !left.is_empty() {
-                    state = self.wait(state);
-                }
+        while !state.over && state.order.has_images() {
+            let Some(index) = state.order.next_image() else {
+                state = self.wait(state);
                 continue;
             };
             drop(state);
@@ -337,20 +267,6 @@ impl Work<'_> {
         state.over = true;
         drop(state);
         self.changed.notify_all();
-    }
-
-    fn image_ready(&self, state: &State, image: &ImagePlan) -> Result<bool, Arc<Error>> {
-        let mut ready = true;
-        let blobs = image.layers.iter().map(|(layer, _)| layer).chain(image.documents());
-        for blob in blobs {
-            ready &= Self::ready(state.blobs.get(&blob.digest))?;
-        }
-        for snapshotter in &self.node.snapshotters {
-            for chain_id in &image.chain {
-                ready &= Self::ready(state.chains.get(&(snapshotter.clone(), *chain_id)))?;
-            }
-        }
-        Ok(ready)
     }
 
     /// Asks CRI for each image that was named.
@@ -377,7 +293,7 @@ impl Work<'_> {
     }
 
     fn fail_image(&self, state: &mut State, index: usize, error: Error) {
-        if let Progress::Failed(error) = self.fail(state, error) {
+        if let Some(error) = self.fail(state, error) {
             state.done.failed.push((index, error));
         }
         self.changed.notify_all();

@@ -4,6 +4,7 @@
 //! encoding of its diff_id is, so a node that pulled an image is sent nothing of it but names.
 
 mod inventory;
+mod order;
 mod rebuild;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -13,6 +14,7 @@ use crate::image::{Descriptor, Digest, Platform, chain_ids};
 use crate::plan::carried_manifest;
 
 pub use inventory::{Held, HeldManifest, HeldName, Wanted, WantedLayer};
+pub use order::{Order, Step};
 pub use rebuild::{NoBase, Rebuild};
 
 /// What is asked of an import.
@@ -411,7 +413,7 @@ mod tests {
     use super::*;
     use crate::image::{Compression, Document, OCI_CONFIG, OCI_MANIFEST};
 
-    const PINNED: Choices = Choices { unpack: true, pin: true };
+    pub(super) const PINNED: Choices = Choices { unpack: true, pin: true };
 
     fn gzip(tar: &str) -> Descriptor {
         Descriptor::of(Compression::Gzip.oci_layer_type(), format!("gzip of {tar}").as_bytes())
@@ -430,7 +432,7 @@ mod tests {
     }
 
     /// `app:1`, gzipped at its source, carried as zstd.
-    fn wanted(tars: &[&str]) -> Wanted {
+    pub(super) fn wanted(tars: &[&str]) -> Wanted {
         let config = Descriptor::of(OCI_CONFIG, tars.join(" ").as_bytes());
         let originals: Vec<Descriptor> = tars.iter().map(|tar| gzip(tar)).collect();
         let carried: Vec<Descriptor> = tars.iter().map(|tar| zstd(tar)).collect();
@@ -457,7 +459,7 @@ mod tests {
         }
     }
 
-    fn empty() -> Held {
+    pub(super) fn empty() -> Held {
         Held { chains: vec![("overlayfs".into(), HashSet::new())], ..Held::default() }
     }
 
