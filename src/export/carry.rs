@@ -41,7 +41,8 @@ pub(super) fn layers(
 ) -> Result<Carried> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let keep_parts_from = plan.keep_parts_from;
-    let work = Work { source, medium, options, run, workers: layer::workers(), keep_parts_from };
+    let workers = layer::workers();
+    let work = Work { source, medium, options, run, workers, keep_parts_from, large_delta: Mutex::default() };
     let (bytes, items) = (plan.bytes_to_read(), plan.layers.iter().filter(|step| step.bytes() > 0).count());
     run.report(Event::Phase { phase: Phase::Carrying, bytes, items });
     let queue: Mutex<VecDeque<&LayerStep>> = Mutex::new(plan.layers.iter().collect());
@@ -76,7 +77,7 @@ pub(super) fn layers(
 }
 
 /// A thread that panicked while it held the lock has ended the scope; what it left is whole.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
@@ -134,6 +135,8 @@ pub(super) struct Work<'a> {
     pub(super) run: Run<'a>,
     workers: u32,
     keep_parts_from: Option<u64>,
+    /// Held by whoever makes a large delta.
+    pub(super) large_delta: Mutex<()>,
 }
 
 impl Work<'_> {

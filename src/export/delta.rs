@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use super::carry::{Through, Work};
+use super::carry::{Through, Work, lock};
 use crate::content::Verified;
 use crate::error::{Error, Result, Side};
 use crate::image::Descriptor;
@@ -11,6 +11,10 @@ use crate::medium::{Delta, Ingest};
 use crate::plan::{At, Base, DeltaStep, LayerStep, Pick};
 use crate::progress::{Event, Stoppable, Watched};
 use crate::source;
+
+/// Bytes of a tar above which deltas are made one after the other. Three at a time of 2 GiB, of 464 MiB of
+/// memory each, would take the export beyond 1 GiB.
+const LARGE: u64 = 128 << 20;
 
 impl Work<'_> {
     /// Makes the delta of a layer; carries the layer whole where no base is at hand or none helps.
@@ -34,7 +38,11 @@ impl Work<'_> {
         };
         for base in &wanted.bases {
             self.run.check()?;
-            let made = match self.base(base) {
+            let from = self.base(base);
+            let large = from.as_ref().is_ok_and(|from| from.len().max(tar.len()) > LARGE);
+            // Until the patch is written: it is held in memory.
+            let _one = large.then(|| lock(&self.large_delta));
+            let made = match from {
                 Ok(from) => delta::make(&from, &tar, wanted.limit)
                     .map(|made| Some((from.len(), made?)))
                     .map_err(|error| error.to_string()),
