@@ -249,7 +249,7 @@ fn name_verdict(verdict: &NameVerdict) -> &'static str {
         NameVerdict::Present => "present",
         NameVerdict::Pin => "pin",
         NameVerdict::Add => "add",
-        NameVerdict::Move { .. } => "move",
+        NameVerdict::Move(_) => "move",
     }
 }
 

@@ -27,7 +27,7 @@ pub fn plan_prune(
         false => node::uses(node, &imported)?,
     };
     let names = import.into_iter().flat_map(|plan| &plan.images).flat_map(|image| &image.names);
-    let moves = |verdict: &NameVerdict| matches!(verdict, NameVerdict::Move { .. });
+    let moves = |verdict: &NameVerdict| matches!(verdict, NameVerdict::Move(_));
     let moving: HashSet<&str> =
         names.filter(|(_, verdict)| moves(verdict)).map(|(name, _)| name.as_str()).collect();
     Ok(PrunePlan::new(&kept, &imported, &uses, &moving, scope))

@@ -143,7 +143,7 @@ pub(super) fn read(medium: &Medium, record: &Record, image: &Image, node: &Platf
         });
     }
     Ok(Wanted {
-        names: image.names.clone(),
+        names: image.names.iter().cloned().collect(),
         sequence: image.sequence,
         platform: platform.platform.clone(),
         original: image.original.clone(),

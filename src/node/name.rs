@@ -61,9 +61,9 @@ pub(super) fn name(
                 continue;
             }
             NameVerdict::Add => {}
-            NameVerdict::Move { from, was } => {
-                run.report(Event::Warning(&format!("{name} stood for {} and was moved", from.digest)));
-                replaced.extend(was.filter(|was| *was != config));
+            NameVerdict::Move(moved) => {
+                run.report(Event::Warning(&format!("{name} stood for {} and was moved", moved.from.digest)));
+                replaced.extend(moved.was.filter(|was| *was != config));
             }
         }
         client.set_image(name, &image.target, &labels)?;

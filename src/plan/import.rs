@@ -100,12 +100,16 @@ pub enum NameVerdict {
     /// The node does not know it.
     Add,
     /// It points at something else.
-    Move {
-        /// What it pointed at.
-        from: Descriptor,
-        /// The image id it stood for, if that is known.
-        was: Option<Digest>,
-    },
+    Move(Box<Moved>),
+}
+
+/// What a name stood for that is moved. Boxed in a verdict: few names are moved, and a node has many.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// What it pointed at.
+    pub from: Descriptor,
+    /// The image id it stood for, if that is known.
+    pub was: Option<Digest>,
 }
 
 /// A blob to send.
@@ -243,7 +247,7 @@ impl ImagePlan {
 
     /// How many names have to be made or moved.
     pub fn names_to_make(&self) -> usize {
-        let made = |verdict: &&NameVerdict| matches!(verdict, NameVerdict::Add | NameVerdict::Move { .. });
+        let made = |verdict: &&NameVerdict| matches!(verdict, NameVerdict::Add | NameVerdict::Move(_));
         self.names.iter().map(|(_, verdict)| verdict).filter(made).count()
     }
 
@@ -447,7 +451,7 @@ mod tests {
             left_out: false,
         };
         Wanted {
-            names: ["app:1".parse().unwrap()].into(),
+            names: vec!["app:1".parse().unwrap()],
             sequence: 1,
             platform: "linux/amd64".parse().unwrap(),
             original: Descriptor::of(crate::image::OCI_INDEX, b"index"),
@@ -623,7 +627,7 @@ mod tests {
         let mut held = empty();
         let name = HeldName { target: old.clone(), manifest: Some(manifest.into()), pinned: true };
         held.names.insert("docker.io/library/app:1".into(), name);
-        let moved = NameVerdict::Move { from: old, was: Some(Digest::of(b"old config")) };
+        let moved = NameVerdict::Move(Box::new(Moved { from: old, was: Some(Digest::of(b"old config")) }));
         let plan = plan(image, &held);
         assert!(plan.images[0].names.contains(&("docker.io/library/app:1".into(), moved)));
     }

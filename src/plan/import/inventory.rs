@@ -3,15 +3,15 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::{LayerVerdict, NameVerdict, Send};
+use super::{LayerVerdict, Moved, NameVerdict, Send};
 use crate::image::{Descriptor, Digest, Platform, Reference};
 use crate::medium::Delta;
 
 /// One platform of an image on the medium, read and proven.
 #[derive(Clone, Debug)]
 pub struct Wanted {
-    /// The names it is carried under.
-    pub names: BTreeSet<Reference>,
+    /// The names it is carried under, in order. Most images have one, for which a set has room for eleven.
+    pub names: Vec<Reference>,
     /// The export that carried it.
     pub sequence: u64,
     /// Its platform.
@@ -198,9 +198,10 @@ impl Held {
         match same {
             true if pin && !held.pinned => NameVerdict::Pin,
             true => NameVerdict::Present,
-            false => {
-                NameVerdict::Move { from: held.target.clone(), was: manifest.map(|manifest| manifest.config) }
-            }
+            false => NameVerdict::Move(Box::new(Moved {
+                from: held.target.clone(),
+                was: manifest.map(|manifest| manifest.config),
+            })),
         }
     }
 }
