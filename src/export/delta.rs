@@ -37,11 +37,11 @@ impl Work<'_> {
             return Ok((encoding, size, None));
         };
         for base in &wanted.bases {
-            self.run.check()?;
             let from = self.base(base);
             let large = from.as_ref().is_ok_and(|from| from.len().max(tar.len()) > LARGE);
             // Until the patch is written: it is held in memory.
             let _one = large.then(|| lock(&self.large_delta));
+            self.run.check()?;
             let made = match from {
                 Ok(from) => delta::make(&from, &tar, wanted.limit)
                     .map(|made| Some((from.len(), made?)))

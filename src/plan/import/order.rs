@@ -3,6 +3,7 @@
 //! Pure, and linear in the size of the plan: a step that ends is told to what waits for it, nothing is looked for.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 
 use super::ImportPlan;
 use crate::image::Digest;
@@ -23,7 +24,7 @@ pub enum Step {
 pub struct Order {
     sends: usize,
     unpacks: usize,
-    next_send: usize,
+    to_send: Range<usize>,
     /// For each number, of how many others the end is still awaited. `OVER`: taken, or failed.
     awaited: Vec<u32>,
     /// What ends, and what waits for it.
@@ -73,6 +74,7 @@ impl Order {
         let mut order = Self {
             sends,
             unpacks,
+            to_send: 0..sends,
             awaited,
             waits,
             unpacks_left: unpacks,
@@ -85,9 +87,7 @@ impl Order {
 
     /// The next blob to send.
     pub fn next_send(&mut self) -> Option<usize> {
-        let next = self.next_send;
-        self.next_send += usize::from(next < self.sends);
-        (next < self.sends).then_some(next)
+        self.to_send.next()
     }
 
     /// The first layer in the plan that can be unpacked.
@@ -160,7 +160,7 @@ impl Order {
     }
 
     /// The places of the waits for `number`.
-    fn waiting_for(&self, number: usize) -> std::ops::Range<usize> {
+    fn waiting_for(&self, number: usize) -> Range<usize> {
         let from = |number: u32| self.waits.partition_point(|(awaited, _)| *awaited < number);
         from(number as u32)..from(number as u32 + 1)
     }
@@ -230,12 +230,11 @@ mod tests {
             assert_eq!(order.failed(bad), lost);
             assert_eq!(order.failed(bad), Vec::<usize>::new(), "each image fails once");
             (0..plan.sends.len()).map(Step::Send).filter(|step| *step != bad).for_each(|s| order.done(s));
-            let mut named = Vec::new();
             while order.has_unpacks() {
                 let at = order.next_unpack().expect("what is left can be done");
                 order.done(Step::Unpack(at));
             }
-            named.extend(std::iter::from_fn(|| order.next_image()));
+            let named: Vec<usize> = std::iter::from_fn(|| order.next_image()).collect();
             assert!(!order.has_images());
             assert_eq!(named, (0..3).filter(|image| !lost.contains(image)).collect::<Vec<_>>());
         }
