@@ -99,7 +99,7 @@ fn fill(
         stop: run.stop.clone(),
         ..Wishes::default()
     })?;
-    let prepared = import::prepare(medium, &node, options, run)?;
+    let prepared = import::prepare(medium, &node, options, |_| {}, run)?;
     planned(&prepared, &node);
     let summary = import::carry_out(medium, &node, prepared, options, run)?;
     let volume = medium.record().and_then(|record| record.volume.clone());

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::holdings::Holdings;
-use crate::image::{Digest, Platform, Reference};
+use crate::image::{Digest, Names, Platform};
 use crate::medium::{Layer, Record};
 use crate::plan::import::runs_on;
 
@@ -25,7 +25,7 @@ pub struct Contents {
 /// An image for one platform.
 #[derive(Clone, Debug)]
 struct Item {
-    names: BTreeSet<Reference>,
+    names: Names,
     platform: Platform,
     id: Digest,
     layers: Vec<Digest>,
@@ -129,7 +129,7 @@ impl Contents {
     fn narrow(&self, node: &Platform) -> Self {
         let runs = runs_on(node);
         let rank = |item: &Item| runs.iter().position(|platform| *platform == item.platform);
-        let mut best: BTreeMap<&BTreeSet<Reference>, (usize, &Item)> = BTreeMap::new();
+        let mut best: BTreeMap<&Names, (usize, &Item)> = BTreeMap::new();
         for item in &self.images {
             let Some(rank) = rank(item) else { continue };
             let known = best.entry(&item.names).or_insert((rank, item));

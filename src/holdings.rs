@@ -1,6 +1,6 @@
 //! What a node holds, in a file that is carried to where media are filled: `pannier inventory`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, Side};
 use crate::image::json::{self, Keys};
-use crate::image::{Descriptor, Digest, LayerType, MediaKind, Platform, Reference, kind};
+use crate::image::{Descriptor, Digest, LayerType, MediaKind, Names, Platform, kind};
 use crate::limits::{
     BLOB as MAX_LAYER, INVENTORY as MAX_BYTES, LAYERS as MAX_LAYERS, SIGNATURE as MAX_SIGNATURE,
 };
@@ -43,7 +43,7 @@ pub struct Holdings {
 #[serde(rename_all = "camelCase")]
 pub struct HeldImage {
     /// Its names.
-    pub names: BTreeSet<Reference>,
+    pub names: Names,
     /// The digest of its config, which is also the image id.
     pub config: Digest,
     /// Its layers, bottom first.

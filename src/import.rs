@@ -5,22 +5,24 @@
 //! image once all of it is there, and lets go of the lease last. Run again after whatever cut it
 //! off, it goes on: nothing is believed that containerd cannot show.
 
+mod part;
 mod prune;
 mod space;
 mod volumes;
 mod wanted;
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 
-use crate::error::{Error, Lacking, Result, Side};
-use crate::image::{MAX_MANIFEST, Platform, Reference};
-use crate::medium::{Medium, Record};
-use crate::node::{self, Depth, HeldLease, Naming, Node};
-use crate::plan::import::{Choices, ImportPlan, LayerVerdict, Wanted};
+use crate::containerd::Client;
+use crate::error::{Error, Result, Side};
+use crate::image::{Platform, Reference};
+use crate::medium::{Image, Medium, Record};
+use crate::node::{self, HeldLease, Naming, Node};
+use crate::plan::import::{ImportPlan, Totals, Wanted};
 use crate::progress::{Event, Phase, Run};
 
+use part::{Obstacles, Part};
 pub use prune::{plan_prune, prune};
 pub use space::{Need, Space};
 pub use volumes::missing_volumes;
@@ -45,12 +47,12 @@ pub struct Options {
 #[derive(Debug)]
 pub struct Prepared {
     /// What will be done.
-    pub plan: ImportPlan,
+    pub totals: Totals,
     /// What it takes up, and what is free.
     pub space: Vec<Space>,
     /// Names of images that cannot be imported, and why. Empty unless the import keeps going.
     pub failed: Vec<(String, Arc<Error>)>,
-    medium_id: String,
+    parts: Vec<Part>,
 }
 
 /// What an import did.
@@ -74,48 +76,41 @@ pub struct Summary {
     pub failed: Vec<(String, Arc<Error>)>,
 }
 
-/// Reads what is wanted from the medium, compares it with what the node holds, and plans.
+/// Reads what is wanted from the medium, compares it with what the node holds, and plans. `see` is shown the
+/// plan, of a large set in parts.
 ///
 /// Nothing is changed. Errors: an image that the medium lacks, or has for other platforms only;
 /// damage to documents (collected instead when the import keeps going); not enough space.
-pub fn prepare(medium: &Medium, node: &Node, options: &Options, run: Run<'_>) -> Result<Prepared> {
+pub fn prepare(
+    medium: &Medium,
+    node: &Node,
+    options: &Options,
+    mut see: impl FnMut(&ImportPlan),
+    run: Run<'_>,
+) -> Result<Prepared> {
     let record = record_of(medium)?;
     let images = wanted::select(record, &options.images)?;
     wanted::require_platform(&images, &node.platform)?;
     run.report(Event::Phase { phase: Phase::Resolving, bytes: 0, items: images.len() });
-    let (mut wanted, mut failed) = (Vec::new(), Vec::new());
-    for image in images {
-        run.check()?;
-        match wanted::read(medium, record, image, &node.platform) {
-            Ok(image) => wanted.push(image),
-            Err(error) if options.keep_going && !error.is_fatal() => {
-                failed.push(wanted::failure(image, error));
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    let depth = if options.repair { Depth::Hashed } else { Depth::Present };
-    // What containerd unpacks, it compares with the diff_id.
-    let held = node::inventory(node, &wanted, depth, !options.unpack, run)?;
-    run.report(Event::PhaseEnded { phase: Phase::Resolving });
-    let choices = Choices { unpack: options.unpack, pin: options.pin };
-    let mut originals = HashMap::new();
-    for original in wanted.iter().filter_map(|image| image.mixes(&held)) {
-        originals.insert(original.digest, medium.read_blob(original, MAX_MANIFEST)?);
-    }
-    let plan = ImportPlan::new(wanted, &held, choices, &originals)?;
-    require_bases(record, &plan)?;
-    if let Some(damaged) = plan.sends.iter().find(|send| send.replaces).filter(|_| !options.repair) {
-        return Err(Error::Invalid {
-            side: Side::Node,
-            what: format!("blob {}", damaged.blob.digest),
-            reason:
-                "containerd lists it, but its file is gone or damaged; `pannier import --repair` replaces it"
-                    .into(),
+    let (mut totals, mut obstacles) = (Totals::new(), Obstacles::default());
+    let (mut parts, mut failed) = (Vec::new(), Vec::new());
+    for part in images.chunks(part::IMAGES) {
+        let (plan, not_planned) = part::plan(medium, record, part, node, options, run)?;
+        failed.extend(not_planned);
+        totals.add(&plan);
+        obstacles.add(&plan, options);
+        see(&plan);
+        parts.push(match plan.is_done() {
+            true => Part::Done(plan.images.len()),
+            false if images.len() <= part::IMAGES => Part::Planned(Box::new(plan)),
+            false => Part::ToDo,
         });
     }
-    let space = space::needs(node, &plan)?;
-    Ok(Prepared { plan, space, failed, medium_id: record.medium.clone() })
+    totals.close();
+    run.report(Event::PhaseEnded { phase: Phase::Resolving });
+    obstacles.require_none(record)?;
+    let space = space::needs(node, &totals)?;
+    Ok(Prepared { totals, space, failed, parts })
 }
 
 /// The images with these names, or all, read and proven for a platform; and the record they are from.
@@ -134,26 +129,7 @@ pub fn wanted_for<'m>(
     Ok((record, images.into_iter().map(read).collect::<Result<_>>()?))
 }
 
-/// An error unless the node has all that the medium counts on.
-fn require_bases(record: &Record, plan: &ImportPlan) -> Result<()> {
-    let damaged = plan.no_bases.iter().find_map(|missing| Some((missing, missing.damaged?)));
-    if let Some((missing, blob)) = damaged {
-        return Err(Error::LackingDamaged { image: missing.image.clone(), layer: missing.diff_id, blob });
-    }
-    // What was left out is told first: there is no other way to it.
-    let first = plan.no_bases.iter().min_by_key(|missing| !missing.bases.is_empty());
-    let Some(missing) = first else { return Ok(()) };
-    let image = record.images.iter().find(|image| image.original.digest == missing.original);
-    Err(Error::Lacking(Box::new(Lacking {
-        image: missing.image.clone(),
-        layer: *missing.bases.first().unwrap_or(&missing.diff_id),
-        rebuilds: (!missing.bases.is_empty()).then_some(missing.diff_id),
-        rests_on: image.map(|image| record.rests_on(image).to_vec()).unwrap_or_default(),
-        more: plan.no_bases.len() - 1,
-    })))
-}
-
-/// Carries out a plan.
+/// Carries out what was prepared, with the same options.
 ///
 /// At every moment CRI is shown only images all of which is there. What was sent and unpacked before
 /// an interruption is held by the lease, which the next import takes over.
@@ -164,11 +140,11 @@ pub fn carry_out(
     options: &Options,
     run: Run<'_>,
 ) -> Result<Summary> {
-    let Prepared { plan, space, failed, medium_id } = prepared;
-    let mut summary = Summary { failed, reused: reused(&plan), ..Summary::default() };
-    if plan.is_done() {
+    let Prepared { totals, space, failed, parts } = prepared;
+    let mut summary = Summary { failed, reused: totals.reused, ..Summary::default() };
+    if totals.is_done {
         node::drop_orphans(&node.client, node.alone)?;
-        summary.images = plan.images.len();
+        summary.images = totals.images;
         return Ok(summary);
     }
     space::require(&space)?;
@@ -179,29 +155,96 @@ pub fn carry_out(
         )));
     }
     let lease = HeldLease::take(&node.client.stopping_with(run.stop), node.lease, node.alone)?;
-    let naming = Naming { medium: medium_id, pin: options.pin, unpacked: options.unpack };
-    let done = match node::carry_out(node, &lease.client, medium, &plan, &naming, options.keep_going, run) {
-        Err(error) if is_full(&error) => {
-            // kubelet evicts pods from a node whose disk is full: give back what has no name yet. What
-            // cannot be given back now is taken over by the next import.
-            node::abort_unfinished(&lease.client, &plan);
-            let _ = lease.end();
-            return Err(on_the_full_disk(error, node));
-        }
-        other => other?,
-    };
-    lease.end()?;
-    summary.images = done.images.len();
-    summary.layers = done.layers;
-    summary.rebuilt = done.rebuilt;
-    summary.sent = done.sent;
-    summary.unpacked = done.unpacked;
-    summary.named = done.images.iter().map(|index| plan.images[*index].names_to_make()).sum();
-    for (index, error) in done.failed {
-        let names: Vec<String> = plan.images[index].wanted.names.iter().map(ToString::to_string).collect();
-        summary.failed.push((names.join(" "), error));
+    let import = Import { medium, node, client: &lease.client, options, run };
+    run.report(Event::Phase { phase: Phase::Sending, bytes: totals.send_bytes, items: totals.sends });
+    if totals.unpacks > 0 {
+        run.report(Event::Phase {
+            phase: Phase::Unpacking,
+            bytes: totals.unpack_bytes,
+            items: totals.unpacks,
+        });
     }
-    Ok(summary)
+    let result = import.all(parts, &mut summary);
+    run.report(Event::PhaseEnded { phase: Phase::Sending });
+    if totals.unpacks > 0 {
+        run.report(Event::PhaseEnded { phase: Phase::Unpacking });
+    }
+    match result {
+        // kubelet evicts pods from a node whose disk is full: what has no name yet was given back. What
+        // cannot be given back now is taken over by the next import.
+        Err(error) if is_full(&error) => {
+            let _ = lease.end();
+            Err(on_the_full_disk(error, node))
+        }
+        Err(error) => Err(error),
+        Ok(()) => lease.end().map(|()| summary),
+    }
+}
+
+/// An import that is carried out, part by part.
+struct Import<'a> {
+    medium: &'a Medium,
+    node: &'a Node,
+    client: &'a Client,
+    options: &'a Options,
+    run: Run<'a>,
+}
+
+impl Import<'_> {
+    fn all(&self, parts: Vec<Part>, summary: &mut Summary) -> Result<()> {
+        let record = record_of(self.medium)?;
+        let images = wanted::select(record, &self.options.images)?;
+        for (images, part) in images.chunks(part::IMAGES).zip(parts) {
+            let plan = match part {
+                Part::Done(images) => {
+                    summary.images += images;
+                    continue;
+                }
+                Part::Planned(plan) => *plan,
+                Part::ToDo => self.plan_again(record, images, summary)?,
+            };
+            self.one(record, &plan, summary)?;
+        }
+        Ok(())
+    }
+
+    /// The plan of a part, with what the parts before it brought.
+    fn plan_again(&self, record: &Record, images: &[&Image], summary: &mut Summary) -> Result<ImportPlan> {
+        let (plan, failed) = part::plan(self.medium, record, images, self.node, self.options, self.run)?;
+        let mut obstacles = Obstacles::default();
+        obstacles.add(&plan, self.options);
+        obstacles.require_none(record)?;
+        for (names, error) in failed {
+            if !summary.failed.iter().any(|(known, _)| *known == names) {
+                summary.failed.push((names, error));
+            }
+        }
+        Ok(plan)
+    }
+
+    fn one(&self, record: &Record, plan: &ImportPlan, summary: &mut Summary) -> Result<()> {
+        let naming =
+            Naming { medium: record.medium.clone(), pin: self.options.pin, unpacked: self.options.unpack };
+        let keep_going = self.options.keep_going;
+        let done = node::carry_out(self.node, self.client, self.medium, plan, &naming, keep_going, self.run);
+        let done = done.inspect_err(|error| {
+            if is_full(error) {
+                node::abort_unfinished(self.client, plan);
+            }
+        })?;
+        summary.images += done.images.len();
+        summary.layers += done.layers;
+        summary.rebuilt += done.rebuilt;
+        summary.sent += done.sent;
+        summary.unpacked += done.unpacked;
+        summary.named += done.images.iter().map(|index| plan.images[*index].names_to_make()).sum::<usize>();
+        for (index, error) in done.failed {
+            let names: Vec<String> =
+                plan.images[index].wanted.names.iter().map(ToString::to_string).collect();
+            summary.failed.push((names.join(" "), error));
+        }
+        Ok(())
+    }
 }
 
 fn is_full(error: &Error) -> bool {
@@ -224,18 +267,4 @@ fn record_of(medium: &Medium) -> Result<&Record> {
         let reason = "no export has been committed to it; `pannier export --to` does";
         Error::invalid(Side::Medium, medium.path().display(), reason)
     })
-}
-
-/// Bytes of the layers that need not be sent, each once.
-fn reused(plan: &ImportPlan) -> u64 {
-    let layers = plan.images.iter().flat_map(|image| image.layers.iter().zip(&image.wanted.layers));
-    let there = layers.filter(|((_, verdict), _)| {
-        !matches!(
-            verdict,
-            LayerVerdict::Send | LayerVerdict::Replace | LayerVerdict::Rebuild | LayerVerdict::Missing
-        )
-    });
-    let sizes: std::collections::BTreeMap<_, _> =
-        there.map(|(_, wanted)| (wanted.diff_id, wanted.carried.size)).collect();
-    sizes.values().sum()
 }

@@ -5,10 +5,9 @@
 
 mod support;
 
-use std::collections::BTreeSet;
 use std::fs;
 
-use pannier::containerd::ImageRecord;
+use pannier::medium::Medium;
 use serde_json::Value;
 use support::carry::{oci, peak, run, text};
 use support::cluster::{
@@ -75,14 +74,6 @@ fn pods_start_by_tag_and_by_digest_also_after_a_restart_and_a_garbage_collection
         }
         let again = import(0, &node, &medium, &[]).json();
         assert_eq!((number(&again, "bytesSent"), number(&again, "names")), (0, 0), "{again}");
-        let mut one_by_one = BTreeSet::new();
-        let seen = |record: ImageRecord| {
-            assert!(one_by_one.insert(record.name), "each record is seen once");
-            Ok(())
-        };
-        node.client().each_image(seen).unwrap();
-        let listed = node.client().list_images().unwrap().into_iter().map(|record| record.name);
-        assert_eq!(one_by_one, listed.collect());
 
         node.restart();
         node.client().collect_garbage().unwrap();
@@ -337,5 +328,47 @@ fn memory_hardly_grows_with_the_number_of_images() {
     }
     for (what, (few, many)) in ["export", "import"].into_iter().zip(peaks[0].into_iter().zip(peaks[1])) {
         assert!(many < few + (6 << 20), "{what}: {few} bytes with 20 images, {many} with 400");
+    }
+}
+
+#[test]
+fn a_set_of_more_images_than_are_planned_for_at_a_time_is_imported_as_one() {
+    let bench = Bench::new();
+    let mut node = Node::start("2.1");
+    let base = tar([("base", "1")]);
+    let own = |number: usize| tar([(&format!("app/{number}"), "1")]);
+    let with = |set: Layout, number: usize| {
+        set.with(app(&format!("registry.local/app-{number}:1")).layer(base.clone()).layer(own(number)))
+    };
+    let set = (0..300).fold(layout().with(pause()), with);
+    let medium = bench.medium("m", &set);
+    let record = Medium::open(&medium).unwrap().record().unwrap().clone();
+    let (images, layers) = (record.images.len() as u64, record.layers.len() as u64);
+    let dry = import(0, &node, &medium, &["--dry-run"]).json();
+    assert_eq!(dry["images"].as_array().unwrap().len() as u64, images);
+    assert_eq!((number(&dry, "layersToSend"), number(&dry, "layersToUnpack")), (layers, layers));
+
+    // The layer of an image in the second part is damaged.
+    let bad = record.images[280].platforms[0].diff_ids.last().unwrap();
+    let blob = record.layer(bad).unwrap().encodings[0].digest;
+    let path = Medium::open(&medium).unwrap().blob_path(&blob);
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, vec![b'x'; whole.len()]).unwrap();
+    let ran = import(4, &node, &medium, &["--keep-going"]);
+    let stdout = ran.stdout();
+    let first = stdout.lines().find(|line| line.contains(r#""event":"summary""#)).unwrap();
+    let first: Value = serde_json::from_str(first).unwrap();
+    assert_eq!((number(&first, "images"), number(&first, "layersSent")), (images - 1, layers - 1), "{first}");
+    fs::write(&path, &whole).unwrap();
+    let second = import(0, &node, &medium, &[]).json();
+    assert_eq!((number(&second, "images"), number(&second, "layersSent")), (images, 1), "{second}");
+    // By tag, and by the digests of both manifests.
+    assert_eq!(number(&second, "names"), 3, "{second}");
+    let again = import(0, &node, &medium, &[]).json();
+    assert_eq!((number(&again, "bytesSent"), number(&again, "names")), (0, 0), "{again}");
+    node.restart();
+    node.client().collect_garbage().unwrap();
+    for number in [0, 255, 256, 280, 299] {
+        assert_starts(&node, &format!("registry.local/app-{number}:1"));
     }
 }

@@ -2,17 +2,18 @@
 
 use std::path::PathBuf;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::node::{NodeArgs, references};
 use super::output::Output;
+use super::planned::Planned;
 use super::trust::TrustArgs;
 use super::{pruned, signals, text, volumes};
 use crate::error::{Error, Result};
 use crate::import::{self, Options, Prepared, Summary, carry_out, missing_volumes, plan_prune, prepare};
 use crate::medium::Volume;
 use crate::node::{Node, Pruned};
-use crate::plan::import::{ImagePlan, LayerVerdict, Lists, NameVerdict};
+use crate::plan::import::ImportPlan;
 use crate::plan::prune::{PrunePlan, Scope};
 use crate::progress::Run;
 
@@ -111,13 +112,16 @@ fn import_one(
         output.complain(format_args!("warning: {}: {}; it is ignored", rejected.name, rejected.reason));
     }
     let node = args.node.survey(args.platform.as_deref(), run.stop, output)?;
-    let prepared = prepare(&medium, &node, options, run)?;
     if args.dry_run {
+        let mut planned = Planned::default();
+        let see = |plan: &ImportPlan| planned.add(plan, output.json());
+        let prepared = prepare(&medium, &node, options, see, run)?;
         let pruning = args.prune.filter(|_| prepared.failed.is_empty());
-        let pruning = pruning.map(|scope| plan_prune(&medium, &node, Some(&prepared.plan), scope.into()));
-        describe(&prepared, pruning.transpose()?.as_ref(), &node, output)?;
+        let pruning = pruning.map(|scope| plan_prune(&medium, &node, &planned.moving, scope.into()));
+        planned.describe(&prepared, pruning.transpose()?.as_ref(), &node, output)?;
         return Ok(None);
     }
+    let prepared = prepare(&medium, &node, options, |_| {}, run)?;
     announce(&prepared, &node, output);
     let summary = carry_out(&medium, &node, prepared, options, run)?;
     let pruning = args.prune.filter(|_| summary.failed.is_empty());
@@ -145,18 +149,17 @@ fn import_one(
 
 /// Says before the first byte what will be done.
 pub(super) fn announce(prepared: &Prepared, node: &Node, output: &Output) {
-    let plan = &prepared.plan;
-    if plan.is_done() {
+    let totals = &prepared.totals;
+    if totals.is_done {
         return;
     }
-    let layers = plan.sends.iter().filter(|send| send.layer).count();
     output.say(format_args!(
         "{}: {} to send in {}, {} to unpack ({}).",
-        text::count(plan.images.len(), "image"),
-        text::size(plan.send_bytes()),
-        text::count(layers, "layer"),
-        text::count(plan.unpacks.len(), "layer"),
-        text::size(plan.unpack_bytes()),
+        text::count(totals.images, "image"),
+        text::size(totals.send_bytes),
+        text::count(totals.layers, "layer"),
+        text::count(totals.unpacks, "layer"),
+        text::size(totals.unpack_bytes),
     ));
     for space in &prepared.space {
         output.say(format_args!(
@@ -174,103 +177,6 @@ pub(super) fn announce(prepared: &Prepared, node: &Node, output: &Output) {
     }
     if prepared.space.is_empty() {
         output.say("How much is free there cannot be seen from here.");
-    }
-}
-
-/// Prints the plan of a dry run.
-fn describe(prepared: &Prepared, pruning: Option<&PrunePlan>, node: &Node, output: &Output) -> Result<()> {
-    let plan = &prepared.plan;
-    if output.json() {
-        let space = prepared
-            .space
-            .iter()
-            .map(|space| json!({ "path": space.path, "needed": space.need.total(), "free": space.free }));
-        let mut document = json!({
-            "platform": node.platform.to_string(),
-            "snapshotters": node.snapshotters,
-            "images": plan.images.iter().map(image).collect::<Vec<_>>(),
-            "bytesToSend": plan.send_bytes(),
-            "layersToSend": plan.sends.iter().filter(|send| send.layer).count(),
-            "layersToUnpack": plan.unpacks.len(),
-            "bytesToUnpack": plan.unpack_bytes(),
-            "space": space.collect::<Vec<_>>(),
-        });
-        if let Some(pruning) = pruning {
-            document["prune"] = pruned::json(pruning);
-        }
-        return output.document(&document);
-    }
-    let mut lines = String::new();
-    for image in &plan.images {
-        for (name, verdict) in &image.names {
-            lines.push_str(&format!("{:9}  {name}\n", name_verdict(verdict)));
-        }
-        lines.push_str(&format!("{:9}  manifest {}\n", lists(&image.lists), image.target.digest));
-        for (layer, verdict) in &image.layers {
-            lines.push_str(&format!(
-                "{:9}  layer {} {}\n",
-                layer_verdict(*verdict),
-                layer.digest,
-                text::size(layer.size)
-            ));
-        }
-    }
-    lines.push_str(&pruning.map(pruned::lines).unwrap_or_default());
-    output.data(&lines)?;
-    announce(prepared, node, output);
-    output.say("Nothing was changed.");
-    Ok(())
-}
-
-fn image(image: &ImagePlan) -> Value {
-    let names =
-        image.names.iter().map(|(name, verdict)| json!({ "name": name, "verdict": name_verdict(verdict) }));
-    let layers = image.layers.iter().zip(&image.wanted.layers).map(|((layer, verdict), wanted)| {
-        json!({
-            "diffId": wanted.diff_id,
-            "blob": layer.digest,
-            "size": layer.size,
-            "verdict": layer_verdict(*verdict),
-        })
-    });
-    json!({
-        "id": image.wanted.config.digest,
-        "platform": image.wanted.platform.to_string(),
-        "original": image.wanted.original.digest,
-        "target": image.target.digest,
-        "lists": lists(&image.lists),
-        "names": names.collect::<Vec<_>>(),
-        "layers": layers.collect::<Vec<_>>(),
-    })
-}
-
-fn name_verdict(verdict: &NameVerdict) -> &'static str {
-    match verdict {
-        NameVerdict::Present => "present",
-        NameVerdict::Pin => "pin",
-        NameVerdict::Add => "add",
-        NameVerdict::Move(_) => "move",
-    }
-}
-
-fn layer_verdict(verdict: LayerVerdict) -> &'static str {
-    match verdict {
-        LayerVerdict::Present => "present",
-        LayerVerdict::HeldOtherwise => "held",
-        LayerVerdict::Discarded => "unpacked",
-        LayerVerdict::Send => "send",
-        LayerVerdict::Replace => "replace",
-        LayerVerdict::Rebuild => "rebuild",
-        LayerVerdict::Missing => "missing",
-    }
-}
-
-fn lists(lists: &Lists) -> &'static str {
-    match lists {
-        Lists::Kept => "kept",
-        Lists::Original => "original",
-        Lists::Carried => "carried",
-        Lists::Mixed(_) => "mixed",
     }
 }
 

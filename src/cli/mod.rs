@@ -18,6 +18,7 @@ mod limits;
 mod list;
 mod node;
 mod output;
+mod planned;
 mod progress;
 mod prune;
 mod pruned;

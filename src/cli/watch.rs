@@ -170,7 +170,7 @@ impl Watcher<'_> {
         let options =
             Options { images: Vec::new(), unpack: true, pin: true, repair: false, keep_going: true };
         let node = self.node()?;
-        let prepared = prepare(medium, &node, &options, self.run)?;
+        let prepared = prepare(medium, &node, &options, |_| {}, self.run)?;
         import::announce(&prepared, &node, self.output);
         let summary = carry_out(medium, &node, prepared, &options, self.run)?;
         if !summary.failed.is_empty() {

@@ -5,15 +5,13 @@ use std::collections::HashMap;
 use containerd_client::services::v1 as api;
 use containerd_client::types;
 use prost_types::FieldMask;
+use tokio::task::JoinSet;
 use tonic::Code;
 
 use super::Client;
 use super::client::MAX_MESSAGE;
 use crate::error::Result;
 use crate::image::Descriptor;
-
-/// How names end, as regular expressions of which each name matches one: most end in a digest.
-const ENDINGS: [&str; 5] = ["[0-3]$", "[4-7]$", "[89ab]$", "[c-f]$", "[^0-9a-f]$"];
 
 /// A name in containerd. It may point at content that is not there.
 #[derive(Clone, Debug)]
@@ -57,25 +55,32 @@ impl Client {
         Ok(answer.images.into_iter().filter_map(record).collect())
     }
 
-    /// The same, one after the other; containerd is asked for some of them at a time, since it answers with
-    /// all at once and a node may have many. What is named or renamed meanwhile may be left out.
-    pub fn each_image(&self, mut seen: impl FnMut(ImageRecord) -> Result<()>) -> Result<()> {
-        for ending in ENDINGS {
-            let filters = vec![format!("name~=\"{ending}\"")];
-            let request = self.request(api::ListImagesRequest { filters });
-            let mut images = self.images();
-            let answer = self.call(|| "listing images".into(), images.list(request))?;
-            answer.images.into_iter().filter_map(record).try_for_each(&mut seen)?;
-        }
-        Ok(())
-    }
-
     /// The record of a name.
     pub fn image(&self, name: &str) -> Result<Option<ImageRecord>> {
         let request = self.request(api::GetImageRequest { name: name.to_owned() });
         let mut images = self.images();
         let answer = self.find(|| format!("asking for image {name}"), images.get(request))?;
         Ok(answer.and_then(|answer| answer.image).and_then(record))
+    }
+
+    /// The records of those of `names` that there are, asked for all at the same time: a few, not thousands.
+    pub fn images_named(&self, names: impl IntoIterator<Item = String>) -> Result<Vec<ImageRecord>> {
+        let asked = names.into_iter().map(|name| {
+            let request = self.request(api::GetImageRequest { name });
+            let mut images = self.images();
+            async move { images.get(request).await }
+        });
+        let mut answers: JoinSet<_> = JoinSet::new();
+        let answers = self.block_on(async {
+            asked.for_each(|call| drop(answers.spawn(call)));
+            Ok(answers.join_all().await)
+        });
+        let mut records = Vec::new();
+        for answer in answers.map_err(|status| self.failed("asking for images".into(), status))? {
+            let answer = self.find(|| "asking for images".into(), std::future::ready(answer))?;
+            records.extend(answer.and_then(|answer| answer.image).and_then(record));
+        }
+        Ok(records)
     }
 
     /// Points a name at `target`, making it if need be, and sets these labels of it.

@@ -59,16 +59,22 @@ impl Client {
 
     /// Every snapshot that a snapshotter has in this namespace.
     pub fn list_snapshots(&self, snapshotter: &str) -> Result<Vec<Snapshot>> {
+        let mut snapshots = Vec::new();
+        self.each_snapshot(snapshotter, |snapshot| snapshots.push(snapshot))?;
+        Ok(snapshots)
+    }
+
+    /// The same, one after the other.
+    pub fn each_snapshot(&self, snapshotter: &str, mut seen: impl FnMut(Snapshot)) -> Result<()> {
         let action = || format!("listing snapshots of {snapshotter}");
         let message = api::ListSnapshotsRequest { snapshotter: snapshotter.into(), filters: Vec::new() };
         let request = self.request(message);
         let mut client = self.snapshots();
         let mut stream = self.call(action, client.list(request))?;
-        let mut snapshots = Vec::new();
         loop {
             match self.block_on(stream.message()) {
-                Ok(Some(page)) => snapshots.extend(page.info.into_iter().map(Snapshot::from)),
-                Ok(None) => return Ok(snapshots),
+                Ok(Some(page)) => page.info.into_iter().map(Snapshot::from).for_each(&mut seen),
+                Ok(None) => return Ok(()),
                 Err(status) => return Err(self.failed(action(), status)),
             }
         }

@@ -81,6 +81,16 @@ impl Document {
     }
 }
 
+impl Manifest {
+    /// The layers, without what else is said about each.
+    pub fn descriptors(self) -> Vec<Descriptor> {
+        let mut layers: Vec<Descriptor> = self.layers.into_iter().map(|layer| layer.descriptor).collect();
+        // The list has the place of the one that it was made from, five times what it needs.
+        layers.shrink_to_fit();
+        layers
+    }
+}
+
 impl Index {
     /// Reads a layout's `index.json`, whose media type is optional.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {

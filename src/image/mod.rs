@@ -8,6 +8,7 @@ pub(crate) mod graph;
 pub(crate) mod json;
 mod manifest;
 mod media_type;
+mod names;
 mod platform;
 mod reference;
 
@@ -20,6 +21,7 @@ pub(crate) use graph::Listed;
 pub use manifest::{Document, Index, Manifest};
 pub use media_type::{Compression, LayerType, MediaKind, MediaType, kind};
 pub(crate) use media_type::{OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, is_oci};
+pub use names::Names;
 pub use platform::{Platform, PlatformError};
 pub use reference::{Reference, ReferenceError};
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result, Side};
 use crate::layer::scratch_directory;
 use crate::node::Node;
-use crate::plan::import::ImportPlan;
+use crate::plan::import::Totals;
 
 /// How full kubelet lets the filesystem of images get before it collects them, in percent, unless it
 /// is told otherwise (`imageGCHighThresholdPercent`).
@@ -51,13 +51,13 @@ impl Space {
     }
 }
 
-/// What a plan takes up on each filesystem; nothing where the node's files cannot be seen.
-pub(super) fn needs(node: &Node, plan: &ImportPlan) -> Result<Vec<Space>> {
-    let unpacked = plan.unpack_bytes();
-    let blobs = Need { blobs: plan.send_bytes(), unpacked: 0 };
+/// What an import takes up on each filesystem; nothing where the node's files cannot be seen.
+pub(super) fn needs(node: &Node, totals: &Totals) -> Result<Vec<Space>> {
+    let unpacked = totals.unpack_bytes;
+    let blobs = Need { blobs: totals.send_bytes, unpacked: 0 };
     let layers = Need { blobs: 0, unpacked: unpacked + unpacked / 100 * UNPACKED_EXTRA };
     let mut spaces: Vec<(u64, Space)> = Vec::new();
-    let scratch = Need { blobs: plan.scratch_bytes(), unpacked: 0 };
+    let scratch = Need { blobs: totals.scratch_bytes, unpacked: 0 };
     let scratch_directory = (scratch.blobs > 0).then(scratch_directory);
     for (root, need) in
         [(&node.content_root, blobs), (&node.snapshot_root, layers), (&scratch_directory, scratch)]

@@ -104,7 +104,7 @@ pub(super) fn read(medium: &Medium, record: &Record, image: &Image, node: &Platf
     if config.diff_ids() != platform.diff_ids {
         return Err(proof.broken(&platform.config, "lists other layers than the commit record"));
     }
-    let mut layers = Vec::new();
+    let mut layers = Vec::with_capacity(carried.layers.len());
     for (diff_id, child) in config.diff_ids().iter().zip(&carried.layers) {
         if !matches!(kind(&child.descriptor.media_type), MediaKind::Layer(LayerType::Tar(_))) {
             let reason = format!("lists {}, which is no layer by its media type", child.descriptor.digest);
@@ -143,12 +143,12 @@ pub(super) fn read(medium: &Medium, record: &Record, image: &Image, node: &Platf
         });
     }
     Ok(Wanted {
-        names: image.names.iter().cloned().collect(),
+        names: image.names.clone(),
         sequence: image.sequence,
         platform: platform.platform.clone(),
         original: image.original.clone(),
         original_manifest: platform.original.clone(),
-        original_layers: original.layers.into_iter().map(|layer| layer.descriptor).collect(),
+        original_layers: original.descriptors(),
         carried_manifest: platform.carried.clone(),
         // The media type as the manifest gives it, which decides how containerd labels it.
         config: Descriptor { media_type: carried.config.media_type, ..platform.config.clone() },

@@ -15,7 +15,7 @@ use super::prune::Pruned;
 use super::root_files::RootFile;
 use super::volume::Volume;
 use crate::image::json::{self, Keys};
-use crate::image::{Descriptor, Digest, Hasher, Platform, Reference, length};
+use crate::image::{Descriptor, Digest, Hasher, Names, Platform, Reference, length};
 pub(super) use crate::limits::RECORD as MAX_RECORD;
 
 /// The format this version writes, and the newest it reads.
@@ -169,7 +169,7 @@ pub struct Encoded {
 #[serde(rename_all = "camelCase")]
 pub struct Image {
     /// The names it is carried under.
-    pub names: BTreeSet<Reference>,
+    pub names: Names,
     /// The index or manifest that the source had under the name.
     pub original: Descriptor,
     /// The index or manifest on the medium that lists the layers as they are carried.

@@ -17,7 +17,7 @@ use crate::progress::Run;
 pub fn holdings(node: &Node, created: String, run: Run<'_>) -> Result<Holdings> {
     let mut holdings =
         Holdings::empty(node.platform.clone(), node.version.text.clone(), node.snapshotters.clone(), created);
-    let chains = node.chains()?;
+    let chains = node.chains(|_| true)?;
     let is_unpacked =
         |chain_id: &Digest| !chains.is_empty() && chains.iter().all(|(_, there)| there.contains(chain_id));
     let mut images: BTreeMap<Digest, Option<HeldImage>> = BTreeMap::new();

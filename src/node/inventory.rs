@@ -1,6 +1,6 @@
 //! What the node holds of what is wanted.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::Node;
@@ -29,18 +29,22 @@ pub fn inventory(node: &Node, wanted: &[Wanted], depth: Depth, prove: bool, run:
     let layers = wanted.iter().flat_map(|image| &image.layers);
     let of_use: HashSet<Digest> =
         layers.flat_map(|layer| layer.deltas.iter().map(|delta| delta.base).chain([layer.diff_id])).collect();
+    let asked_about: HashSet<Digest> = wanted.iter().flat_map(Wanted::blobs).collect();
     let mut listed: HashMap<Digest, Known> = HashMap::new();
     let mut by_diff_id: HashMap<Digest, Vec<Digest>> = HashMap::new();
     node.client.each_blob(|info| {
         let diff_id = info.labels.get(label::UNCOMPRESSED).and_then(|text| text.parse().ok());
         if let Some(diff_id) = diff_id.filter(|diff_id| of_use.contains(diff_id)) {
             by_diff_id.entry(diff_id).or_default().push(info.digest);
+        } else if !asked_about.contains(&info.digest) {
+            return;
         }
         listed.insert(info.digest, Known::of(&info));
     })?;
     let mut held = Held { cri: node.cri, ..Held::default() };
     let (seen, decoded, manifests) = Default::default();
-    let mut look = Look { node, listed: &listed, seen, decoded, manifests, depth, run };
+    let mut look =
+        Look { node, listed: &listed, asked_about: &asked_about, seen, decoded, manifests, depth, run };
     for image in wanted {
         let documents = [&image.config, &image.original, &image.original_manifest, &image.carried_manifest];
         for document in documents {
@@ -67,28 +71,35 @@ pub fn inventory(node: &Node, wanted: &[Wanted], depth: Depth, prove: bool, run:
         }
     }
     bases(wanted, &listed, &by_diff_id, &mut look, &mut held)?;
-    let mut by_repository: HashMap<&str, Vec<&Wanted>> = HashMap::new();
-    for (name, image) in wanted.iter().flat_map(|image| image.names.iter().map(move |name| (name, image))) {
-        by_repository.entry(name.repository()).or_default().push(image);
-    }
-    let ids: HashSet<Digest> = wanted.iter().map(|image| image.config.digest).collect();
-    node.client.each_image(|record| {
-        let images = by_repository.get(repository(&record.name));
-        // The rest of the node's names, which may be many, says nothing about these images.
-        if images.is_none() && !record.name.parse().is_ok_and(|id| ids.contains(&id)) {
-            return Ok(());
-        }
-        // Of other names, such as those of a manifest made for this node, the target will do.
-        let manifest = match images.into_iter().flatten().any(|image| image.may_be_named(&record.name)) {
-            true => look.manifest(&record.target, &mut held)?,
-            false => None,
-        };
-        let pinned = record.labels.get(label::PINNED).is_some_and(|value| value == label::PINNED_VALUE);
-        held.names.insert(record.name, HeldName { target: record.target, manifest, pinned });
-        Ok(())
-    })?;
-    held.chains = node.chains()?;
+    names(node, wanted, &mut look, &mut held)?;
+    let chains: HashSet<Digest> = wanted.iter().flat_map(Wanted::chain).collect();
+    held.chains = node.chains(|chain_id| chains.contains(chain_id))?;
     Ok(held)
+}
+
+/// Asks for the names that the images may have, and not for all: a node may have many more, with which
+/// containerd answers at once.
+fn names(node: &Node, wanted: &[Wanted], look: &mut Look<'_>, held: &mut Held) -> Result<()> {
+    for image in wanted {
+        look.run.check()?;
+        let own = image.config.digest.to_string();
+        let mut ask: BTreeSet<String> = image.known_names().chain(node.cri.then(|| own.clone())).collect();
+        while !ask.is_empty() {
+            for record in node.client.images_named(std::mem::take(&mut ask))? {
+                let manifest = match record.name == own {
+                    true => None,
+                    false => look.manifest(&record.target, held)?,
+                };
+                // A manifest that was made for this node has names of its own.
+                ask.extend(manifest.iter().flat_map(|manifest| image.names_of(&manifest.manifest)));
+                let pinned =
+                    record.labels.get(label::PINNED).is_some_and(|value| value == label::PINNED_VALUE);
+                held.names.insert(record.name, HeldName { target: record.target, manifest, pinned });
+            }
+            ask.retain(|name| !held.names.contains_key(name));
+        }
+    }
+    Ok(())
 }
 
 /// What is kept of a blob that containerd lists. A node may have many; their labels take far more.
@@ -106,14 +117,6 @@ impl Known {
         let discards_layers =
             info.labels.contains_key("containerd.io/gc.ref.content.config") && !info.labels.keys().any(keeps);
         Self { size: info.size, discards_layers }
-    }
-}
-
-/// The repository of a name on a node.
-fn repository(name: &str) -> &str {
-    match name.split_once('@') {
-        Some((repository, _)) => repository,
-        None => name.rsplit_once(':').map_or(name, |(repository, _)| repository),
     }
 }
 
@@ -150,6 +153,8 @@ fn bases(
 struct Look<'a> {
     node: &'a Node,
     listed: &'a HashMap<Digest, Known>,
+    /// What was looked for in the list; anything else is asked for when it is met.
+    asked_about: &'a HashSet<Digest>,
     seen: HashMap<Digest, bool>,
     decoded: HashMap<Digest, Option<Digest>>,
     /// What targets of names come down to. Several names have one target.
@@ -159,13 +164,22 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
+    fn known(&self, digest: Digest) -> Result<Option<Known>> {
+        match self.listed.get(&digest) {
+            None if !self.asked_about.contains(&digest) => {
+                Ok(self.node.client.blob(digest)?.map(|info| Known::of(&info)))
+            }
+            known => Ok(known.copied()),
+        }
+    }
+
     /// Notes whether a blob is there, or damaged; true when it is there and good.
     fn at(&mut self, blob: &Descriptor, depth: Depth, held: &mut Held) -> Result<bool> {
         self.run.check()?;
         if let Some(good) = self.seen.get(&blob.digest) {
             return Ok(*good);
         }
-        let Some(info) = self.listed.get(&blob.digest) else {
+        let Some(info) = self.known(blob.digest)? else {
             self.seen.insert(blob.digest, false);
             return Ok(false);
         };
@@ -211,7 +225,7 @@ impl Look<'_> {
     /// Decodes a blob that is labelled with a diff_id but unknown to the medium: labels can be set
     /// by anyone.
     fn prove(&mut self, diff_id: Digest, digest: Digest, held: &mut Held) -> Result<Option<Descriptor>> {
-        let Some(Known { size, .. }) = self.listed.get(&digest).copied() else { return Ok(None) };
+        let Some(Known { size, .. }) = self.known(digest)? else { return Ok(None) };
         let mut blob = Descriptor { media_type: Default::default(), digest, size };
         if !self.at(&blob, self.depth, held)? {
             return Ok(None);
@@ -245,13 +259,12 @@ impl Look<'_> {
         };
         match Document::parse(&target.media_type, &bytes) {
             Ok(Document::Manifest(manifest)) => {
-                let layers = manifest.layers.into_iter().map(|layer| layer.descriptor).collect::<Vec<_>>();
+                let (config, layers) = (manifest.config.digest, manifest.descriptors());
                 for layer in &layers {
                     self.at(layer, self.depth, held)?;
                 }
-                let discards_layers =
-                    self.listed.get(&target.digest).is_some_and(|known| known.discards_layers);
-                let (manifest, config) = (target.clone(), manifest.config.digest);
+                let discards_layers = self.known(target.digest)?.is_some_and(|known| known.discards_layers);
+                let manifest = target.clone();
                 Ok(Some(Arc::new(HeldManifest { manifest, config, layers, discards_layers })))
             }
             Ok(Document::Index(index)) => {

@@ -57,11 +57,15 @@ pub struct Node {
 }
 
 impl Node {
-    /// The chain_ids that are unpacked, for each snapshotter in use, the default one first.
-    pub fn chains(&self) -> Result<Vec<(String, HashSet<Digest>)>> {
+    /// The chain_ids that are unpacked, of those that are `wanted`, for each snapshotter in use, the default one
+    /// first.
+    pub fn chains(&self, wanted: impl Fn(&Digest) -> bool) -> Result<Vec<(String, HashSet<Digest>)>> {
         let chains = |snapshotter: &String| {
-            let snapshots = self.client.list_snapshots(snapshotter)?.into_iter().filter(|s| s.committed);
-            let there = snapshots.filter_map(|snapshot| snapshot.name.parse().ok()).collect();
+            let mut there = HashSet::new();
+            self.client.each_snapshot(snapshotter, |snapshot| {
+                let chain_id = snapshot.name.parse().ok().filter(|_| snapshot.committed);
+                there.extend(chain_id.filter(&wanted));
+            })?;
             Ok((snapshotter.clone(), there))
         };
         self.snapshotters.iter().map(chains).collect()

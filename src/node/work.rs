@@ -13,7 +13,7 @@ use crate::error::{Error, Result, Side};
 use crate::layer::Scratch;
 use crate::medium::Medium;
 use crate::plan::import::{ImportPlan, Order, Rebuild, Send, Step, Unpack};
-use crate::progress::{Event, Phase, Run, UNPACK_ITEM};
+use crate::progress::{Event, Run, UNPACK_ITEM};
 
 /// Blobs that are sent at a time: containerd hashes one stream on one core.
 const SENDERS: usize = 2;
@@ -96,14 +96,6 @@ pub fn carry_out(
         changed: Condvar::new(),
         rebuilding: Mutex::new(()),
     };
-    run.report(Event::Phase { phase: Phase::Sending, bytes: plan.send_bytes(), items: plan.sends.len() });
-    if !plan.unpacks.is_empty() {
-        run.report(Event::Phase {
-            phase: Phase::Unpacking,
-            bytes: plan.unpack_bytes(),
-            items: plan.unpacks.len(),
-        });
-    }
     std::thread::scope(|scope| {
         let rebuilders = plan.rebuilds().take(REBUILDERS).count();
         for _ in 0..SENDERS + rebuilders {
@@ -116,10 +108,6 @@ pub fn carry_out(
         scope.spawn(|| work.confirm_all());
         work.name_all();
     });
-    run.report(Event::PhaseEnded { phase: Phase::Sending });
-    if !plan.unpacks.is_empty() {
-        run.report(Event::PhaseEnded { phase: Phase::Unpacking });
-    }
     let state = work.state.into_inner().unwrap_or_else(PoisonError::into_inner);
     match state.end {
         Some(error) => Err(error),

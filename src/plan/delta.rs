@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{ExportPlan, LayerStep, Pick, Verdict};
-use crate::image::{Compression, Descriptor, Digest, LayerType, MediaKind, Platform, Reference, kind};
+use crate::image::{Compression, Descriptor, Digest, LayerType, MediaKind, Names, Platform, Reference, kind};
 use crate::layer::delta::{MAX_PATCH, MAX_TAR};
 use crate::medium::{Delta, Layer};
 use crate::source::Resolved;
@@ -48,7 +48,7 @@ impl Bases {
 #[derive(Clone, Debug)]
 pub struct BaseImage {
     /// Its names.
-    pub names: BTreeSet<Reference>,
+    pub names: Names,
     /// Its platform.
     pub platform: Platform,
     /// Its layers, bottom first.

@@ -6,16 +6,18 @@
 mod inventory;
 mod order;
 mod rebuild;
+mod totals;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::error::{Error, Result, Side};
-use crate::image::{Descriptor, Digest, Platform, chain_ids};
+use crate::image::{Descriptor, Digest, Platform};
 use crate::plan::carried_manifest;
 
 pub use inventory::{Held, HeldManifest, HeldName, Wanted, WantedLayer};
 pub use order::{Order, Step};
 pub use rebuild::{NoBase, Rebuild};
+pub use totals::Totals;
 
 /// What is asked of an import.
 #[derive(Clone, Copy, Debug)]
@@ -221,8 +223,7 @@ impl ImagePlan {
         choices: Choices,
         originals: &HashMap<Digest, Vec<u8>>,
     ) -> Result<Self> {
-        let diff_ids: Vec<Digest> = wanted.layers.iter().map(|layer| layer.diff_id).collect();
-        let chain = chain_ids(&diff_ids);
+        let chain = wanted.chain();
         let original = [wanted.original.digest, wanted.original_manifest.digest];
         let digests = wanted.names.iter().flat_map(|name| original.map(|o| name.with_digest(o).to_string()));
         let kept = wanted.tagged().chain(digests).find_map(|name| held.complete(&name, &wanted, &chain));
@@ -451,7 +452,7 @@ mod tests {
             left_out: false,
         };
         Wanted {
-            names: vec!["app:1".parse().unwrap()],
+            names: ["app:1".parse().unwrap()].into(),
             sequence: 1,
             platform: "linux/amd64".parse().unwrap(),
             original: Descriptor::of(crate::image::OCI_INDEX, b"index"),

@@ -80,9 +80,9 @@ impl Pruning {
         let mut names = BTreeSet::new();
         for image in &mut next.images {
             let goes = |name: &Reference| image.sequence < oldest || selection.names.contains(name);
-            let (gone, stay) = image.names.iter().cloned().partition(goes);
-            image.names = stay;
-            names.extend::<BTreeSet<Reference>>(gone);
+            let (gone, stay): (Vec<_>, Vec<_>) = image.names.iter().cloned().partition(goes);
+            image.names = stay.into_iter().collect();
+            names.extend(gone);
         }
         next.images.retain(|image| !image.names.is_empty());
         let images = record.images.len() - next.images.len();

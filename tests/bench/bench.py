@@ -44,13 +44,14 @@ def machine(work):
 
 def run_case(make, count):
     case = make()
+    most = {contender.name: contender.most for contender in case.contenders}
     print(f"{case.name}: {case.what}", file=sys.stderr, flush=True)
     try:
         taken = rounds.compare(case.contenders, min(count, case.rounds or count), case.cold)
     finally:
         case.close()
-    return {"what": case.what, "bars": case.bars, "slower": case.slower, "contenders": [
-        {"name": name, "median": entry.median(), "seconds": entry.seconds, "peak": max(entry.peak),
+    return {"what": case.what, "bars": case.bars, "slower": case.slower, "memory": case.memory, "contenders": [
+        {"name": name, "median": entry.median(), "seconds": entry.seconds, "peak": max(entry.peak), "most": most[name],
          "cpu": statistics.median(entry.cpu), **entry.notes}
         for name, entry in taken.items()]}
 

@@ -5,10 +5,14 @@ import json
 import os
 import shutil
 
+from inputs import MOST_IMAGES
 from layouts import layer_files, names_of
+from registry import Registry
 from rounds import Contender, timed
 
 VERSIONS = ["1.6", "1.7", "2.1"]
+# MiB of memory that an importer and an exporter may take, whatever the set.
+IMPORTER, EXPORTER = 96, 1024
 CORES = os.cpu_count()
 
 
@@ -21,6 +25,7 @@ class Case:
     slower: tuple = ()  # names of contenders, and the largest ratio to the slower of them
     rounds: int = 0  # at most; 0 for as many as asked
     cold: bool = False
+    memory: bool = False  # it is about memory: times are not compared
     close: callable = lambda: None
 
 
@@ -34,7 +39,7 @@ class Export:
     def __init__(self, inputs, work):
         self.inputs, self.work, self.out = inputs, work, work / "out"
 
-    def contender(self, name, command):
+    def contender(self, name, command, most=0):
         def before():
             shutil.rmtree(self.out, ignore_errors=True)
             self.out.mkdir()
@@ -45,12 +50,16 @@ class Export:
             shutil.rmtree(self.out, ignore_errors=True)
             return {"written": size}
 
-        return Contender(name, before, after)
+        return Contender(name, before, after, most=most)
 
     def pannier(self, name="pannier", source=None, extra=()):
         from_ = source or (lambda: f"oci:{self.inputs.corpus}")
-        return self.contender(name, lambda: [str(self.inputs.pannier), "export", "--quiet", "--from", from_(), "--all",
-                                             "--platform", "linux/amd64", "--to", str(self.out), *extra])
+        return self.wanting(name, lambda: ["--from", from_(), "--all", *extra])
+
+    def wanting(self, name, words):
+        """Of what `words` ask for."""
+        return self.contender(name, lambda: [str(self.inputs.pannier), "export", "--quiet", "--platform", "linux/amd64", "--to",
+                                             str(self.out), *words()], EXPORTER)
 
     def skopeo(self):
         one = 'skopeo copy --quiet --dest-compress-format zstd --dest-compress-level 9 "oci:$0:$2" "oci:$1:$2"'
@@ -68,7 +77,7 @@ class Import:
     def __init__(self, inputs, work, node, prepared=None):
         self.inputs, self.work, self.node, self.prepared = inputs, work, node, prepared
 
-    def contender(self, name, command, fresh=True):
+    def contender(self, name, command, fresh=True, most=0):
         def before():
             if fresh or not self.node.socket:
                 self.node.start()
@@ -83,11 +92,11 @@ class Import:
                 self.node.stop()
             return notes
 
-        return Contender(name, before, after)
+        return Contender(name, before, after, most=most)
 
     def pannier(self, medium, fresh=True, name="pannier", extra=()):
         return self.contender(name, lambda: [str(self.inputs.pannier), "import", "--quiet", str(medium()), "--address",
-                                             self.node.socket, *extra], fresh)
+                                             self.node.socket, *extra], fresh, IMPORTER)
 
     def ctr(self, name, archive, fresh=True):
         return self.contender(name, lambda: self.node.ctr("images", "import", archive()), fresh)
@@ -258,7 +267,39 @@ def all_cases(inputs, work, nodes, sticks):
     def _(name):
         export = Export(inputs, work)
         return Case(name, "export of one layer of 5 GiB", [export.pannier(source=lambda: f"oci:{inputs.large_layout}")], {}, rounds=2)
+
+    case("memory-many")(lambda name: many_images(name, inputs, work, nodes))
+    case("memory-registry")(lambda name: from_registry(name, inputs, work))
+
+    @case("memory-deltas")
+    def _(name):
+        export = Export(inputs, work)
+        old, new = inputs.large_update
+        return Case(name, "export of deltas of three layers of 1.9 GiB, a tenth new in each",
+                    [export.pannier(source=lambda: f"oci:{new}", extra=["--have", f"medium:{old}"])], {}, rounds=1)
     return cases
+
+
+def many_images(name, inputs, work, nodes):
+    """The largest set that fits a medium. One node, so that the second import finds all there."""
+    export, into = Export(inputs, work), Import(inputs, work, nodes("2.1"))
+    layout, medium = inputs.small_layout(MOST_IMAGES), inputs.small_medium(MOST_IMAGES)
+    return Case(name, f"{MOST_IMAGES} small images, as many as fit a medium, containerd 2.1", [
+        export.pannier("export", source=lambda: f"oci:{layout}"),
+        into.pannier(lambda: medium, fresh=False, name="dry run", extra=["--dry-run"]),
+        into.pannier(lambda: medium, fresh=False, name="import"),
+        into.pannier(lambda: medium, fresh=False, name="import again")], {}, rounds=1, memory=True, close=into.node.stop)
+
+
+def from_registry(name, inputs, work):
+    """By number of images."""
+    counts, export = (10, 1000, MOST_IMAGES), Export(inputs, work)
+    registry = Registry(inputs, work, counts)
+
+    def of(count):
+        return export.wanting(f"{count} images", lambda: ["--insecure", registry.address, "--list", str(registry.list(count))])
+    return Case(name, "export of small images from a docker-registry", [of(count) for count in counts], {}, rounds=1,
+                memory=True, close=registry.stop)
 
 
 def updated(inputs, work, nodes):

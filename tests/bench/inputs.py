@@ -7,7 +7,11 @@ import sys
 import layouts
 
 LARGE = 5 << 30
+# The longest tar of which a delta is made is 2 GiB.
+UPDATED = 1900 << 20
 SMALL = [10, 30, 100, 300, 1000]
+# A commit record has place for a few more.
+MOST_IMAGES = 8000
 
 
 class Inputs:
@@ -73,6 +77,20 @@ class Inputs:
 
     def small_layout(self, count):
         return self.make(f"small-{count}", lambda path: layouts.small_images(path, count))
+
+    def small_medium(self, count):
+        return self.make(f"small-{count}.medium", lambda path: self.export(self.small_layout(count), path))
+
+    def small_storage(self, count):
+        """The same as the storage of a docker-registry."""
+        return self.make(f"small-{count}.registry", lambda path: layouts.registry_storage(self.small_layout(count), path))
+
+    @functools.cached_property
+    def large_update(self):
+        """A medium of three images with a large layer each, and a layout of what became of them."""
+        layout = self.make("large-update.old", lambda path: layouts.large_update(path, UPDATED, new=False))
+        return (self.make("large-update.medium", lambda path: self.export(layout, path)),
+                self.make("large-update.new", lambda path: layouts.large_update(path, UPDATED, new=True)))
 
     def small(self, count):
         return self.set(self.small_layout(count), f"small-{count}")

@@ -40,6 +40,27 @@ class Layout:
         packed = gzip.compress(tar, 6, mtime=0)
         return self.blob(packed, "layer.v1.tar+gzip"), "sha256:" + hashlib.sha256(tar).hexdigest()
 
+    def plain_layer(self, parts):
+        """A layer of one file, made of `parts` of one length and not held in memory; its descriptor and diff_id."""
+        digest, size, path = hashlib.sha256(), 0, self.path / "layer"
+        with open(path, "wb") as file:
+            file.write(bytes(512))
+            for part in parts:
+                file.write(part)
+                size += len(part)
+            entry = tarfile.TarInfo("data")
+            entry.size = size
+            file.write(bytes(-size % 512 + 10240))
+            file.seek(0)
+            file.write(entry.tobuf())
+        with open(path, "rb") as file:
+            while part := file.read(1 << 20):
+                digest.update(part)
+        name = digest.hexdigest()
+        descriptor = {"mediaType": OCI + "layer.v1.tar", "digest": "sha256:" + name, "size": path.stat().st_size}
+        os.rename(path, self.path / "blobs/sha256" / name)
+        return descriptor, "sha256:" + name
+
     def image(self, name, layers, architecture="amd64"):
         config = {"architecture": architecture, "os": "linux", "config": {},
                   "rootfs": {"type": "layers", "diff_ids": [diff_id for _, diff_id in layers]}}
@@ -68,20 +89,43 @@ def large_layer(path, size):
     """One image with one layer, a plain tar of `size` bytes that shrinks to about half."""
     layout, state = Layout(path), random.Random(2)
     block = state.randbytes(32 << 20).hex().encode()  # farther apart than any window, so each copy counts
-    count = size // len(block)
-    entry = tarfile.TarInfo("data")
-    entry.size = count * len(block)
-    digest, written, part = hashlib.sha256(), 0, layout.path / "layer"
-    with open(part, "wb") as file:
-        for piece in [entry.tobuf(), *[block] * count, bytes(10240)]:
-            file.write(piece)
-            digest.update(piece)
-            written += len(piece)
-    name = digest.hexdigest()
-    os.rename(part, layout.path / "blobs/sha256" / name)
-    descriptor = {"mediaType": OCI + "layer.v1.tar", "digest": "sha256:" + name, "size": written}
-    layout.image("registry.local/large:1", [(descriptor, "sha256:" + name)])
+    layout.image("registry.local/large:1", [layout.plain_layer([block] * (size // len(block)))])
     layout.write()
+
+
+def large_update(path, size, new):
+    """Three images, each with a plain layer of about `size` bytes; of the `new` ones, a tenth differs."""
+    layout, part = Layout(path), 10 << 20
+    for number in range(3):
+        state, other = random.Random(number), random.Random(100 + number)
+
+        def parts(state=state, other=other):
+            for at in range(size // (2 * part)):
+                kept = state.randbytes(part)
+                yield (other.randbytes(part) if new and at % 10 == 5 else kept).hex().encode()
+        layout.image(f"registry.local/large-{number}:{2 if new else 1}", [layout.plain_layer(parts())])
+    layout.write()
+
+
+def registry_storage(source, path):
+    """What a docker-registry has on its disk when the images of a layout were pushed to it; blobs are hard links."""
+    source, root = pathlib.Path(source), pathlib.Path(path) / "docker/registry/v2"
+
+    def link(at, digest):
+        at.mkdir(parents=True, exist_ok=True)
+        (at / "link").write_text("sha256:" + digest)
+    for entry in index_of(source)["manifests"]:
+        name, _, tag = entry["annotations"][NAME].partition("/")[2].rpartition(":")
+        repository, manifest = root / "repositories" / name, entry["digest"].removeprefix("sha256:")
+        link(repository / "_manifests/revisions/sha256" / manifest, manifest)
+        link(repository / "_manifests/tags" / tag / "current", manifest)
+        link(repository / "_manifests/tags" / tag / "index/sha256" / manifest, manifest)
+        for digest in reachable(source, entry["digest"]):
+            link(repository / "_layers/sha256" / digest, digest)
+            blob = root / "blobs/sha256" / digest[:2] / digest
+            if not blob.exists():
+                blob.mkdir(parents=True)
+                os.link(source / "blobs/sha256" / digest, blob / "data")
 
 
 def index_of(layout):

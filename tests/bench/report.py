@@ -10,7 +10,8 @@ def table(results):
         ours, *others = case["contenders"]
         lines.append(row(case["what"], ours["name"], ours["median"], memory=memory(ours), cpu=cpu(ours)))
         for other in others:
-            lines.append(row("", other["name"], other["median"], ours["median"], case["bars"].get(other["name"]), memory(other), cpu(other)))
+            compared = None if case.get("memory") else ours["median"]
+            lines.append(row("", other["name"], other["median"], compared, case["bars"].get(other["name"]), memory(other), cpu(other)))
         if case.get("slower"):
             names, bar = case["slower"]
             slowest = max(other["median"] for other in others if other["name"] in names)
@@ -27,7 +28,9 @@ def row(what, name, median, ours=None, bar=None, memory="", cpu=""):
 
 def memory(contender):
     grown = f", containerd +{contender['containerd'] >> 20}" if "containerd" in contender else ""
-    return f"{contender['peak'] >> 20}{grown}"
+    most, peak = contender.get("most"), contender["peak"] / (1 << 20)
+    bar = f", bar {most} {'holds' if peak < most else 'MISSED'}" if most else ""
+    return f"{peak:.0f}{bar}{grown}"
 
 
 def cpu(contender):

@@ -20,6 +20,7 @@ class Contender:
     before: callable
     after: callable = lambda: None
     group: object = None  # a control group that the command runs in
+    most: int = 0  # MiB of memory that the command may take; 0 where nothing is promised
 
 
 @dataclasses.dataclass

@@ -75,7 +75,7 @@ fn a_lease_that_would_end_in_the_middle_is_renewed() {
             let options =
                 Options { images: Vec::new(), unpack: true, pin: true, repair: false, keep_going: false };
             let done = collecting(&node, || {
-                let prepared = prepare(&on_medium, &surveyed, &options, run)?;
+                let prepared = prepare(&on_medium, &surveyed, &options, |_| {}, run)?;
                 carry_out(&on_medium, &surveyed, prepared, &options, run)
             });
             let summary = done.unwrap_or_else(|error| panic!("{version}, {call}: {error}"));

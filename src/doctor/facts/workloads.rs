@@ -76,7 +76,7 @@ fn facts(medium: &Medium, subject: &Subject<'_>, node: Option<&Node>, run: Run<'
         return Ok(facts);
     }
     let options = Options { images, unpack: true, pin: true, repair: false, keep_going: false };
-    match import::prepare(medium, node, &options, run) {
+    match import::prepare(medium, node, &options, |_| {}, run) {
         Ok(prepared) => facts.spaces = prepared.space,
         Err(Error::Interrupted) => return Err(Error::Interrupted),
         Err(error) => facts.failure = Some(error.with_cause()),

@@ -4,14 +4,14 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::{LayerVerdict, Moved, NameVerdict, Send};
-use crate::image::{Descriptor, Digest, Platform, Reference};
+use crate::image::{Descriptor, Digest, Names, Platform, chain_ids};
 use crate::medium::Delta;
 
 /// One platform of an image on the medium, read and proven.
 #[derive(Clone, Debug)]
 pub struct Wanted {
-    /// The names it is carried under, in order. Most images have one, for which a set has room for eleven.
-    pub names: Vec<Reference>,
+    /// The names it is carried under.
+    pub names: Names,
     /// The export that carried it.
     pub sequence: u64,
     /// Its platform.
@@ -99,24 +99,37 @@ impl Wanted {
         self.names.iter().filter_map(|name| Some(format!("{}:{}", name.repository(), name.tag()?)))
     }
 
-    /// Whether `name` is one that the image may have on a node, as far as that does not depend on the node.
-    pub fn may_be_named(&self, name: &str) -> bool {
-        let (repository, digest) = match name.split_once('@') {
-            Some((repository, digest)) => (repository, Some(digest)),
-            None => (name, None),
-        };
-        match digest.map(str::parse::<Digest>) {
-            Some(Ok(digest)) => {
-                let own = [&self.carried_manifest, &self.original, &self.original_manifest];
-                own.iter().any(|document| document.digest == digest)
-                    && self.names.iter().any(|own| own.repository() == repository)
-            }
-            Some(Err(_)) => false,
-            None => self.names.iter().any(|own| {
-                let tag = name.strip_prefix(own.repository()).and_then(|rest| rest.strip_prefix(':'));
-                tag.is_some() && tag == own.tag()
-            }),
-        }
+    /// The names that the image may have on a node, as far as that does not depend on the node.
+    pub fn known_names(&self) -> impl Iterator<Item = String> + '_ {
+        let documents = [&self.carried_manifest, &self.original, &self.original_manifest];
+        self.tagged().chain(documents.into_iter().flat_map(|document| self.names_of(document)))
+    }
+
+    /// Its names by the digest of `document`.
+    pub fn names_of(&self, document: &Descriptor) -> impl Iterator<Item = String> + use<'_> {
+        let digest = document.digest;
+        self.names.iter().map(move |name| name.with_digest(digest).to_string())
+    }
+
+    /// Every blob that it may consist of on a node, or be made from, as far as the medium knows.
+    pub fn blobs(&self) -> impl Iterator<Item = Digest> + '_ {
+        let documents = [&self.config, &self.original, &self.original_manifest, &self.carried_manifest];
+        let layers = self.layers.iter().flat_map(|layer| {
+            let bases = layer
+                .deltas
+                .iter()
+                .flat_map(|delta| delta.base_blobs.iter().map(|b| b.digest).chain([delta.base]));
+            [layer.carried.digest]
+                .into_iter()
+                .chain(layer.others.iter().map(|other| other.digest))
+                .chain(bases)
+        });
+        documents.into_iter().map(|document| document.digest).chain(layers)
+    }
+
+    /// The chain_ids of its layers, bottom first.
+    pub fn chain(&self) -> Vec<Digest> {
+        chain_ids(&self.layers.iter().map(|layer| layer.diff_id).collect::<Vec<_>>())
     }
 
     /// Every name under which pods may ask for the image: tags, and the digests of the node's
