@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build static static-dev install man completions test test-faults test-long lint demo corpus figures bench bombs fuzz
+.PHONY: help build static static-dev install man completions test test-faults test-long lint demo corpus figures bench heap bombs fuzz
 
 CARGO := cargo
 TOOLS := $(or $(PANNIER_TOOLS),$(CURDIR)/target/tools)
@@ -84,6 +84,11 @@ bench: ## Pannier against ctr, skopeo, zstd and sha256sum in turn, target/bench/
 	fixtures/corpus/build.sh target/corpus/full
 	$(CARGO) build --locked --release --bin pannier --example node
 	python3 -B tests/bench/bench.py --rounds $(or $(ROUNDS),5) --only '$(or $(ONLY),*)'
+
+heap: ## what holds the memory that each image of a set takes, by heaptrack; as root
+	tests/setup/install.sh build node heap
+	$(CARGO) build --locked --release --bin pannier --example node
+	python3 -B tests/bench/heap.py
 
 bombs: ## what media cost that were made to exhaust whoever reads them; as root also in an import
 	tests/setup/install.sh build node

@@ -50,7 +50,7 @@ def scale_table(points):
 
 
 # By how much the peak may grow from the smallest set to the largest, in MiB.
-GROWTH = 8
+GROWTH = 4
 
 
 def peak_table(points):

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what building and testing Pannier needs and is missing here.
-# Usage: tests/setup/install.sh [build|node|peers|faults|lint|fuzz|all]...    (none: all but fuzz)
+# Usage: tests/setup/install.sh [build|node|peers|faults|lint|fuzz|heap|all]...    (none: all but fuzz and heap)
 #
 # Programs of this Debian release come from apt. Those of other releases are unpacked, never installed,
 # below target/tools (or $PANNIER_TOOLS), from a sources list and package lists of their own.
@@ -25,8 +25,9 @@ packages_of() {
         faults) echo strace faketime systemd exfat-fuse exfatprogs e2fsprogs squashfs-tools erofs-utils fuse3 ;;
         lint) echo shellcheck python3 ;;
         fuzz) echo g++ python3 ;;
+        heap) echo heaptrack python3 ;;
         *)
-            say "unknown group '$1': build, node, peers, faults, lint, fuzz, all"
+            say "unknown group '$1': build, node, peers, faults, lint, fuzz, heap, all"
             exit 2
             ;;
     esac
@@ -181,6 +182,7 @@ commands_of() {
         faults) echo strace faketime systemd-analyze mount.exfat-fuse mkfs.exfat mkfs.ext4 mksquashfs mkfs.erofs fusermount3 setpriv losetup ;;
         lint) echo shellcheck python3 ;;
         fuzz) echo g++ python3 ;;
+        heap) echo heaptrack python3 ;;
         *) packages_of "$1" ;; # says that the group is unknown
     esac
 }
