@@ -20,7 +20,7 @@ use crate::image::{Platform, Reference};
 use crate::medium::{Image, Medium, Record};
 use crate::node::{self, HeldLease, Naming, Node};
 use crate::plan::import::{ImportPlan, Totals, Wanted};
-use crate::progress::{Event, Phase, Run};
+use crate::progress::{Event, Phase, Run, Silent};
 
 use part::{Obstacles, Part};
 pub use prune::{plan_prune, prune};
@@ -113,20 +113,24 @@ pub fn prepare(
     Ok(Prepared { totals, space, failed, parts })
 }
 
-/// The images with these names, or all, read and proven for a platform; and the record they are from.
+/// Shows `see` the images with these names, or all, read and proven for a platform; the record they are from.
 ///
-/// Errors: an image that the medium lacks, has for other platforms only, or damaged.
-pub fn wanted_for<'m>(
+/// Errors: an image that the medium lacks, has for other platforms only, or damaged; those of `see`.
+pub fn each_wanted<'m>(
     medium: &'m Medium,
     names: &[Reference],
     platform: &Platform,
     run: Run<'_>,
-) -> Result<(&'m Record, Vec<Wanted>)> {
+    mut see: impl FnMut(Wanted) -> Result<()>,
+) -> Result<&'m Record> {
     let record = record_of(medium)?;
     let images = wanted::select(record, names)?;
     wanted::require_platform(&images, platform)?;
-    let read = |image| run.check().and_then(|()| wanted::read(medium, record, image, platform));
-    Ok((record, images.into_iter().map(read).collect::<Result<_>>()?))
+    for image in images {
+        run.check()?;
+        see(wanted::read(medium, record, image, platform)?)?;
+    }
+    Ok(record)
 }
 
 /// Carries out what was prepared, with the same options.
@@ -210,7 +214,9 @@ impl Import<'_> {
 
     /// The plan of a part, with what the parts before it brought.
     fn plan_again(&self, record: &Record, images: &[&Image], summary: &mut Summary) -> Result<ImportPlan> {
-        let (plan, failed) = part::plan(self.medium, record, images, self.node, self.options, self.run)?;
+        // What is hashed for it again is neither sent nor unpacked, and what there is to warn of was said.
+        let silent = Run { reporter: &Silent, stop: self.run.stop };
+        let (plan, failed) = part::plan(self.medium, record, images, self.node, self.options, silent)?;
         let mut obstacles = Obstacles::default();
         obstacles.add(&plan, self.options);
         obstacles.require_none(record)?;

@@ -7,6 +7,7 @@ mod support;
 
 use std::fs;
 
+use pannier::containerd::ImageRecord;
 use pannier::medium::Medium;
 use serde_json::Value;
 use support::carry::{oci, peak, run, text};
@@ -74,6 +75,13 @@ fn pods_start_by_tag_and_by_digest_also_after_a_restart_and_a_garbage_collection
         }
         let again = import(0, &node, &medium, &[]).json();
         assert_eq!((number(&again, "bytesSent"), number(&again, "names")), (0, 0), "{again}");
+        let names_of = |records: Vec<ImageRecord>| {
+            let mut names: Vec<String> = records.into_iter().map(|record| record.name).collect();
+            names.sort();
+            names
+        };
+        let in_parts = names_of(node.client().list_images_in_parts().unwrap());
+        assert_eq!(in_parts, names_of(node.client().list_images().unwrap()));
 
         node.restart();
         node.client().collect_garbage().unwrap();

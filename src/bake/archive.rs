@@ -4,18 +4,18 @@
 //! which use the same code: the layers as they are on the medium, one entry of `index.json` for each
 //! name, digests that upstream published among them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::error::{Error, Result, Side};
-use crate::image::{Descriptor, OCI_INDEX, Platform, Reference};
+use crate::image::{Descriptor, Digest, OCI_INDEX, Platform, Reference};
 use crate::import;
 use crate::medium::Medium;
-use crate::plan::import::{Choices, Held, ImagePlan, ImportPlan, LayerVerdict};
+use crate::plan::import::{Choices, Held, ImagePlan, ImportPlan, LayerVerdict, Wanted};
 use crate::progress::{Event, Phase, Run};
 
 /// Bytes that are moved at a time.
@@ -50,18 +50,16 @@ pub fn archive(
     zstd: bool,
     run: Run<'_>,
 ) -> Result<Archive> {
-    let (record, wanted) = import::wanted_for(medium, images, platform, run)?;
-    let plan =
-        ImportPlan::new(wanted, &Held::default(), Choices { unpack: false, pin: false }, &HashMap::new())?;
-    require_whole(&plan)?;
-    let blobs = blobs(&plan);
-    let bytes: u64 = blobs.iter().map(|blob| blob.size).sum();
+    let mut contents = Contents::default();
+    let record =
+        import::each_wanted(medium, images, platform, run, |wanted| contents.add(medium_only(wanted)?))?;
+    let bytes: u64 = contents.blobs.iter().map(|blob| blob.size).sum();
     fs::create_dir_all(folder).map_err(Error::io(Side::Node, "create", folder))?;
     require_space(folder, bytes)?;
     let name = format!("pannier-{}.tar{}", &record.medium, if zstd { ".zst" } else { "" });
     let (path, partial) = (folder.join(&name), folder.join(format!(".{name}.partial")));
-    run.report(Event::Phase { phase: Phase::Carrying, bytes, items: blobs.len() });
-    let written = write(medium, &plan.images, &blobs, &partial, zstd, run).and_then(|()| {
+    run.report(Event::Phase { phase: Phase::Carrying, bytes, items: contents.blobs.len() });
+    let written = write(medium, &contents, &partial, zstd, run).and_then(|()| {
         fs::rename(&partial, &path).map_err(Error::io(Side::Node, "rename", &partial))?;
         let directory = File::open(folder).map_err(Error::io(Side::Node, "open", folder))?;
         directory.sync_all().map_err(Error::io(Side::Node, "sync", folder))
@@ -73,31 +71,61 @@ pub fn archive(
     }
     run.report(Event::PhaseEnded { phase: Phase::Carrying });
     let size = path.metadata().map_err(Error::io(Side::Node, "examine", &path))?.len();
-    Ok(Archive { path, size, images: plan.images.len() })
+    Ok(Archive { path, size, images: contents.images })
 }
 
-fn require_whole(plan: &ImportPlan) -> Result<()> {
-    let incomplete =
-        |image: &&ImagePlan| image.layers.iter().any(|(_, verdict)| *verdict != LayerVerdict::Send);
-    let Some(image) = plan.images.iter().find(incomplete) else { return Ok(()) };
+/// An image as it is for a node that has nothing. An error if the medium does not have all of it.
+fn medium_only(wanted: Wanted) -> Result<ImagePlan> {
+    let choices = Choices { unpack: false, pin: false };
+    let mut plan = ImportPlan::new(vec![wanted], &Held::default(), choices, &HashMap::new())?;
+    let image = plan.images.remove(0);
+    if image.layers.iter().all(|(_, verdict)| *verdict == LayerVerdict::Send) {
+        return Ok(image);
+    }
     let names: Vec<String> = image.wanted.names.iter().map(ToString::to_string).collect();
     let reason = "the medium carries layers of it as what differs from others, or leaves them out; an archive \
                   needs them whole: export without --have";
     Err(Error::invalid(Side::Medium, names.join(" "), reason))
 }
 
-/// What the archive consists of, each once: layers and configs before the manifests.
-fn blobs(plan: &ImportPlan) -> Vec<Descriptor> {
-    let mut blobs: Vec<Descriptor> = Vec::new();
-    for image in &plan.images {
-        let layers = image.layers.iter().map(|(layer, _)| layer);
-        for blob in layers.chain([&image.wanted.config, &image.target]) {
-            if !blobs.iter().any(|known| known.digest == blob.digest) {
-                blobs.push(blob.clone());
+/// What the archive consists of. A set may have thousands of images, of which only this much is kept.
+#[derive(Debug, Default)]
+struct Contents {
+    images: usize,
+    /// The entries of `index.json`, one for each name of each image, with commas between them.
+    entries: Vec<u8>,
+    /// Each once: an image's layers and config before its manifest.
+    blobs: Vec<Descriptor>,
+    known: HashSet<Digest>,
+}
+
+impl Contents {
+    fn add(&mut self, image: ImagePlan) -> Result<()> {
+        self.images += 1;
+        for (name, _) in &image.names {
+            if !self.entries.is_empty() {
+                self.entries.push(b',');
+            }
+            let entry = json!({
+                "mediaType": image.target.media_type,
+                "digest": image.target.digest,
+                "size": image.target.size,
+                "platform": image.wanted.platform,
+                "annotations": {
+                    "io.containerd.image.name": name,
+                    "org.opencontainers.image.ref.name": name,
+                },
+            });
+            self.entries.extend_from_slice(entry.to_string().as_bytes());
+        }
+        let layers = image.layers.into_iter().map(|(layer, _)| layer);
+        for blob in layers.chain([image.wanted.config, image.target]) {
+            if self.known.insert(blob.digest) {
+                self.blobs.push(blob);
             }
         }
+        Ok(())
     }
-    blobs
 }
 
 fn require_space(folder: &Path, needed: u64) -> Result<()> {
@@ -110,23 +138,16 @@ fn require_space(folder: &Path, needed: u64) -> Result<()> {
     Ok(())
 }
 
-fn write(
-    medium: &Medium,
-    images: &[ImagePlan],
-    blobs: &[Descriptor],
-    partial: &Path,
-    zstd: bool,
-    run: Run<'_>,
-) -> Result<()> {
+fn write(medium: &Medium, contents: &Contents, partial: &Path, zstd: bool, run: Run<'_>) -> Result<()> {
     let fail = |action: &'static str| Error::io(Side::Node, action, partial);
     let file = File::create(partial).map_err(fail("create"))?;
     let file = if zstd {
         let mut encoder = zstd::Encoder::new(file, LEVEL).map_err(fail("write"))?;
-        fill(&mut encoder, medium, images, blobs, partial, run)?;
+        fill(&mut encoder, medium, contents, partial, run)?;
         encoder.finish().map_err(fail("write"))?
     } else {
         let mut file = BufWriter::with_capacity(CHUNK, file);
-        fill(&mut file, medium, images, blobs, partial, run)?;
+        fill(&mut file, medium, contents, partial, run)?;
         file.into_inner().map_err(|error| fail("write")(error.into_error()))?
     };
     file.sync_all().map_err(fail("sync"))
@@ -135,22 +156,22 @@ fn write(
 fn fill(
     out: &mut impl Write,
     medium: &Medium,
-    images: &[ImagePlan],
-    blobs: &[Descriptor],
+    contents: &Contents,
     partial: &Path,
     run: Run<'_>,
 ) -> Result<()> {
     let fail = || Error::io(Side::Node, "write", partial);
-    let index =
-        json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries(images) }).to_string();
-    for (name, bytes) in
-        [("oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#.as_bytes()), ("index.json", index.as_bytes())]
-    {
-        header(out, name, bytes.len() as u64).map_err(fail())?;
-        out.write_all(bytes).and_then(|()| pad(out, bytes.len() as u64)).map_err(fail())?;
+    let begin = format!(r#"{{"schemaVersion":2,"mediaType":"{OCI_INDEX}","manifests":["#);
+    let layout = [br#"{"imageLayoutVersion":"1.0.0"}"#.as_slice()];
+    let index = [begin.as_bytes(), &contents.entries, b"]}"];
+    for (name, parts) in [("oci-layout", layout.as_slice()), ("index.json", &index)] {
+        let size = parts.iter().map(|part| part.len() as u64).sum();
+        header(out, name, size).map_err(fail())?;
+        parts.iter().try_for_each(|part| out.write_all(part)).map_err(fail())?;
+        pad(out, size).map_err(fail())?;
     }
     let mut buffer = vec![0; CHUNK];
-    for blob in blobs {
+    for blob in &contents.blobs {
         let item = blob.digest.to_string();
         run.report(Event::Started { item: &item, bytes: blob.size });
         header(out, &format!("blobs/sha256/{}", blob.digest.hex()), blob.size).map_err(fail())?;
@@ -170,23 +191,6 @@ fn fill(
         run.report(Event::Finished { item: &item });
     }
     out.write_all(&[0; 2 * BLOCK as usize]).map_err(fail())
-}
-
-/// One entry for each name of each image.
-fn entries(images: &[ImagePlan]) -> Vec<Value> {
-    let entry = |image: &ImagePlan, name: &str| {
-        json!({
-            "mediaType": image.target.media_type,
-            "digest": image.target.digest,
-            "size": image.target.size,
-            "platform": image.wanted.platform,
-            "annotations": {
-                "io.containerd.image.name": name,
-                "org.opencontainers.image.ref.name": name,
-            },
-        })
-    };
-    images.iter().flat_map(|image| image.names.iter().map(move |(name, _)| entry(image, name))).collect()
 }
 
 /// The header of a file of root's that was never changed: the same images give the same archive.

@@ -6,12 +6,15 @@ use containerd_client::services::v1 as api;
 use containerd_client::types;
 use prost_types::FieldMask;
 use tokio::task::JoinSet;
-use tonic::Code;
+use tonic::{Code, Status};
 
 use super::Client;
 use super::client::MAX_MESSAGE;
 use crate::error::Result;
 use crate::image::Descriptor;
+
+/// How names end, as regular expressions of which each name matches one: most end in a digest.
+const ENDINGS: [&str; 5] = ["[0-3]$", "[4-7]$", "[89ab]$", "[c-f]$", "[^0-9a-f]$"];
 
 /// A name in containerd. It may point at content that is not there.
 #[derive(Clone, Debug)]
@@ -49,10 +52,30 @@ impl Client {
 
     /// Every record of this namespace. Records whose target is not named by sha256 are left out.
     pub fn list_images(&self) -> Result<Vec<ImageRecord>> {
-        let request = self.request(api::ListImagesRequest { filters: Vec::new() });
+        match self.images_like(Vec::new()) {
+            // containerd answers with all in one message, for which about 30 000 are too many.
+            Err(status) if [Code::OutOfRange, Code::ResourceExhausted].contains(&status.code()) => {
+                self.list_images_in_parts()
+            }
+            answer => answer.map_err(|status| self.failed("listing images".into(), status)),
+        }
+    }
+
+    /// The same with several requests. What is named or renamed meanwhile may be left out.
+    pub fn list_images_in_parts(&self) -> Result<Vec<ImageRecord>> {
+        let mut records = Vec::new();
+        for ending in ENDINGS {
+            let part = self.images_like(vec![format!("name~=\"{ending}\"")]);
+            records.extend(part.map_err(|status| self.failed("listing images".into(), status))?);
+        }
+        Ok(records)
+    }
+
+    fn images_like(&self, filters: Vec<String>) -> Result<Vec<ImageRecord>, Status> {
+        let request = self.request(api::ListImagesRequest { filters });
         let mut images = self.images();
-        let answer = self.call(|| "listing images".into(), images.list(request))?;
-        Ok(answer.images.into_iter().filter_map(record).collect())
+        let answer = self.block_on(images.list(request))?;
+        Ok(answer.into_inner().images.into_iter().filter_map(record).collect())
     }
 
     /// The record of a name.

@@ -288,7 +288,8 @@ def many_images(name, inputs, work, nodes):
         export.pannier("export", source=lambda: f"oci:{layout}"),
         into.pannier(lambda: medium, fresh=False, name="dry run", extra=["--dry-run"]),
         into.pannier(lambda: medium, fresh=False, name="import"),
-        into.pannier(lambda: medium, fresh=False, name="import again")], {}, rounds=1, memory=True, close=into.node.stop)
+        into.pannier(lambda: medium, fresh=False, name="import again"),
+        into.pannier(lambda: medium, fresh=False, name="import again, --prune", extra=["--prune"])], {}, rounds=1, memory=True, close=into.node.stop)
 
 
 def from_registry(name, inputs, work):
