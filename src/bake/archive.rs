@@ -51,8 +51,8 @@ pub fn archive(
     run: Run<'_>,
 ) -> Result<Archive> {
     let mut contents = Contents::default();
-    let record =
-        import::each_wanted(medium, images, platform, run, |wanted| contents.add(medium_only(wanted)?))?;
+    let add = |wanted| medium_only(wanted).map(|image| contents.add(image));
+    let record = import::each_wanted(medium, images, platform, run, add)?;
     let bytes: u64 = contents.blobs.iter().map(|blob| blob.size).sum();
     fs::create_dir_all(folder).map_err(Error::io(Side::Node, "create", folder))?;
     require_space(folder, bytes)?;
@@ -100,7 +100,7 @@ struct Contents {
 }
 
 impl Contents {
-    fn add(&mut self, image: ImagePlan) -> Result<()> {
+    fn add(&mut self, image: ImagePlan) {
         self.images += 1;
         for (name, _) in &image.names {
             if !self.entries.is_empty() {
@@ -124,7 +124,6 @@ impl Contents {
                 self.blobs.push(blob);
             }
         }
-        Ok(())
     }
 }
 

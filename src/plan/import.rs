@@ -200,16 +200,6 @@ impl ImportPlan {
         Ok(plan)
     }
 
-    /// Bytes to send.
-    pub fn send_bytes(&self) -> u64 {
-        self.sends.iter().map(|send| send.blob.size).sum()
-    }
-
-    /// Bytes of the tars to unpack.
-    pub fn unpack_bytes(&self) -> u64 {
-        self.unpacks.iter().map(|step| step.size).sum()
-    }
-
     /// Whether the node has everything, names included.
     pub fn is_done(&self) -> bool {
         self.sends.is_empty() && self.unpacks.is_empty() && self.images.iter().all(ImagePlan::is_named)

@@ -136,10 +136,8 @@ impl Wanted {
     /// target, of the source's index and of the source's manifest.
     pub(super) fn node_names(&self, target: &Descriptor) -> Vec<String> {
         let mut names: BTreeSet<String> = self.tagged().collect();
-        for name in &self.names {
-            for digest in [target.digest, self.original.digest, self.original_manifest.digest] {
-                names.insert(name.with_digest(digest).to_string());
-            }
+        for document in [target, &self.original, &self.original_manifest] {
+            names.extend(self.names_of(document));
         }
         names.into_iter().collect()
     }
