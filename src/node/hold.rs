@@ -6,14 +6,14 @@ use super::{PREFIX, rebuild};
 use crate::containerd::{Client, Resource};
 use crate::error::{Error, Result, Side};
 use crate::image::Digest;
-use crate::plan::import::{ImagePlan, ImportPlan, LayerVerdict};
+use crate::plan::import::{ImportPlan, LayerVerdict};
 
 /// What the plan counts on must not be collected while it is carried out.
 pub(super) fn what_is_there(client: &Client, plan: &ImportPlan) -> Result<()> {
     let sent: HashSet<Digest> = plan.sends.iter().map(|send| send.blob.digest).collect();
     let mut held = HashSet::new();
     rebuild::hold_bases(client, plan)?;
-    for image in plan.images.iter().filter(|image| !is_done(image, plan)) {
+    for image in plan.images.iter().filter(|image| !image.is_done) {
         let layers = image.layers.iter().filter(|(_, verdict)| *verdict != LayerVerdict::Discarded);
         let blobs = layers.map(|(layer, _)| layer).chain(image.documents());
         for blob in blobs.filter(|blob| !sent.contains(&blob.digest)) {
@@ -30,10 +30,6 @@ pub(super) fn what_is_there(client: &Client, plan: &ImportPlan) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn is_done(image: &ImagePlan, plan: &ImportPlan) -> bool {
-    plan.is_done() || (image.is_named() && plan.sends.is_empty() && plan.unpacks.is_empty())
 }
 
 /// Throws away what an import has sent of blobs that are not complete: on a full disk, nothing else

@@ -239,8 +239,12 @@ impl Work<'_> {
                 state = self.wait(state);
                 continue;
             };
-            drop(state);
             let image = &self.plan.images[index];
+            if image.is_done {
+                state.done.images.push(index);
+                continue;
+            }
+            drop(state);
             let name = || name(self.node, self.client, image, self.naming, self.run);
             let named = self.run.check().and_then(|()| across_outages(self.node, self.run, name));
             state = self.lock();

@@ -58,6 +58,8 @@ pub struct ImagePlan {
     pub pins_own: bool,
     /// The chain_ids of its layers, bottom first.
     pub chain: Vec<Digest>,
+    /// The node has all of it, names included: nothing is done for it.
+    pub is_done: bool,
 }
 
 /// Whose encodings the node's manifest of an image lists.
@@ -90,6 +92,13 @@ pub enum LayerVerdict {
     Rebuild,
     /// The medium was made for nodes that hold it, and this one does not.
     Missing,
+}
+
+impl LayerVerdict {
+    /// Whether the node has the layer, in whatever form.
+    pub fn is_there(self) -> bool {
+        matches!(self, Self::Present | Self::HeldOtherwise | Self::Discarded)
+    }
 }
 
 /// What is done about a name, and why.
@@ -163,7 +172,7 @@ impl ImportPlan {
         let mut sent = HashSet::new();
         let mut unpacked = HashSet::new();
         for image in wanted {
-            let image = ImagePlan::new(image, held, choices, originals)?;
+            let mut image = ImagePlan::new(image, held, choices, originals)?;
             for ((layer, verdict), wanted) in image.layers.iter().zip(&image.wanted.layers) {
                 if *verdict == LayerVerdict::Missing {
                     plan.no_bases.push(wanted.no_base(&image.wanted, held));
@@ -188,11 +197,11 @@ impl ImportPlan {
                     plan.sends.push(held.send(blob, image.made(blob)));
                 }
             }
-            if choices.unpack {
-                for step in image.unpacks(held) {
-                    if unpacked.insert((step.snapshotter.clone(), step.chain_id)) {
-                        plan.unpacks.push(step);
-                    }
+            let steps: Vec<Unpack> = image.unpacks(held).filter(|_| choices.unpack).collect();
+            image.is_done = steps.is_empty() && image.is_named() && image.is_there(held);
+            for step in steps {
+                if unpacked.insert((step.snapshotter.clone(), step.chain_id)) {
+                    plan.unpacks.push(step);
                 }
             }
             plan.images.push(image);
@@ -202,7 +211,7 @@ impl ImportPlan {
 
     /// Whether the node has everything, names included.
     pub fn is_done(&self) -> bool {
-        self.sends.is_empty() && self.unpacks.is_empty() && self.images.iter().all(ImagePlan::is_named)
+        self.images.iter().all(|image| image.is_done)
     }
 }
 
@@ -228,12 +237,18 @@ impl ImagePlan {
         };
         let names = names.into_iter().map(judged).collect();
         let pins_own = choices.pin && held.lacks_own_pin(wanted.config.digest);
-        Ok(Self { target, lists, layers, names, pins_own, chain, wanted })
+        Ok(Self { target, lists, layers, names, pins_own, chain, is_done: false, wanted })
     }
 
     /// Whether all names are as they should be.
     pub fn is_named(&self) -> bool {
         !self.pins_own && self.names.iter().all(|(_, verdict)| *verdict == NameVerdict::Present)
+    }
+
+    /// Whether every blob of it is there.
+    fn is_there(&self, held: &Held) -> bool {
+        self.layers.iter().all(|(_, verdict)| verdict.is_there())
+            && self.documents().all(|blob| held.blobs.contains_key(&blob.digest))
     }
 
     /// How many names have to be made or moved.
@@ -528,6 +543,26 @@ mod tests {
         let plan = ImportPlan::new(both, &empty(), PINNED, &HashMap::new()).unwrap();
         assert_eq!(layers_sent(&plan), [zstd("a"), zstd("b"), zstd("c")].map(|layer| layer.digest));
         assert_eq!(plan.unpacks.len(), 3);
+    }
+
+    #[test]
+    fn an_image_that_is_there_is_done_whatever_another_needs() {
+        let first = plan(wanted(&["a", "b"]), &empty());
+        let held = after(&first, &empty());
+        let plan = |held: &Held| {
+            let both = vec![wanted(&["a", "b"]), wanted(&["a", "c"])];
+            ImportPlan::new(both, held, PINNED, &HashMap::new()).unwrap()
+        };
+        let done = |plan: ImportPlan| plan.images.iter().map(|image| image.is_done).collect::<Vec<_>>();
+        assert_eq!(done(plan(&held)), [true, false]);
+        for lost in first.images[0].documents().map(|blob| blob.digest).chain([zstd("b").digest]) {
+            let mut held = held.clone();
+            held.blobs.remove(&lost);
+            assert_eq!(done(plan(&held)), [false, false], "without {lost}");
+        }
+        let mut held = held.clone();
+        held.chains[0].1.remove(&first.unpacks[1].chain_id);
+        assert_eq!(done(plan(&held)), [false, false]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{ImportPlan, LayerVerdict};
+use super::ImportPlan;
 use crate::image::Digest;
 
 /// What an import will do, in numbers. What several parts of a set share counts once, as the first of them sends it.
@@ -59,11 +59,7 @@ impl Totals {
         self.unpacked.extend(unpacks.iter().map(|step| step.chain_id));
         for image in &plan.images {
             for ((_, verdict), wanted) in image.layers.iter().zip(&image.wanted.layers) {
-                let there = matches!(
-                    verdict,
-                    LayerVerdict::Present | LayerVerdict::HeldOtherwise | LayerVerdict::Discarded
-                );
-                if there && self.there.insert(wanted.diff_id) {
+                if verdict.is_there() && self.there.insert(wanted.diff_id) {
                     self.reused += wanted.carried.size;
                 }
             }
