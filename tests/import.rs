@@ -5,9 +5,11 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::fs;
 
-use pannier::containerd::ImageRecord;
+use pannier::containerd::{ImageRecord, label};
+use pannier::image::Digest;
 use pannier::medium::Medium;
 use serde_json::Value;
 use support::carry::{oci, peak, run, text};
@@ -101,12 +103,30 @@ fn pods_start_by_tag_and_by_digest_also_after_a_restart_and_a_garbage_collection
             );
         }
         images(0, &node, &["--check"]);
+        assert_as_cri_records_them(&node);
         // Everything hangs on names by now.
         let leases = node.client().list_leases().unwrap();
         assert!(leases.iter().all(|lease| !lease.id.starts_with("pannier")), "{leases:?}");
         let again = import(0, &node, &medium, &[]).json();
         assert_eq!((number(&again, "bytesSent"), number(&again, "names")), (0, 0), "{again}");
     }
+}
+
+/// CRI's own record of each image is as CRI makes it when it meets a name, but for the pin; each name is marked.
+fn assert_as_cri_records_them(node: &Node) {
+    let records = node.client().list_images().unwrap();
+    let managed = |record: &ImageRecord| record.labels[label::MANAGED] == label::MANAGED_VALUE;
+    assert!(records.iter().all(managed), "{records:?}");
+    let (own, named): (Vec<_>, Vec<_>) =
+        records.into_iter().partition(|record| record.name.starts_with("sha256:"));
+    for record in &own {
+        let keys: BTreeSet<&str> = record.labels.keys().map(String::as_str).collect();
+        assert_eq!(keys, BTreeSet::from([label::MANAGED, label::PINNED]), "{record:?}");
+        let same = |of: &&ImageRecord| of.labels.get(pannier::node::label::IMAGE) == Some(&record.name);
+        let targets: BTreeSet<Digest> = named.iter().filter(same).map(|of| of.target.digest).collect();
+        assert_eq!(targets, BTreeSet::from([record.target.digest]), "{record:?}");
+    }
+    assert_eq!(own.len(), 5, "{own:?}");
 }
 
 #[test]

@@ -124,14 +124,8 @@ impl Client {
             if self.find(action, images.update(self.request(update)))?.is_some() {
                 return Ok(());
             }
-            let create = api::CreateImageRequest {
-                image: Some(message(name, Some(target), labels.clone())),
-                ..Default::default()
-            };
-            match self.block_on(images.create(self.request(create))) {
-                Ok(_) => return Ok(()),
-                Err(status) if status.code() == Code::AlreadyExists => {}
-                Err(status) => return Err(self.failed(action(), status)),
+            if self.create_image(name, target, labels)? {
+                return Ok(());
             }
         }
         Err(crate::error::Error::Refused {
@@ -139,6 +133,23 @@ impl Client {
             action: action(),
             reason: "the record is made and removed by someone else at the same time".into(),
         })
+    }
+
+    /// Makes a name with these labels. False when there is one already, which stays as it is.
+    pub fn create_image(
+        &self,
+        name: &str,
+        target: &Descriptor,
+        labels: &HashMap<String, String>,
+    ) -> Result<bool> {
+        let image = Some(message(name, Some(target), labels.clone()));
+        let create = api::CreateImageRequest { image, ..Default::default() };
+        let mut images = self.images();
+        match self.block_on(images.create(self.request(create))) {
+            Ok(_) => Ok(true),
+            Err(status) if status.code() == Code::AlreadyExists => Ok(false),
+            Err(status) => Err(self.failed(format!("naming {name}"), status)),
+        }
     }
 
     /// Sets labels of a record, each by itself; an empty value removes one. False when it is gone.
@@ -152,6 +163,11 @@ impl Client {
         let paths = labels.keys().map(|key| format!("labels.{key}")).collect();
         // containerd refuses an update whose record has no target, though the mask leaves it out.
         let Some(current) = self.image(name)? else { return Ok(false) };
+        let is_set =
+            |(key, value): (&String, &String)| current.labels.get(key).map_or("", String::as_str) == value;
+        if labels.iter().all(is_set) {
+            return Ok(true);
+        }
         let update = api::UpdateImageRequest {
             image: Some(message(name, Some(&current.target), labels)),
             update_mask: Some(FieldMask { paths }),

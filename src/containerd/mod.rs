@@ -44,6 +44,10 @@ pub mod label {
     pub const SNAPSHOT_REF: &str = "containerd.io/snapshot.ref";
     /// Prefix on a blob: the repositories it came from; the registry's host follows.
     pub const DISTRIBUTION_SOURCE: &str = "containerd.io/distribution.source";
+    /// On an image record: CRI knows it, and has made its own record of the image, named by the image's id.
+    pub const MANAGED: &str = "io.cri-containerd.image";
+    /// The value of [`MANAGED`].
+    pub const MANAGED_VALUE: &str = "managed";
     /// On an image record: kubelet does not collect the image.
     pub const PINNED: &str = "io.cri-containerd.pinned";
     /// The value of [`PINNED`].

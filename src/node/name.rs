@@ -32,15 +32,19 @@ pub(super) struct Named {
     replaced: HashSet<Digest>,
 }
 
-/// Names an image, all of which is there: labels bottom up, then the names.
+/// Names an image, all of which is there: labels bottom up, where a blob was not `sent` with them, then the names.
 pub(super) fn name(
     node: &Node,
     client: &Client,
     image: &ImagePlan,
     naming: &Naming,
+    sent: impl Fn(Digest) -> bool,
     run: Run<'_>,
 ) -> Result<Named> {
-    label_content(node, client, image, naming)?;
+    for blob in [image.wanted.config.digest, image.target.digest].into_iter().filter(|blob| !sent(*blob)) {
+        let labels = content_labels(node, image, naming, blob);
+        client.label_blob(blob, labels.iter().map(|(key, value)| (key.as_str(), value.as_str())))?;
+    }
     let config = image.wanted.config.digest;
     let mut labels = HashMap::from([
         (label::MEDIUM.to_owned(), naming.medium.clone()),
@@ -49,6 +53,10 @@ pub(super) fn name(
     ]);
     if naming.pin {
         labels.insert(known::PINNED.to_owned(), known::PINNED_VALUE.to_owned());
+    }
+    if node.cri {
+        make_own_record(client, image, naming)?;
+        labels.insert(known::MANAGED.to_owned(), known::MANAGED_VALUE.to_owned());
     }
     let mut replaced = HashSet::new();
     for (name, verdict) in &image.names {
@@ -60,7 +68,11 @@ pub(super) fn name(
                 client.label_image(name, [(known::PINNED, known::PINNED_VALUE), (label::IMAGE, &image)])?;
                 continue;
             }
-            NameVerdict::Add => {}
+            NameVerdict::Add => {
+                if client.create_image(name, &image.target, &labels)? {
+                    continue;
+                }
+            }
             NameVerdict::Move(moved) => {
                 run.report(Event::Warning(&format!("{name} stood for {} and was moved", moved.from.digest)));
                 replaced.extend(moved.was.filter(|was| *was != config));
@@ -71,23 +83,36 @@ pub(super) fn name(
     Ok(Named { labels, replaced })
 }
 
+/// Makes the record that CRI keeps of each image, named by the image's id, just as CRI does on seeing a name that is
+/// not marked as managed. CRI would rewrite every name to mark it, which is half of what names cost containerd.
+///
+/// It is there before the first name is: of a managed name, CRI takes it for granted (1.6 to 2.1).
+fn make_own_record(client: &Client, image: &ImagePlan, naming: &Naming) -> Result<()> {
+    let mut labels = HashMap::from([(known::MANAGED.to_owned(), known::MANAGED_VALUE.to_owned())]);
+    if naming.pin {
+        // The pin counts for the image when all its records have it.
+        labels.insert(known::PINNED.to_owned(), known::PINNED_VALUE.to_owned());
+    }
+    let own = image.wanted.config.digest.to_string();
+    if !client.create_image(&own, &image.target, &labels)? {
+        client.set_image(&own, &image.target, &labels)?;
+    }
+    Ok(())
+}
+
 /// Has CRI's word that the names of an image work, and does what needs CRI to know them.
 pub(super) fn confirm(
     node: &Node,
     client: &Client,
     image: &ImagePlan,
     named: &Named,
-    naming: &Naming,
     run: Run<'_>,
 ) -> Result<()> {
     let config = image.wanted.config.digest;
     if node.cri {
-        for (name, _) in &image.names {
+        // CRI takes names up one after the other: when it knows the last, it knows the others.
+        for (name, _) in image.names.iter().rev() {
             await_cri(client, image, name, config, &named.labels, run)?;
-        }
-        if naming.pin {
-            // CRI's own record of the image; the pin counts for the image when all records have it.
-            client.label_image(&config.to_string(), [(known::PINNED, known::PINNED_VALUE)])?;
         }
     }
     for old in &named.replaced {
@@ -96,26 +121,31 @@ pub(super) fn confirm(
     Ok(())
 }
 
-fn label_content(node: &Node, client: &Client, image: &ImagePlan, naming: &Naming) -> Result<()> {
-    if naming.unpacked
+/// What `blob` keeps alive, where it is the config or the target of an image: labels that containerd's garbage
+/// collection goes by.
+///
+/// They may be set before what they name is there: until the image has a name, the lease keeps all of it.
+pub(super) fn content_labels(
+    node: &Node,
+    image: &ImagePlan,
+    naming: &Naming,
+    blob: Digest,
+) -> HashMap<String, String> {
+    let mut labels = HashMap::new();
+    if blob == image.wanted.config.digest
+        && naming.unpacked
         && let Some(top) = image.chain.last()
     {
-        let top = top.to_string();
-        let keys: Vec<String> =
-            node.snapshotters.iter().map(|name| format!("{}.{name}", known::GC_SNAPSHOT)).collect();
-        let labels = keys.iter().map(|key| (key.as_str(), top.as_str()));
-        client.label_blob(image.wanted.config.digest, labels)?;
+        let keys = node.snapshotters.iter().map(|name| format!("{}.{name}", known::GC_SNAPSHOT));
+        labels.extend(keys.map(|key| (key, top.to_string())));
     }
-    let mut labels = manifest_labels(image);
-    if image.lists == Lists::Kept {
-        // Its own client labelled the rest.
-        labels.retain(|key, _| key.starts_with("pannier."));
+    if blob == image.target.digest {
+        // What was there has labels of its own client's; those of ours are added.
+        let ours = |key: &String| image.lists != Lists::Kept || key.starts_with("pannier.");
+        let kept = manifest_labels(image).into_iter().filter(|(key, _)| ours(key));
+        labels.extend(kept.map(|(key, digest)| (format!("{}.{key}", known::GC_CONTENT), digest.to_string())));
     }
-    let labels: Vec<(String, String)> = labels
-        .into_iter()
-        .map(|(key, digest)| (format!("{}.{key}", known::GC_CONTENT), digest.to_string()))
-        .collect();
-    client.label_blob(image.target.digest, labels.iter().map(|(key, value)| (key.as_str(), value.as_str())))
+    labels
 }
 
 /// Waits until CRI finds the image under `name`.
@@ -129,7 +159,7 @@ fn await_cri(
 ) -> Result<()> {
     let begun = Instant::now();
     let mut nudge = Duration::from_secs(2);
-    let mut pause = Duration::from_millis(2);
+    let mut pause = Duration::from_millis(5);
     loop {
         let found = client.cri_image(name)?;
         if found.as_ref().is_some_and(|found| found.id == config) {

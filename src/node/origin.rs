@@ -1,10 +1,10 @@
 //! Where blobs came from, as containerd's own client labels them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::containerd::label;
 use crate::image::Digest;
-use crate::plan::import::ImportPlan;
+use crate::plan::import::{ImagePlan, ImportPlan};
 
 /// Which images each blob of a plan belongs to, by their places in it; sorted.
 #[derive(Debug)]
@@ -23,13 +23,21 @@ impl Sources {
         Self(blobs)
     }
 
-    /// Where a blob can be had from, as labels: registries of peers go by them (Spegel).
-    pub(super) fn labels(&self, plan: &ImportPlan, blob: Digest) -> BTreeMap<String, String> {
+    /// The images of `plan` that a blob belongs to.
+    pub(super) fn images<'p>(
+        &self,
+        plan: &'p ImportPlan,
+        blob: Digest,
+    ) -> impl Iterator<Item = &'p ImagePlan> + use<'_, 'p> {
         let start = self.0.partition_point(|(digest, _)| *digest < blob);
-        let places = self.0[start..].iter().take_while(|(digest, _)| *digest == blob);
-        let images = places.filter_map(|(_, place)| plan.images.get(*place as usize));
+        let places = self.0[start..].iter().take_while(move |(digest, _)| *digest == blob);
+        places.filter_map(|(_, place)| plan.images.get(*place as usize))
+    }
+
+    /// Where a blob can be had from, as labels: registries of peers go by them (Spegel).
+    pub(super) fn labels(&self, plan: &ImportPlan, blob: Digest) -> HashMap<String, String> {
         let mut sources: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-        for name in images.flat_map(|image| &image.wanted.names) {
+        for name in self.images(plan, blob).flat_map(|image| &image.wanted.names) {
             let host = name.registry().split(':').next().unwrap_or_default();
             sources.entry(format!("{}.{host}", label::DISTRIBUTION_SOURCE)).or_default().push(name.path());
         }

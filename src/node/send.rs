@@ -149,7 +149,8 @@ fn stream(
         run.report(Event::Skipped { item: &item, bytes: start });
         return Ok(Some((0, ingest.commit(labels.clone())?)));
     }
-    let mut buffer = vec![0; CHUNK];
+    // One byte more than a small blob: the end is met as it is filled.
+    let mut buffer = vec![0; blob.size.saturating_add(1).min(CHUNK as u64) as usize];
     let mut hasher = Hasher::default();
     while hasher.count() < start {
         run.check()?;

@@ -1,15 +1,16 @@
 //! Carries out a plan: sends, unpacks and names, each as soon as what it needs is there.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::name::{Named, Naming, confirm, name};
+use super::name::{Named, Naming, confirm, content_labels, name};
 use super::origin::Sources;
 use super::outage::across_outages;
 use super::repair::replace_blob;
 use super::{Node, hold, rebuild, send, unpack};
 use crate::containerd::Client;
 use crate::error::{Error, Result, Side};
+use crate::image::Digest;
 use crate::layer::Scratch;
 use crate::medium::Medium;
 use crate::plan::import::{ImportPlan, Order, Rebuild, Send, Step, Unpack};
@@ -59,6 +60,8 @@ struct Work<'a> {
     plan: &'a ImportPlan,
     naming: &'a Naming,
     sources: Sources,
+    /// What is sent: it is labelled as it is committed.
+    sent: HashSet<Digest>,
     keep_going: bool,
     run: Run<'a>,
     state: Mutex<State>,
@@ -90,6 +93,7 @@ pub fn carry_out(
         plan,
         naming,
         sources,
+        sent: plan.sends.iter().map(|send| send.blob.digest).collect(),
         keep_going,
         run,
         state: Mutex::new(state),
@@ -177,8 +181,11 @@ impl Work<'_> {
     fn send(&self, next: &Send) -> Result<u64> {
         let item = next.blob.digest.to_string();
         self.run.report(Event::Started { item: &item, bytes: next.blob.size });
-        let mut labels: HashMap<String, String> =
-            self.sources.labels(self.plan, next.blob.digest).into_iter().collect();
+        let digest = next.blob.digest;
+        let mut labels = self.sources.labels(self.plan, digest);
+        for image in self.sources.images(self.plan, digest) {
+            labels.extend(content_labels(self.node, image, self.naming, digest));
+        }
         let rebuilt = match &next.rebuild {
             Some(rebuild) => Some((self.rebuild(rebuild, next)?, &rebuild.delta)),
             None => None,
@@ -245,7 +252,8 @@ impl Work<'_> {
                 continue;
             }
             drop(state);
-            let name = || name(self.node, self.client, image, self.naming, self.run);
+            let sent = |blob| self.sent.contains(&blob);
+            let name = || name(self.node, self.client, image, self.naming, sent, self.run);
             let named = self.run.check().and_then(|()| across_outages(self.node, self.run, name));
             state = self.lock();
             match named {
@@ -274,7 +282,7 @@ impl Work<'_> {
             };
             drop(state);
             let image = &self.plan.images[index];
-            let confirm = || confirm(self.node, self.client, image, &named, self.naming, self.run);
+            let confirm = || confirm(self.node, self.client, image, &named, self.run);
             let confirmed = across_outages(self.node, self.run, confirm);
             state = self.lock();
             match confirmed {
