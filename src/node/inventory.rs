@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use super::Node;
 use super::repair::is_whole;
-use crate::containerd::{BlobInfo, label};
+use crate::containerd::{BlobInfo, ImageRecord, label};
 use crate::content;
 use crate::error::{Error, Result, Side};
 use crate::image::{Compression, Descriptor, Digest, Document, MAX_MANIFEST, MediaKind, Platform, kind};
 use crate::plan::import::{Held, HeldManifest, HeldName, Wanted, runs_on};
 use crate::progress::{Event, Run};
+
+/// As many blobs as mean that a node has few names: all of them take about 1 MiB, and one question.
+const FEW_BLOBS: usize = 1024;
 
 /// How closely blobs are looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +35,9 @@ pub fn inventory(node: &Node, wanted: &[Wanted], depth: Depth, prove: bool, run:
     let asked_about: HashSet<Digest> = wanted.iter().flat_map(Wanted::blobs).collect();
     let mut listed: HashMap<Digest, Known> = HashMap::new();
     let mut by_diff_id: HashMap<Digest, Vec<Digest>> = HashMap::new();
+    let mut blobs = 0;
     node.client.each_blob(|info| {
+        blobs += 1;
         let diff_id = info.labels.get(label::UNCOMPRESSED).and_then(|text| text.parse().ok());
         if let Some(diff_id) = diff_id.filter(|diff_id| of_use.contains(diff_id)) {
             by_diff_id.entry(diff_id).or_default().push(info.digest);
@@ -71,21 +76,28 @@ pub fn inventory(node: &Node, wanted: &[Wanted], depth: Depth, prove: bool, run:
         }
     }
     bases(wanted, &listed, &by_diff_id, &mut look, &mut held)?;
-    names(node, wanted, &mut look, &mut held)?;
+    names(node, wanted, blobs <= FEW_BLOBS, &mut look, &mut held)?;
     let chains: HashSet<Digest> = wanted.iter().flat_map(Wanted::chain).collect();
     held.chains = node.chains(|chain_id| chains.contains(chain_id))?;
     Ok(held)
 }
 
-/// Asks for the names that the images may have, and not for all: a node may have many more, with which
-/// containerd answers at once.
-fn names(node: &Node, wanted: &[Wanted], look: &mut Look<'_>, held: &mut Held) -> Result<()> {
+/// Asks for the names that the images may have, and not for all unless there are `few`: a node may have many more,
+/// with which containerd answers at once.
+fn names(node: &Node, wanted: &[Wanted], few: bool, look: &mut Look<'_>, held: &mut Held) -> Result<()> {
+    let all = if few { node.client.list_images()? } else { Vec::new() };
+    let all: HashMap<String, ImageRecord> =
+        all.into_iter().map(|record| (record.name.clone(), record)).collect();
+    let records_of = |names: BTreeSet<String>| match few {
+        true => Ok(names.iter().filter_map(|name| all.get(name)).cloned().collect()),
+        false => node.client.images_named(names),
+    };
     for image in wanted {
         look.run.check()?;
         let own = image.config.digest.to_string();
         let mut ask: BTreeSet<String> = image.known_names().chain(node.cri.then(|| own.clone())).collect();
         while !ask.is_empty() {
-            for record in node.client.images_named(std::mem::take(&mut ask))? {
+            for record in records_of(std::mem::take(&mut ask))? {
                 let manifest = match record.name == own {
                     true => None,
                     false => look.manifest(&record.target, held)?,

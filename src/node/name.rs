@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use super::{Node, label};
-use crate::containerd::{self, Client, label as known};
+use crate::containerd::{self, Client, CriImage, label as known};
 use crate::error::{Error, Result, Side};
 use crate::image::{Digest, Reference};
 use crate::plan::import::{ImagePlan, Lists, NameVerdict, manifest_labels};
@@ -111,8 +111,11 @@ pub(super) fn confirm(
     let config = image.wanted.config.digest;
     if node.cri {
         // CRI takes names up one after the other: when it knows the last, it knows the others.
+        let mut seen: Option<CriImage> = None;
         for (name, _) in image.names.iter().rev() {
-            await_cri(client, image, name, config, &named.labels, run)?;
+            if !seen.as_ref().is_some_and(|seen| seen.tags.contains(name) || seen.digests.contains(name)) {
+                seen = Some(await_cri(client, image, name, config, &named.labels, run)?);
+            }
         }
     }
     for old in &named.replaced {
@@ -156,15 +159,15 @@ fn await_cri(
     config: Digest,
     labels: &HashMap<String, String>,
     run: Run<'_>,
-) -> Result<()> {
+) -> Result<CriImage> {
     let begun = Instant::now();
     let mut nudge = Duration::from_secs(2);
     let mut pause = Duration::from_millis(5);
     loop {
-        let found = client.cri_image(name)?;
-        if found.as_ref().is_some_and(|found| found.id == config) {
-            return Ok(());
-        }
+        let found = match client.cri_image(name)? {
+            Some(found) if found.id == config => return Ok(found),
+            found => found,
+        };
         run.check()?;
         if begun.elapsed() > CRI_PATIENCE {
             let reason = match found {
