@@ -123,7 +123,7 @@ impl Node {
         self.content_root.is_some()
     }
 
-    /// The directory of containerd's content store as one to sync.
+    /// The directory that layers are unpacked to, for bringing its filesystem to the device.
     pub(crate) fn sync_root(&self) -> Option<&Path> {
         self.snapshot_root.as_deref()
     }
