@@ -53,7 +53,7 @@ fn every_kind_of_refusal_ends_with_a_status_of_the_table_and_the_same_command_co
     let cases = [
         ("Content/Write", Code::Unavailable, "server is stopping", 6, 0),
         ("Diff/Apply", Code::Unavailable, "server is stopping", 6, 0),
-        ("Images/Update", Code::Unavailable, "server is stopping", 6, 0),
+        ("Images/Create", Code::Unavailable, "server is stopping", 6, 0),
         ("Leases/Create", Code::Unavailable, "server is stopping", 6, 6),
         ("Content/Write", Code::ResourceExhausted, "received message larger than max", 1, 1),
         ("Snapshots/Prepare", Code::Internal, "bolt is broken", 1, 1),
