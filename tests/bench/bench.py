@@ -20,6 +20,7 @@ sys.dont_write_bytecode = True
 import cases
 import report
 import rounds
+from disk import most_of
 from inputs import SMALL, Inputs
 from node import Node
 from stick import Stick
@@ -36,7 +37,7 @@ def machine(work):
     model = [line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")]
     tools = ROOT / "target/tools"
     return {"cores": f"{os.cpu_count()} ({model[0] if model else platform.machine()})", "kernel": platform.release(),
-            "filesystem": shown("stat", "-f", "-c", "%T", work), "pannier": shown(ROOT / "target/release/pannier", "--version"),
+            "filesystem": "ext4 on a loop device, on " + shown("stat", "-f", "-c", "%T", work.parent), "pannier": shown(ROOT / "target/release/pannier", "--version"),
             "containerd": ", ".join(shown(tools / f"containerd-{v}/usr/bin/containerd", "--version").split()[2] for v in cases.VERSIONS),
             "skopeo": shown("skopeo", "--version"), "zstd": shown("zstd", "--version"),
             "page cache": "warm, unless a case says cold: then emptied before each command"}
@@ -81,23 +82,24 @@ def main():
     options = parser.parse_args()
     home = ROOT / "target/bench"
     inputs = Inputs(ROOT, home / "inputs")
-    work = pathlib.Path(tempfile.mkdtemp(prefix="pannier-bench.", dir=os.environ.get("TMPDIR", "/var/tmp")))
-    opened = []
+    home_of_disks = pathlib.Path(tempfile.mkdtemp(prefix="pannier-bench.", dir=os.environ.get("TMPDIR", "/var/tmp")))
+    work, opened = home_of_disks / "disk", []
 
     def nodes(version):
         opened.append(Node(ROOT, work / f"node-{len(opened)}", version))
         return opened[-1]
 
-    every = cases.all_cases(inputs, work, nodes, lambda: Stick(work, 2 << 30))
+    every = cases.all_cases(inputs, work, nodes, lambda: Stick(home_of_disks, 2 << 30))
     wanted = [name for name in [*every, "scale"] if any(fnmatch.fnmatch(name, pattern) for pattern in options.only.split(","))]
     if options.list or not wanted:
         print("\n".join([*every, "scale"]))
-        os.rmdir(work)
+        os.rmdir(home_of_disks)
         return 0 if options.list else 2
     if os.geteuid() != 0:
         sys.exit("bench: needs root: containerds are started and filesystems mounted")
     saved = home / "results.json"
     results = json.loads(saved.read_text()) if saved.exists() else {"cases": {}}
+    disk = most_of(home_of_disks)
     results["machine"] = machine(work)
     try:
         for name in wanted:
@@ -111,7 +113,8 @@ def main():
     finally:
         for node in opened:
             node.stop()
-        shutil.rmtree(work, ignore_errors=True)
+        disk.close()
+        shutil.rmtree(home_of_disks, ignore_errors=True)
     print(text, end="")
     return 0
 

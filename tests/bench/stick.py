@@ -4,7 +4,8 @@ With version 1 of the control groups the limit is set for everybody; with versio
 """
 import contextlib
 import pathlib
-import subprocess
+
+from disk import Disk
 
 V1 = pathlib.Path("/sys/fs/cgroup/blkio")
 V2 = pathlib.Path("/sys/fs/cgroup")
@@ -14,17 +15,11 @@ class Unthrottled(Exception):
     """This machine cannot slow a device down."""
 
 
-class Stick:
+class Stick(Disk):
     """Mounted at `path`; `limit` sets its speed, in bytes a second (0: as fast as it is)."""
 
     def __init__(self, work, size):
-        self.image, self.path = work / "stick.img", work / "stick"
-        with open(self.image, "wb") as image:
-            image.truncate(size)
-        self.path.mkdir()
-        self.device = run("losetup", "--show", "-f", "--direct-io=on", str(self.image))
-        run("mkfs.ext4", "-q", "-E", "lazy_itable_init=0,lazy_journal_init=0", self.device)
-        run("mount", self.device, str(self.path))
+        super().__init__(work, "stick", size)
         self.number = pathlib.Path("/sys/class/block", pathlib.Path(self.device).name, "dev").read_text().strip()
         self.group = None
 
@@ -44,13 +39,6 @@ class Stick:
     def close(self):
         with contextlib.suppress(OSError, Unthrottled):
             self.limit(0)
-        run("umount", str(self.path))
-        run("losetup", "-d", self.device)
-        self.path.rmdir()
-        self.image.unlink()
+        super().close()
         if self.group:
             self.group.rmdir()
-
-
-def run(*command):
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
