@@ -180,7 +180,13 @@ fn ctr_imports_the_tar_of_a_medium_under_the_full_names() {
     for name in [APP, BOTH, KEPT] {
         let record = node.client().image(name).unwrap().unwrap_or_else(|| panic!("{name} is not there"));
         let (config, diff_ids) = room.expected(name);
-        let found = node.client().cri_image(name).unwrap().unwrap();
+        // CRI takes a name up in its own time.
+        let found = (0..100).find_map(|_| {
+            let found = node.client().cri_image(name).unwrap();
+            found.is_none().then(|| std::thread::sleep(std::time::Duration::from_millis(100)));
+            found
+        });
+        let found = found.unwrap_or_else(|| panic!("CRI does not know {name}"));
         assert_eq!(found.id, config, "{name}");
         assert!(!diff_ids.is_empty() && record.target.size > 0);
     }
