@@ -8,9 +8,8 @@ use crate::error::{Error, Result, Side};
 use crate::image::Digest;
 use crate::plan::import::{ImportPlan, LayerVerdict};
 
-/// What the plan counts on must not be collected while it is carried out.
-pub(super) fn what_is_there(client: &Client, plan: &ImportPlan) -> Result<()> {
-    let sent: HashSet<Digest> = plan.sends.iter().map(|send| send.blob.digest).collect();
+/// What the plan counts on, beside what is `sent`, must not be collected while it is carried out.
+pub(super) fn what_is_there(client: &Client, plan: &ImportPlan, sent: &HashSet<Digest>) -> Result<()> {
     let mut held = HashSet::new();
     rebuild::hold_bases(client, plan)?;
     for image in plan.images.iter().filter(|image| !image.is_done) {

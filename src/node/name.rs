@@ -51,13 +51,15 @@ pub(super) fn name(
         (label::SEQUENCE.to_owned(), image.wanted.sequence.to_string()),
         (label::IMAGE.to_owned(), config.to_string()),
     ]);
-    if naming.pin {
-        labels.insert(known::PINNED.to_owned(), known::PINNED_VALUE.to_owned());
-    }
+    let pin = naming.pin.then_some((known::PINNED, known::PINNED_VALUE));
+    let managed = node.cri.then_some((known::MANAGED, known::MANAGED_VALUE));
+    // The pin counts for the image when all its records have it.
+    let marks =
+        pin.into_iter().chain(managed).map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
     if node.cri {
-        make_own_record(client, image, naming)?;
-        labels.insert(known::MANAGED.to_owned(), known::MANAGED_VALUE.to_owned());
+        make_own_record(client, image, &marks)?;
     }
+    labels.extend(marks);
     let mut replaced = HashSet::new();
     for (name, verdict) in &image.names {
         match verdict {
@@ -87,15 +89,10 @@ pub(super) fn name(
 /// not marked as managed. CRI would rewrite every name to mark it, which is half of what names cost containerd.
 ///
 /// It is there before the first name is: of a managed name, CRI takes it for granted (1.6 to 2.1).
-fn make_own_record(client: &Client, image: &ImagePlan, naming: &Naming) -> Result<()> {
-    let mut labels = HashMap::from([(known::MANAGED.to_owned(), known::MANAGED_VALUE.to_owned())]);
-    if naming.pin {
-        // The pin counts for the image when all its records have it.
-        labels.insert(known::PINNED.to_owned(), known::PINNED_VALUE.to_owned());
-    }
+fn make_own_record(client: &Client, image: &ImagePlan, marks: &HashMap<String, String>) -> Result<()> {
     let own = image.wanted.config.digest.to_string();
-    if !client.create_image(&own, &image.target, &labels)? {
-        client.set_image(&own, &image.target, &labels)?;
+    if !client.create_image(&own, &image.target, marks)? {
+        client.set_image(&own, &image.target, marks)?;
     }
     Ok(())
 }

@@ -83,7 +83,8 @@ pub fn carry_out(
     keep_going: bool,
     run: Run<'_>,
 ) -> Result<Done> {
-    hold::what_is_there(client, plan)?;
+    let sent = plan.sends.iter().map(|send| send.blob.digest).collect();
+    hold::what_is_there(client, plan, &sent)?;
     let state = State { order: Order::new(plan), ..State::default() };
     let sources = Sources::new(plan);
     let work = Work {
@@ -93,7 +94,7 @@ pub fn carry_out(
         plan,
         naming,
         sources,
-        sent: plan.sends.iter().map(|send| send.blob.digest).collect(),
+        sent,
         keep_going,
         run,
         state: Mutex::new(state),

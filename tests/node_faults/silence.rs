@@ -133,7 +133,7 @@ fn a_second_signal_ends_an_import_at_once_and_closed_standard_output_ends_none()
     let proxy = Proxy::before(&node);
     let socket = proxy.socket();
     let arguments = ["import", text(&medium), "--address", text(&socket), "--json"];
-    // Between the two signals it may come to a safe point all the same, but not each time.
+    // Two signals that reach two threads at the same moment each pass for the first, but not each time.
     let at_once = (0..20).any(|_| {
         proxy.arm(At::Message("Diff/Apply", 1), Fault::Hold);
         let mut child = begin(&proxy, &medium, &[]);
