@@ -1,7 +1,8 @@
 //! Interruptions: the first asks the work to stop, and sees to it that it does; a second ends the
 //! process at once.
 
-use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -44,11 +45,18 @@ pub(super) fn stop_within(patience: Duration) -> Result<Stop> {
     if !hangup_is_ignored() {
         heeded.push(SIGHUP);
     }
-    for signal in &heeded {
-        // The order matters: at the first signal the flag is not set yet when the first looks at it.
-        flag::register_conditional_shutdown(*signal, i32::from(INTERRUPTED), stop.flag())
-            .and_then(|_| flag::register(*signal, stop.flag()))
-            .map_err(failed)?;
+    let came: Vec<Arc<AtomicBool>> = heeded.iter().map(|_| Arc::default()).collect();
+    for (signal, own) in heeded.iter().zip(&came) {
+        let end = |seen: &Arc<AtomicBool>| {
+            flag::register_conditional_shutdown(*signal, i32::from(INTERRUPTED), Arc::clone(seen))
+        };
+        // They run in this order. The same signal again finds its flag set; of two others that two
+        // threads take at the same moment, the later one to set its flag sees that of the other.
+        end(own).and_then(|_| flag::register(*signal, Arc::clone(own))).map_err(failed)?;
+        for other in came.iter().filter(|other| !Arc::ptr_eq(other, own)) {
+            end(other).map_err(failed)?;
+        }
+        flag::register(*signal, stop.flag()).map_err(failed)?;
     }
     let mut signals = Signals::new(&heeded).map_err(failed)?;
     let waiting = std::thread::Builder::new().name("signals".into()).spawn(move || {
