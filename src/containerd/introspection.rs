@@ -40,6 +40,13 @@ impl Version {
             (major, ..) => major >= 2,
         }
     }
+
+    /// Whether a layer's files are on the device when this version says that it unpacked it.
+    ///
+    /// containerd pull request 9401, the field `sync_fs` of an `ApplyRequest`: from 1.7.14.
+    pub fn syncs_layers(&self) -> bool {
+        self.numbers >= (1, 7, 14)
+    }
 }
 
 /// A part of containerd.
@@ -107,6 +114,15 @@ mod tests {
             ("dev", (0, 0, 0)),
         ] {
             assert_eq!(Version::parse(text).numbers, numbers, "{text}");
+        }
+    }
+
+    #[test]
+    fn layers_are_brought_to_the_device_since_late_in_1_7() {
+        for (text, syncs) in
+            [("1.6.36", false), ("1.7.13", false), ("1.7.14", true), ("2.0.0", true), ("dev", false)]
+        {
+            assert_eq!(Version::parse(text).syncs_layers(), syncs, "{text}");
         }
     }
 

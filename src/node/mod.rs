@@ -1,5 +1,6 @@
 //! The node: the containerd that images are put into, and what is done to it, piece by piece.
 
+mod durable;
 mod hold;
 mod holdings;
 mod inventory;

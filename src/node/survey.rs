@@ -122,11 +122,6 @@ impl Node {
     pub fn is_local(&self) -> bool {
         self.content_root.is_some()
     }
-
-    /// The directory that layers are unpacked to, for bringing its filesystem to the device.
-    pub(crate) fn sync_root(&self) -> Option<&Path> {
-        self.snapshot_root.as_deref()
-    }
 }
 
 fn snapshotter<'a>(name: &str, plugins: &'a [Plugin]) -> Option<&'a Plugin> {

@@ -1,11 +1,9 @@
 //! Unpacking one layer on top of its parent.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::orphan;
+use super::{Node, durable, orphan};
 use crate::containerd::{Client, Prepared, Resource, label};
 use crate::error::{Error, Result, Side};
 use crate::image::{Compression, Descriptor, LayerType, MediaKind, kind};
@@ -13,10 +11,9 @@ use crate::plan::import::Unpack;
 
 /// Has containerd unpack a layer, compares what came out with the diff_id, and commits the snapshot.
 ///
-/// `files` is the directory that layers are unpacked to, if it can be seen from here: it is brought
-/// to the device before the snapshot is committed. containerd does that itself only from 1.7.14 on;
-/// without it, a power failure leaves empty files in a layer that counts as complete.
-pub(super) fn unpack(client: &Client, step: &Unpack, files: Option<&Path>) -> Result<()> {
+/// Its files are on the device before the snapshot is committed: otherwise a power failure leaves
+/// empty files in a layer that counts as complete.
+pub(super) fn unpack(node: &Node, client: &Client, step: &Unpack) -> Result<()> {
     let (snapshotter, name) = (step.snapshotter.as_str(), step.chain_id.to_string());
     if client.snapshot(snapshotter, &name)?.is_some_and(|snapshot| snapshot.committed) {
         return client.hold_here(&Resource::snapshot(snapshotter, &name));
@@ -25,7 +22,7 @@ pub(super) fn unpack(client: &Client, step: &Unpack, files: Option<&Path>) -> Re
     let parent = step.parent.map(|parent| parent.to_string()).unwrap_or_default();
     let labels = HashMap::from([(label::SNAPSHOT_REF.to_owned(), name.clone())]);
     let prepare = || client.prepare_snapshot(snapshotter, &key, &parent, labels.clone());
-    let mounts = match orphan::prepare(files, prepare)? {
+    let mounts = match orphan::prepare(node.snapshot_root.as_deref(), prepare)? {
         Prepared::Ready(mounts) => mounts,
         Prepared::Present => return Ok(()),
     };
@@ -38,7 +35,7 @@ pub(super) fn unpack(client: &Client, step: &Unpack, files: Option<&Path>) -> Re
                 found,
             });
         }
-        sync(files)?;
+        durable::layer(node, snapshotter)?;
         // Before the commit: once the snapshot is there, nobody unpacks the layer again to learn this.
         client.label_blob(step.layer.digest, [(label::UNCOMPRESSED, found.to_string().as_str())])?;
         client.commit_snapshot(snapshotter, &name, &key, labels)
@@ -76,12 +73,4 @@ fn for_differ(layer: &Descriptor) -> Descriptor {
         _ => &layer.media_type,
     };
     Descriptor { media_type: media_type.into(), ..layer.clone() }
-}
-
-/// Brings the filesystem that `directory` is on to the device.
-pub(super) fn sync(directory: Option<&Path>) -> Result<()> {
-    let Some(directory) = directory else { return Ok(()) };
-    let handle = File::open(directory).map_err(Error::io(Side::Node, "open", directory))?;
-    rustix::fs::syncfs(&handle)
-        .map_err(|errno| Error::from_io(Side::Node, "sync", directory.into(), errno.into()))
 }

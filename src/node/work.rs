@@ -7,7 +7,7 @@ use super::name::{Named, Naming, confirm, content_labels, name};
 use super::origin::Sources;
 use super::outage::across_outages;
 use super::repair::replace_blob;
-use super::{Node, hold, rebuild, send, unpack};
+use super::{Node, durable, hold, rebuild, send, unpack};
 use crate::containerd::Client;
 use crate::error::{Error, Result, Side};
 use crate::image::Digest;
@@ -114,10 +114,13 @@ pub fn carry_out(
         work.name_all();
     });
     let state = work.state.into_inner().unwrap_or_else(PoisonError::into_inner);
-    match state.end {
-        Some(error) => Err(error),
-        None => Ok(state.done),
+    if let Some(error) = state.end {
+        return Err(error);
     }
+    if state.done.sent > 0 || state.done.unpacked > 0 {
+        durable::everything(node)?;
+    }
+    Ok(state.done)
 }
 
 impl Work<'_> {
@@ -232,8 +235,7 @@ impl Work<'_> {
         self.run.check()?;
         let item = format!("{UNPACK_ITEM}{}", step.chain_id);
         self.run.report(Event::Started { item: &item, bytes: step.size });
-        let files = self.node.sync_root();
-        across_outages(self.node, self.run, || unpack::unpack(self.client, step, files))?;
+        across_outages(self.node, self.run, || unpack::unpack(self.node, self.client, step))?;
         self.run.report(Event::Advanced { item: &item, bytes: step.size });
         self.run.report(Event::Finished { item: &item });
         Ok(())
