@@ -11,6 +11,7 @@ import os
 import pathlib
 import platform
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -99,6 +100,8 @@ def main():
         sys.exit("bench: needs root: containerds are started and filesystems mounted")
     saved = home / "results.json"
     results = json.loads(saved.read_text()) if saved.exists() else {"cases": {}}
+    # Told to end, it tidies up as it does when a command fails.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     disk = most_of(home_of_disks)
     results["machine"] = machine(work)
     try:
