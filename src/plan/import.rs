@@ -33,7 +33,8 @@ pub struct Choices {
 pub struct ImportPlan {
     /// The images in their order on the medium.
     pub images: Vec<ImagePlan>,
-    /// Blobs to send, each once, in an order in which images become complete early.
+    /// Blobs to send, each once: those of the largest images first, and of each image together, so that
+    /// it is complete early.
     pub sends: Vec<Send>,
     /// Layers to unpack, each chain once; a parent comes before what stands on it.
     pub unpacks: Vec<Unpack>,
@@ -167,12 +168,13 @@ impl ImportPlan {
         choices: Choices,
         originals: &HashMap<Digest, Vec<u8>>,
     ) -> Result<Self> {
-        let images = Vec::with_capacity(wanted.len());
-        let mut plan = Self { images, sends: Vec::new(), unpacks: Vec::new(), no_bases: Vec::new() };
+        let images: Result<Vec<_>> =
+            wanted.into_iter().map(|image| ImagePlan::new(image, held, choices, originals)).collect();
+        let mut plan = Self { images: images?, sends: Vec::new(), unpacks: Vec::new(), no_bases: Vec::new() };
         let mut sent = HashSet::new();
         let mut unpacked = HashSet::new();
-        for image in wanted {
-            let mut image = ImagePlan::new(image, held, choices, originals)?;
+        for at in order::longest_first(&plan.images, held) {
+            let image = &mut plan.images[at];
             for ((layer, verdict), wanted) in image.layers.iter().zip(&image.wanted.layers) {
                 if *verdict == LayerVerdict::Missing {
                     plan.no_bases.push(wanted.no_base(&image.wanted, held));
@@ -204,7 +206,6 @@ impl ImportPlan {
                     plan.unpacks.push(step);
                 }
             }
-            plan.images.push(image);
         }
         Ok(plan)
     }

@@ -1,12 +1,24 @@
-//! What of an import's plan can be done now: which step waits for which, and what a failure takes with it.
+//! What of an import's plan comes first, and what can be done now: which step waits for which, and what a failure
+//! takes with it.
 //!
 //! Pure, and linear in the size of the plan: a step that ends is told to what waits for it, nothing is looked for.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
-use super::ImportPlan;
+use super::{Held, ImagePlan, ImportPlan};
 use crate::image::Digest;
+
+/// The places of the images, those with the most bytes to unpack first.
+///
+/// A large layer that came last would be unpacked with nothing beside it, after the last byte of the medium
+/// was read.
+pub(super) fn longest_first(images: &[ImagePlan], held: &Held) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..images.len()).collect();
+    order.sort_by_cached_key(|at| Reverse(images[*at].unpacks(held).map(|step| step.size).sum::<u64>()));
+    order
+}
 
 /// A step of a plan, by its place there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -194,6 +206,29 @@ mod tests {
     fn send_of(plan: &ImportPlan, tar: &str) -> Step {
         let layer = &wanted(&[tar]).layers[0].carried;
         Step::Send(plan.sends.iter().position(|send| send.blob.digest == layer.digest).unwrap())
+    }
+
+    #[test]
+    fn the_image_with_the_most_to_unpack_comes_first() {
+        let images =
+            [(&["a"][..], 100), (&["b", "c"], 70), (&["d"], 900), (&["e"], 100)].map(|(tars, size)| {
+                let mut image = wanted(tars);
+                image.layers.iter_mut().for_each(|layer| layer.size = size);
+                image
+            });
+        let order = |held: &Held| {
+            let plan = ImportPlan::new(images.clone().into(), held, PINNED, &HashMap::new()).unwrap();
+            assert_eq!(plan.images[1].wanted.layers.len(), 2, "the images stay where they are");
+            let sent: Vec<Digest> = plan.sends.iter().filter(|s| s.layer).map(|s| s.blob.digest).collect();
+            let unpacked: Vec<Digest> = plan.unpacks.iter().map(|step| step.layer.digest).collect();
+            (sent, unpacked)
+        };
+        let layers = |tars: &[&str]| tars.iter().map(|tar| wanted(&[tar]).layers[0].carried.digest).collect();
+        let all: Vec<Digest> = layers(&["d", "b", "c", "a", "e"]);
+        assert_eq!(order(&empty()), (all.clone(), all));
+        let mut unpacked = empty();
+        unpacked.chains[0].1.extend(wanted(&["d"]).chain());
+        assert_eq!(order(&unpacked), (layers(&["b", "c", "a", "e", "d"]), layers(&["b", "c", "a", "e"])));
     }
 
     #[test]
