@@ -162,7 +162,7 @@ def all_cases(inputs, work, nodes, sticks):
         @case(f"import-{version}-cold")
         def _(name, version=version):
             into = Import(inputs, work, nodes(version))
-            return Case(name, f"the same, containerd {version}, cold cache",
+            return Case(name, f"first import of the corpus with unpack, containerd {version}, cold cache",
                         [into.pannier(lambda: inputs.full[0]), into.ctr("ctr, gzip", lambda: inputs.full[1])],
                         {"ctr, gzip": 0.8}, cold=True)
 

@@ -1,6 +1,8 @@
-"""Tables and the plot, from what the rounds took."""
+"""Tables of what the rounds took."""
 import json
 import pathlib
+
+import plot
 
 
 def table(results):
@@ -13,10 +15,27 @@ def table(results):
             compared = None if case.get("memory") else ours["median"]
             lines.append(row("", other["name"], other["median"], compared, case["bars"].get(other["name"]), memory(other), cpu(other)))
         if case.get("slower"):
-            names, bar = case["slower"]
-            slowest = max(other["median"] for other in others if other["name"] in names)
-            lines.append(row("", "the slower of " + " and ".join(names), slowest, ours["median"], bar))
+            name, slowest, bar = slower(case)
+            lines.append(row("", name, slowest, ours["median"], bar))
     return "\n".join(lines) + "\n"
+
+
+def slower(case):
+    """What a case is compared to that has to keep up with the slower of two: its name, the seconds, and the bar."""
+    names, bar = case["slower"]
+    slowest = max(other["median"] for other in case["contenders"][1:] if other["name"] in names)
+    return "the slower of " + " and ".join(names), slowest, bar
+
+
+def ratios(results):
+    """Each of Pannier's ratios: the case, what it is compared to, the ratio, and the bar or None."""
+    for case in results["cases"].values():
+        ours, *others = case["contenders"]
+        compared = [] if case.get("memory") else [(other["name"], other["median"], case["bars"].get(other["name"])) for other in others]
+        if case.get("slower"):
+            compared = [slower(case)]
+        for name, seconds, bar in compared:
+            yield case["what"], name, ours["median"] / seconds, bar
 
 
 def row(what, name, median, ours=None, bar=None, memory="", cpu=""):
@@ -72,40 +91,6 @@ def peak_table(points):
 
 # What of the scale case is Pannier's.
 PANNIERS = ["export", "import", "import again"]
-COLOURS = ["#0b6e4f", "#c0392b", "#2c5aa0", "#8e6c00"]
-
-
-def scale_plot(points, path):
-    """An SVG with both axes logarithmic: a straight line of slope one is linear time."""
-    import math
-    width, height, left, bottom, top, right = 720, 420, 70, 50, 30, 170
-    names = list(points[0]["seconds"])
-    xs = [point["images"] for point in points]
-    ys = [seconds for point in points for seconds in point["seconds"].values()]
-    low, high = math.floor(math.log10(min(ys))), math.ceil(math.log10(max(ys)))
-
-    def x(value):
-        return left + (math.log10(value) - math.log10(xs[0])) / (math.log10(xs[-1]) - math.log10(xs[0])) * (width - left - right)
-
-    def y(value):
-        return height - bottom - (math.log10(value) - low) / (high - low) * (height - bottom - top)
-
-    out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12">',
-           f'<rect width="{width}" height="{height}" fill="white"/>',
-           f'<text x="{left}" y="18">Seconds by number of small images (both axes logarithmic)</text>']
-    for power in range(low, high + 1):
-        at = y(10 ** power)
-        out.append(f'<line x1="{left}" x2="{width - right}" y1="{at:.1f}" y2="{at:.1f}" stroke="#ddd"/>'
-                   f'<text x="{left - 8}" y="{at + 4:.1f}" text-anchor="end">{10 ** power:g}</text>')
-    for value in xs:
-        out.append(f'<text x="{x(value):.1f}" y="{height - bottom + 20}" text-anchor="middle">{value}</text>')
-    for name, colour in zip(names, COLOURS):
-        line = " ".join(f"{x(point['images']):.1f},{y(point['seconds'][name]):.1f}" for point in points)
-        end = points[-1]["seconds"][name]
-        out.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>'
-                   f'<text x="{x(xs[-1]) + 8:.1f}" y="{y(end) + 4:.1f}" fill="{colour}">{name}</text>')
-    out.append("</svg>\n")
-    pathlib.Path(path).write_text("\n".join(out))
 
 
 def save(results, directory):
@@ -113,6 +98,7 @@ def save(results, directory):
     text = "\n".join(f"- {key}: {value}" for key, value in results["machine"].items()) + "\n\n" + table(results)
     if results.get("scale"):
         text += "\n" + scale_table(results["scale"]) + "\n" + peak_table(results["scale"])
-        scale_plot(results["scale"], directory / "scale.svg")
+        (directory / "scale.svg").write_text(plot.scale(results["scale"]))
+    (directory / "ratios.svg").write_text(plot.ratios(list(ratios(results))))
     (directory / "results.md").write_text(text)
     return text
