@@ -56,7 +56,7 @@ def ratios(rows):
         colour = COLOURS[2] if bar is None else COLOURS[0] if ratio <= bar else COLOURS[1]
         out.append(f'<text x="{left - 8}" y="{y + 9}" text-anchor="end">{html.escape(what)}: {html.escape(name)}</text>'
                    f'<rect x="{left}" y="{y}" width="{x(ratio) - left:.1f}" height="{step - 5}" fill="{colour}"/>'
-                   f'<text x="{max(x(ratio), x(bar or 0)) + 5:.1f}" y="{y + 9}">{ratio:.2g}</text>')
+                   f'<text x="{max(x(ratio), x(bar or 0)) + 5:.1f}" y="{y + 9}">{ratio:.3g}</text>')
         if bar is not None:
             out.append(f'<line x1="{x(bar):.1f}" x2="{x(bar):.1f}" y1="{y - 2}" y2="{y + step - 3}" stroke="black" stroke-width="2"/>')
     out.append("</svg>\n")
