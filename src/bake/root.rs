@@ -10,6 +10,7 @@ use rustix::mount::UnmountFlags;
 use super::refused;
 use crate::error::{Error, Result, Side};
 use crate::medium::Filesystem;
+use crate::node;
 
 /// containerd's database below its root. One that runs holds a lock on it.
 const DATABASE: &str = "io.containerd.metadata.v1.bolt/meta.db";
@@ -94,8 +95,7 @@ pub(super) fn tidy(root: &Path) -> Result<()> {
         }
         _ => {}
     }
-    let directory = File::open(root).map_err(Error::io(Side::Node, "open", root))?;
-    rustix::fs::syncfs(&directory).map_err(|errno| Error::io(Side::Node, "sync", root)(errno.into()))
+    node::sync(root)
 }
 
 /// Unmounts what a containerd that was interrupted while it unpacked left mounted: an image with

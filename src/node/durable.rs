@@ -17,7 +17,7 @@ pub(super) fn layer(node: &Node, snapshotter: &str) -> Result<()> {
     if node.version.syncs_layers() && PLAIN.contains(&snapshotter) {
         return Ok(());
     }
-    sync(node.snapshot_root.as_deref())
+    node.snapshot_root.as_deref().map_or(Ok(()), sync)
 }
 
 /// Everything that was put into the node.
@@ -25,13 +25,11 @@ pub(super) fn layer(node: &Node, snapshotter: &str) -> Result<()> {
 /// Before 2.2 containerd's database can list a blob whose file is still under the name of its ingest
 /// after a power failure, as it does not bring the folder to the device (containerd issue 10457).
 pub(super) fn everything(node: &Node) -> Result<()> {
-    sync(node.content_root.as_deref())?;
-    sync(node.snapshot_root.as_deref())
+    [&node.content_root, &node.snapshot_root].into_iter().flatten().try_for_each(|root| sync(root))
 }
 
 /// The filesystem that `directory` is on.
-fn sync(directory: Option<&Path>) -> Result<()> {
-    let Some(directory) = directory else { return Ok(()) };
+pub(crate) fn sync(directory: &Path) -> Result<()> {
     let handle = File::open(directory).map_err(Error::io(Side::Node, "open", directory))?;
     rustix::fs::syncfs(&handle)
         .map_err(|errno| Error::from_io(Side::Node, "sync", directory.into(), errno.into()))

@@ -18,6 +18,7 @@ mod survey;
 mod unpack;
 mod work;
 
+pub(crate) use durable::sync;
 pub(crate) use hold::abort_unfinished;
 pub use holdings::holdings;
 pub use inventory::{Depth, inventory};
