@@ -17,8 +17,9 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [what, base, second, third] = arguments.as_slice() else { panic!("make or apply, and three files") };
     let directory = scratch_directory();
-    let tar =
-        |path: &str| Scratch::tar(&directory, File::open(Path::new(path)).unwrap(), delta::MAX_TAR).unwrap();
+    let tar = |path: &str| {
+        Scratch::tar(&directory, File::open(Path::new(path)).unwrap(), pannier::limits::DELTA_TAR).unwrap()
+    };
     let begun = Instant::now();
     let (base, _) = tar(base);
     let decoded = begun.elapsed();
@@ -26,7 +27,7 @@ fn main() {
         "make" => {
             let (new, _) = tar(second);
             let begun = Instant::now();
-            let made = delta::make(&base, &new, delta::MAX_PATCH).unwrap().unwrap();
+            let made = delta::make(&base, &new, pannier::limits::DELTA).unwrap().unwrap();
             let seconds = begun.elapsed().as_secs_f64();
             println!("{} {} {} {seconds:.3}", base.len(), new.len(), made.bytes.len());
             std::fs::write(third, made.bytes).unwrap();

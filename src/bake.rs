@@ -14,9 +14,10 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result, Side};
 use crate::image::Platform;
 use crate::import::{self, Prepared, Summary};
-use crate::medium::{Medium, Volume};
+use crate::medium::Medium;
 use crate::node::{Node, Wishes};
 use crate::progress::{Event, Run};
+use crate::record::Volume;
 
 pub use archive::{Archive, archive};
 pub use daemon::{Daemon, Program};

@@ -26,7 +26,7 @@ use serde::Deserialize;
 
 use crate::error::{Error, Result};
 use crate::limits::SIGNATURES as MAX_SIGNATURES;
-use crate::medium::LaneName;
+use crate::record::LaneName;
 
 /// The file that is read unless another is named.
 pub const DEFAULT: &str = "/etc/pannier/config.toml";

@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use crate::holdings::Holdings;
 use crate::image::{Digest, Names, Platform};
-use crate::medium::{Layer, Record};
 use crate::plan::import::runs_on;
+use crate::record::{Layer, Record};
 
 /// One side of a comparison.
 #[derive(Clone, Debug, Default)]

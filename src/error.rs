@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::image::Digest;
-use crate::medium::{Basis, Level};
+use crate::record::{Basis, Level};
 use crate::trust::Refusal;
 
 /// Which side of the carrying failed.

@@ -21,10 +21,11 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::layer::Zstd;
-use crate::medium::{Blob, Filesystem, IndexWritten, LaneName, Level, Medium, Moment, Record, Volume};
+use crate::medium::{Filesystem, IndexWritten, Medium};
 use crate::plan::{ExportPlan, ExportedImage, ExportedLayer, Held, next_record};
 use crate::progress::{Event, Phase, Run};
 use crate::readback;
+use crate::record::{Blob, LaneName, Level, Moment, Record, Volume};
 use crate::recovery;
 use crate::source::{LocalFiles, Platforms, Resolved, Source, Wanted};
 use crate::trust::SigningKey;

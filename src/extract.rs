@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::error::{Error, Result, Side};
 use crate::image::Digest;
-use crate::medium::{CarriedFile, Destination, FileName, Filesystem, Medium, Occupant};
+use crate::medium::{Destination, Filesystem, Medium, Occupant};
 use crate::progress::{Event, Phase, Run, Watched};
+use crate::record::{CarriedFile, FileName};
 
 /// What became of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,10 +17,11 @@ use std::sync::Arc;
 use crate::containerd::Client;
 use crate::error::{Error, Result, Side};
 use crate::image::{Platform, Reference};
-use crate::medium::{Image, Medium, Record};
+use crate::medium::Medium;
 use crate::node::{self, HeldLease, Naming, Node};
 use crate::plan::import::{ImportPlan, Totals, Wanted};
 use crate::progress::{Event, Phase, Run, Silent};
+use crate::record::{Image, Record};
 
 use part::{Obstacles, Part};
 pub use prune::{plan_prune, prune};

@@ -17,13 +17,14 @@
 //! | [`lists`] | which images: reference lists, Kubernetes manifests, snaps |
 //! | [`layer`] | a layer's bytes: decoding to its diff_id, recompressing with zstd, deltas against another |
 //! | [`plan`] | decisions, pure: what has to move, and why |
-//! | [`medium`] | the directory that is carried: blobs, commit records, index.json |
+//! | [`record`] | the format: what a commit record says, as pure values |
+//! | [`medium`] | the directory that is carried: reading and writing blobs, commit records, index.json |
 //! | [`containerd`] | the gRPC client; [`node`] uses it to send, unpack, name and repair |
 //! | [`bake`] | the same for a containerd that does not run, in an image of a machine; [`sysroot`] finds paths there |
 //! | [`diff`] | what a medium, an inventory or a node has that another has not |
 //! | [`doctor`] | whether a node is ready: facts, and pure checks of them |
 //! | [`holdings`] | what a node holds, as a file: an export leaves it out |
-//! | [`verify`], [`readback`], [`list`], [`images`] | looking at a medium, and at a node |
+//! | [`verify`], [`readback`], [`images`] | looking at a medium, and at a node |
 //! | [`extract`] | files that travel beside the images, onto this machine |
 //! | [`program`] | what the head of a program says: what it runs on, and with what |
 //! | [`repair`], [`recovery`] | getting back what is damaged on a medium, also from parity on it |
@@ -70,7 +71,6 @@ pub mod images;
 pub mod import;
 pub mod layer;
 pub mod limits;
-pub mod list;
 pub mod lists;
 pub mod medium;
 pub mod node;
@@ -79,6 +79,7 @@ pub mod program;
 pub mod progress;
 pub mod prune;
 pub mod readback;
+pub mod record;
 pub mod recovery;
 pub mod repair;
 pub mod source;

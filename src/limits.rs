@@ -56,6 +56,13 @@ pub const ARCHIVE_HEADER: u64 = 64 << 10;
 /// Largest inventory of a node, in bytes.
 pub const INVENTORY: u64 = 16 << 20;
 
+/// Largest layer that a delta starts from or leads to, in bytes of tar: what a zstd window reaches.
+pub const DELTA_TAR: u64 = 1 << 31;
+/// Largest delta, in bytes; a delta is held in memory while it is made.
+pub const DELTA: u64 = 256 << 20;
+/// Most recovery data, in percent of the blobs.
+pub const RECOVERY_PERCENT: u32 = 100;
+
 /// A limit as it is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Limit {
@@ -100,8 +107,8 @@ pub const ALL: [Limit; 26] = [
     limit("archive-entries", ARCHIVE_ENTRIES as u64, "entries", "an archive"),
     limit("archive-header", ARCHIVE_HEADER, "bytes", "a header of names in an archive"),
     limit("inventory", INVENTORY, "bytes", "the inventory of a node"),
-    limit("delta-tar", crate::layer::delta::MAX_TAR, "bytes", "a layer that a delta starts from or leads to"),
-    limit("delta", crate::layer::delta::MAX_PATCH, "bytes", "a delta"),
+    limit("delta-tar", DELTA_TAR, "bytes", "a layer that a delta starts from or leads to"),
+    limit("delta", DELTA, "bytes", "a delta"),
 ];
 
 const fn limit(name: &'static str, value: u64, unit: &'static str, about: &'static str) -> Limit {

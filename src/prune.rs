@@ -12,10 +12,11 @@ use serde_json::Value;
 
 use crate::error::{Error, Result, Side};
 use crate::image::{Digest, Index, MAX_MANIFEST, MediaKind, kind};
-use crate::medium::{Filesystem, ForeignEntry, IndexState, Medium, Record, Role};
+use crate::medium::{Filesystem, ForeignEntry, IndexState, Medium};
 use crate::plan::pruning::{Pruning, Selection, Surroundings};
 use crate::progress::{Event, Phase, Run};
-use crate::recovery::{self, Geometry};
+use crate::record::{Record, Role};
+use crate::recovery;
 use crate::verify::{Finding, Severity, verify};
 
 /// Most documents of other tools that are followed.
@@ -213,7 +214,7 @@ fn require_space(next: &Record, percent: Option<u32>, path: &Path) -> Result<()>
     }
     let filesystem = Filesystem::of(path)?;
     let bytes = next.blobs.iter().map(|blob| blob.size).sum();
-    let needed = Geometry::bytes(next.blobs.len() as u64, bytes, percent, 1 << 20, &filesystem);
+    let needed = recovery::space(next.blobs.len() as u64, bytes, percent, 1 << 20, &filesystem);
     if needed > filesystem.free {
         let (path, free) = (path.to_owned(), filesystem.free);
         return Err(Error::NoSpace { side: Side::Medium, path, needed, free });

@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::content::Verified;
 use crate::error::{Error, Result, Side};
 use crate::image::Descriptor;
-use crate::medium::{DRIVE_CACHE, Level, Medium};
+use crate::medium::{DRIVE_CACHE, Medium};
 use crate::progress::{Event, Phase, Run};
+use crate::record::Level;
 
 /// Files that are read at a time, at most.
 const MAX_AT_ONCE: usize = 4;

@@ -18,10 +18,11 @@ use serde::Serialize;
 
 use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest};
-use crate::medium::{Delta, Filesystem, IndexState, Medium, Record, Rejected, RootFile};
+use crate::medium::{Filesystem, IndexState, Medium, Rejected};
 use crate::plan::repair::{Offered, RepairPlan, described, reencoded};
 use crate::progress::{Event, Run};
 use crate::readback::{self, Fault};
+use crate::record::{Delta, Record, RootFile};
 use crate::recovery::{self, Assessment};
 use crate::source::Source;
 use crate::verify::graph;

@@ -11,9 +11,10 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::image::{Descriptor, Digest};
 use crate::layer::{self, Most};
-use crate::medium::{IndexState, Level, Medium, Record};
+use crate::medium::{IndexState, Medium};
 use crate::progress::{Event, Phase, Run};
 use crate::readback::{self, Fault};
+use crate::record::{Level, Record};
 use crate::recovery;
 
 /// How much a finding matters.
@@ -176,7 +177,7 @@ fn index_findings(medium: &Medium, report: &mut Report) -> Result<Vec<crate::med
 fn recovery_findings(medium: &Medium, report: &mut Report, run: Run<'_>) -> Result<()> {
     let Some(record) = medium.record() else { return Ok(()) };
     let Some(recovery) = &record.recovery else { return Ok(()) };
-    if !recovery::is_current(record) {
+    if !record.recovery_is_current() {
         let detail = "made of other blobs than the newest commit names; the next export renews them";
         report.add("recovery-stale", Severity::Warning, ".pannier/recovery", detail);
         return Ok(());

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use pannier::image::Digest;
 use pannier::layer::{Scratch, delta};
-use pannier::medium::Record;
+use pannier::record::Record;
 use support::carry::{Ran, assert_names_only_what_is_there, files, flip, run, text};
 use support::cluster::{assert_starts, import, pause, program, versions};
 use support::image::{half_random, image, tar_of};
@@ -291,8 +291,10 @@ fn a_whole_delta_to_another_tar_never_becomes_a_blob() {
     let (base, tar) = (edition(1, 0), edition(1, 1));
     let mut forged = tar.clone();
     *forged.last_mut().unwrap() = 1;
-    let scratch = |bytes: &[u8]| Scratch::unproven_tar(&std::env::temp_dir(), bytes, delta::MAX_TAR).unwrap();
-    let made = delta::make(&scratch(&base), &scratch(&forged), delta::MAX_PATCH).unwrap().unwrap();
+    let scratch = |bytes: &[u8]| {
+        Scratch::unproven_tar(&std::env::temp_dir(), bytes, pannier::limits::DELTA_TAR).unwrap()
+    };
+    let made = delta::make(&scratch(&base), &scratch(&forged), pannier::limits::DELTA).unwrap().unwrap();
     let mut record = update.record("new");
     let leads = record.deltas.iter_mut().find(|delta| delta.diff_id == Digest::of(&tar)).unwrap();
     assert_eq!(leads.base, Digest::of(&base));

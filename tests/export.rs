@@ -8,7 +8,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use pannier::image::Digest;
-use pannier::medium::{Medium, Record};
+use pannier::medium::Medium;
+use pannier::record::Record;
 use support::carry::{assert_names_only_what_is_there, blobs, files, oci, run, text};
 use support::layout::{Layout, files as tar, image, index, layout, noise, tar_of, unnamed};
 

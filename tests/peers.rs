@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use pannier::image::Digest;
-use pannier::medium::{Medium, Record};
+use pannier::medium::Medium;
+use pannier::record::Record;
 use serde_json::Value;
 use support::carry::{oci, run, text};
 use support::layout::{Layout, files, image, index, layout, noise, unnamed};
@@ -57,9 +58,9 @@ impl Room {
 
     /// The config and the diff_ids of an image for linux/amd64.
     fn expected(&self, name: &str) -> (Digest, Vec<Digest>) {
-        let named = |image: &&pannier::medium::Image| image.names.iter().any(|own| own.to_string() == name);
+        let named = |image: &&pannier::record::Image| image.names.iter().any(|own| own.to_string() == name);
         let image = self.record.images.iter().find(named).unwrap();
-        let host = |p: &&pannier::medium::ImagePlatform| p.platform.to_string() == "linux/amd64";
+        let host = |p: &&pannier::record::ImagePlatform| p.platform.to_string() == "linux/amd64";
         let platform = image.platforms.iter().find(host).unwrap();
         (platform.config.digest, platform.diff_ids.clone())
     }

@@ -9,7 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use pannier::image::Digest;
-use pannier::medium::{Medium, Record, Role};
+use pannier::medium::Medium;
+use pannier::record::{Record, Role};
 use serde_json::{Value, json};
 use support::carry::{Ran, assert_names_only_what_is_there, blobs, files, flip, oci, pannier, run, text};
 use support::image::{index, unnamed, unnamed_index};

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use pannier::medium::{Blob, Medium, Role};
+use pannier::medium::Medium;
+use pannier::record::{Blob, Role};
 use serde_json::Value;
 use support::carry::{files, flip, oci, pannier, repair, run, text};
 use support::cluster::{Bench as Cluster, app, import, pause, versions};

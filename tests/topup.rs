@@ -7,7 +7,7 @@ mod support;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use pannier::medium::Record;
+use pannier::record::Record;
 use serde_json::Value;
 use support::carry::{assert_names_only_what_is_there, run, text};
 use support::cluster::{assert_starts, import, pause, program, versions};
@@ -371,7 +371,7 @@ fn changed(path: &Path, change: impl FnOnce(&mut Value)) -> PathBuf {
 
 /// The diff_ids of the layers of an image on a medium.
 fn layers(record: &Record, name: &str) -> Vec<pannier::image::Digest> {
-    let named = |image: &&pannier::medium::Image| image.names.iter().any(|own| own.to_string() == name);
+    let named = |image: &&pannier::record::Image| image.names.iter().any(|own| own.to_string() == name);
     record.images.iter().find(named).unwrap().platforms[0].diff_ids.clone()
 }
 

@@ -8,7 +8,8 @@ mod support;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use pannier::medium::{Medium, Record};
+use pannier::medium::Medium;
+use pannier::record::Record;
 use serde_json::Value;
 use support::carry::{assert_names_only_what_is_there, blobs, files, flip, oci, repair, run, text};
 use support::cluster::{app, assert_starts, available, images, import, pause};

@@ -8,8 +8,9 @@ use super::output::Output;
 use super::{signals, text, verify};
 use crate::eject::{mount_of, unmount};
 use crate::error::{Error, Result};
-use crate::medium::{Level, Medium};
+use crate::medium::Medium;
 use crate::progress::Run;
+use crate::record::Level;
 use crate::verify::Severity;
 
 /// Make a medium safe to pull out

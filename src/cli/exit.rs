@@ -10,7 +10,8 @@ use super::output::Output;
 use super::signals::INTERRUPTED;
 use super::text;
 use crate::error::{Error, Side};
-use crate::medium::{Basis, Filesystem};
+use crate::medium::Filesystem;
+use crate::record::Basis;
 use crate::trust::Refusal;
 
 const FAILED: u8 = 1;

@@ -9,8 +9,9 @@ use super::trust::TrustArgs;
 use super::{signals, text};
 use crate::error::{Error, Result};
 use crate::extract::{Extracted, extract, select};
-use crate::medium::{Destination, FileName};
+use crate::medium::Destination;
 use crate::progress::Run;
+use crate::record::FileName;
 
 /// Write files that a medium carries beside its images into a directory
 ///

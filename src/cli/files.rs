@@ -8,7 +8,8 @@ use super::output::Output;
 use super::text;
 use crate::error::Result;
 use crate::extract::{select, size};
-use crate::medium::{CarriedFile, Medium};
+use crate::medium::Medium;
+use crate::record::CarriedFile;
 
 /// List the files that a medium carries beside its images
 ///

@@ -11,11 +11,11 @@ use super::trust::TrustArgs;
 use super::{pruned, signals, text, volumes};
 use crate::error::{Error, Result};
 use crate::import::{self, Options, Prepared, Summary, carry_out, missing_volumes, plan_prune, prepare};
-use crate::medium::Volume;
 use crate::node::{Node, Pruned};
 use crate::plan::import::ImportPlan;
 use crate::plan::prune::{PrunePlan, Scope};
 use crate::progress::Run;
+use crate::record::Volume;
 
 /// Put images from a medium into containerd, where kubelet finds them
 ///

@@ -7,8 +7,8 @@ use serde_json::json;
 use super::output::Output;
 use super::{facts, text};
 use crate::error::{Error, Result, Side};
-use crate::list::list;
 use crate::medium::{Facts, Medium};
+use crate::record::list;
 
 /// List the images on a medium: platforms, sizes, what is shared
 ///

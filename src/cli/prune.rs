@@ -9,10 +9,11 @@ use super::output::Output;
 use super::sign::{self, SignArgs};
 use super::{signals, text, verify};
 use crate::error::{Error, Result};
-use crate::medium::{FileName, Medium};
+use crate::medium::Medium;
 use crate::plan::pruning::{Pruning, Selection};
 use crate::progress::Run;
 use crate::prune::{Summary, carry_out, damage, finish_earlier_run, prepare};
+use crate::record::FileName;
 use crate::recovery::Percent;
 
 /// Take images off a medium, and delete what nothing on it needs any more

@@ -10,7 +10,8 @@ use time::OffsetDateTime;
 use super::output::Output;
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::medium::{LaneName, Medium};
+use crate::medium::Medium;
+use crate::record::LaneName;
 use crate::trust::{AllowedSigners, Memory, Policy, Position, Refusal, Signer, Standing, remember};
 
 /// Where syslog or the journal listens.

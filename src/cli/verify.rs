@@ -6,8 +6,8 @@ use super::output::Output;
 use super::trust::TrustArgs;
 use super::{signals, text};
 use crate::error::{Error, Result};
-use crate::medium::Level;
 use crate::progress::Run;
+use crate::record::Level;
 use crate::verify::{Finding, Report, Severity, verify_at};
 
 /// Read everything on a medium back and report whatever is damaged or missing

@@ -7,7 +7,7 @@ use super::output::Output;
 use super::text;
 use crate::error::{Error, Result};
 use crate::export::{Spread, VolumePlan};
-use crate::medium::Volume;
+use crate::record::Volume;
 
 /// Says which medium gets what.
 pub(super) fn announce(spread: &Spread, output: &Output) {

@@ -7,9 +7,10 @@ use crate::content::Verified;
 use crate::error::{Error, Result, Side};
 use crate::image::Descriptor;
 use crate::layer::{Scratch, delta, scratch_directory};
-use crate::medium::{Delta, Ingest};
+use crate::medium::Ingest;
 use crate::plan::{At, Base, DeltaStep, LayerStep, Pick};
 use crate::progress::{Event, Stoppable, Watched};
+use crate::record::Delta;
 use crate::source;
 
 /// Bytes of a tar above which deltas are made one after the other. Three at a time of 2 GiB, of 464 MiB of
@@ -112,7 +113,7 @@ impl Work<'_> {
         item: &str,
     ) -> Result<Option<Scratch>> {
         let mut original = Watched::new(original, item, self.run);
-        match Scratch::tar(&scratch_directory(), &mut original, delta::MAX_TAR) {
+        match Scratch::tar(&scratch_directory(), &mut original, crate::limits::DELTA_TAR) {
             Ok((tar, decoded)) => {
                 self.require_diff_id(step, pick, &decoded)?;
                 Ok(Some(tar))
@@ -142,7 +143,8 @@ impl Work<'_> {
             };
             let tar = reader.map_err(|error| error.to_string()).and_then(|reader| {
                 let reader = Stoppable(reader, self.run);
-                Scratch::tar(&scratch_directory(), reader, delta::MAX_TAR).map_err(|error| error.to_string())
+                Scratch::tar(&scratch_directory(), reader, crate::limits::DELTA_TAR)
+                    .map_err(|error| error.to_string())
             });
             match tar {
                 Ok((tar, decoded)) if decoded.diff_id == base.diff_id => return Ok(tar),

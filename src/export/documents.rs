@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use super::carry::Carried;
 use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest, MAX_CONFIG, MAX_MANIFEST, OCI_MANIFEST};
-use crate::medium::{Blob, ImagePlatform, Medium, Referrer, Role};
+use crate::medium::Medium;
 use crate::plan::{ExportedImage, carried_manifest};
+use crate::record::{Blob, ImagePlatform, Referrer, Role};
 use crate::source::{self, Resolved, ResolvedPlatform, Source};
 
 /// Writes the documents of one image, each after what it names, and returns its place in the record.

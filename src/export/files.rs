@@ -8,9 +8,10 @@ use super::Options;
 use super::attached::copy_blob;
 use crate::error::{Error, Result, Side};
 use crate::image::{Digest, MAX_MANIFEST};
-use crate::medium::{CarriedFile, FileName, Medium, Record, RootName};
+use crate::medium::Medium;
 use crate::plan::{ExportPlan, FileOrigin, FileStep, FileVerdict, plan_files};
 use crate::progress::{Event, Run, Watched};
+use crate::record::{CarriedFile, FileName, Record, RootName};
 use crate::source::Source;
 
 /// Plans the files: what was named, and what the source has where that was asked for. `path` is where the

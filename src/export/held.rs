@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use crate::error::Result;
 use crate::image::{Descriptor, Digest};
 use crate::layer::{self, Most};
-use crate::medium::{Image, Medium, Record, Role};
+use crate::medium::Medium;
 use crate::plan::Held;
 use crate::progress::{Run, Watched};
+use crate::record::{Image, Record, Role};
 use crate::source::Resolved;
 
 /// What the medium holds: committed layers whose file is there, and what a cut-off run finished.

@@ -4,9 +4,10 @@ use super::Options;
 use super::carry::Carried;
 use crate::error::Result;
 use crate::layer::Zstd;
-use crate::medium::{Encoded, Lane, Medium, Record, Sign};
+use crate::medium::{Medium, Sign};
 use crate::plan::{ExportPlan, Verdict};
 use crate::progress::Run;
+use crate::record::{Encoded, Lane, Record};
 use crate::trust::SigningKey;
 
 /// Whether the lane or the time of expiry that is asked for is another than the medium has.

@@ -7,9 +7,10 @@ use time::OffsetDateTime;
 use crate::error::{Error, Result, Side};
 use crate::holdings::Holdings;
 use crate::image::{Descriptor, Digest, Platform};
-use crate::medium::{Basis, Medium, Record};
+use crate::medium::Medium;
 use crate::plan::import::runs_on;
 use crate::plan::{At, Base, BaseImage, Bases, Held, Pick, Target};
+use crate::record::{Basis, Record};
 use crate::source::Platforms;
 use crate::trust::{AllowedSigners, INVENTORY_NAMESPACE};
 

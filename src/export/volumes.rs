@@ -7,9 +7,10 @@ use std::sync::Arc;
 use super::{Options, Prepared, plan, resolve};
 use crate::error::{Error, Result};
 use crate::image::{Digest, Reference};
-use crate::medium::{Elsewhere, Filesystem, Medium, Volume};
+use crate::medium::{Filesystem, Medium};
 use crate::plan::{self, Load, NoRoom, Room};
 use crate::progress::Run;
+use crate::record::{Elsewhere, Volume};
 use crate::source::{Resolved, Source, Wanted};
 
 /// Most media that a set is spread over.

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use super::{Options, wanted};
 use crate::error::{Error, Lacking, Result, Side};
 use crate::image::{Digest, MAX_MANIFEST};
-use crate::medium::{Image, Medium, Record};
+use crate::medium::Medium;
 use crate::node::{self, Depth, Node};
 use crate::plan::import::{Choices, ImportPlan, NoBase};
 use crate::progress::Run;
+use crate::record::{Image, Record};
 
 /// Images of a part. Most sets are one; each part has the node list its blobs once more.
 pub(super) const IMAGES: usize = 256;

@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::containerd::ImageRecord;
 use crate::error::Result;
-use crate::medium::{Elsewhere, Volume};
 use crate::node::{Node, manifest};
+use crate::record::{Elsewhere, Volume};
 
 /// The numbers of the set's media of which the node lacks an image.
 ///

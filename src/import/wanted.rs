@@ -9,8 +9,9 @@ use crate::image::{
     Descriptor, Digest, Document, ImageConfig, LayerType, MAX_CONFIG, MAX_MANIFEST, Manifest, MediaKind,
     Platform, Reference, kind,
 };
-use crate::medium::{Delta, Image, ImagePlatform, Medium, Record};
+use crate::medium::Medium;
 use crate::plan::import::{Wanted, WantedLayer, runs_on};
+use crate::record::{Delta, Image, ImagePlatform, Record};
 
 /// The images with these names, or all; each must be known. A digest must be the original's or the carried one.
 pub(super) fn select<'a>(record: &'a Record, names: &[Reference]) -> Result<Vec<&'a Image>> {

@@ -15,11 +15,8 @@ use zstd_safe::{CCtx, CParameter, DCtx, DParameter, InBuffer, OutBuffer};
 use super::growing::Growing;
 use super::scratch::Mapped;
 use super::{CHUNK, Scratch};
+use crate::limits::{DELTA as MAX_PATCH, DELTA_TAR as MAX_TAR};
 
-/// Largest base and largest tar in bytes: what a zstd window reaches.
-pub const MAX_TAR: u64 = 1 << 31;
-/// Largest patch in bytes; it is held in memory while it is made.
-pub const MAX_PATCH: u64 = 256 << 20;
 /// Measured on 14 layers of Debian packages with their security updates, 326 MB gzip: level 3 gives
 /// 24.9 MB in 2.8 s, level 9 23.4 MB in 5.4 s.
 const LEVEL: i32 = 3;

@@ -1,11 +1,13 @@
 //! Commit records on the medium: finding the newest valid one, adding the next.
 
-use super::record::{MAX_RECORD, Record, TOOL, Unusable};
 use super::root::Root;
 use super::{Medium, durable};
 use crate::error::{Error, Result, Side};
 use crate::image::Digest;
 use crate::limits;
+use crate::limits::RECORD as MAX_RECORD;
+use crate::record::TOOL;
+use crate::record::{Record, Unusable};
 
 pub(super) const DIRECTORY: &str = ".pannier/commits";
 /// How many records stay: the newest, and what to fall back to if it rots.

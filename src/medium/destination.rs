@@ -7,10 +7,10 @@ use std::path::Path;
 use rustix::fs::Mode;
 
 use super::durable;
-use super::files::CarriedFile;
 use super::root::Root;
 use crate::content::Verified;
 use crate::error::{Error, Result, Side};
+use crate::record::CarriedFile;
 
 /// Bytes that are copied at a time.
 const CHUNK: usize = 1 << 20;

@@ -4,10 +4,9 @@ use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
 use super::durable;
 use crate::image::Digest;
+use crate::record::Plugged;
 
 /// The block device that a filesystem is on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,25 +26,6 @@ pub struct Mount {
     pub kind: String,
     /// What is mounted, such as `/dev/sdb1`.
     pub source: PathBuf,
-}
-
-/// By which plugging-in, in which run of which machine, a disk is known. Nothing in it tells of the machine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Plugged {
-    /// A digest of the machine's boot id.
-    pub boot: Digest,
-    /// The number that the kernel gave the disk when it appeared (`diskseq`), where it tells.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub disk: Option<u64>,
-}
-
-impl Plugged {
-    /// Whether the disk was plugged in anew between `self` and `now`: another machine or boot, or the same
-    /// and another number.
-    pub fn is_before(&self, now: &Self) -> bool {
-        self.boot != now.boot || matches!((self.disk, now.disk), (Some(then), Some(now)) if then != now)
-    }
 }
 
 impl Mount {
@@ -157,15 +137,5 @@ mod tests {
         assert_eq!((id.as_str(), mount.kind.as_str()), ("7:3", "fuseblk"));
         assert_eq!((mount.point, mount.source), ("/media/a stick".into(), "/dev/loop3".into()));
         assert_eq!(parse("nonsense"), None);
-    }
-
-    #[test]
-    fn plugged_in_anew_is_another_boot_or_another_number() {
-        let at = |boot: &str, disk| Plugged { boot: Digest::of(boot.as_bytes()), disk };
-        assert!(at("a", Some(1)).is_before(&at("b", Some(1))));
-        assert!(at("a", Some(1)).is_before(&at("a", Some(2))));
-        assert!(!at("a", Some(1)).is_before(&at("a", Some(1))));
-        // A kernel that does not tell proves nothing.
-        assert!(!at("a", None).is_before(&at("a", Some(2))));
     }
 }

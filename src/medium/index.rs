@@ -7,12 +7,12 @@ use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 
-use super::files::{FILES_NAME, FILES_TYPE};
-use super::record::{Image, Record};
 use super::{Medium, durable};
 use crate::error::{Error, Result};
 use crate::image::json::{self, Keys};
 use crate::image::{Child, Index, MAX_MANIFEST, OCI_INDEX};
+use crate::record::{FILES_NAME, FILES_TYPE};
+use crate::record::{Image, Record};
 
 /// On each of our entries: the digest that the source had under the name. Tells them from entries
 /// that another tool made.

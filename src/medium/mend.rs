@@ -9,9 +9,10 @@
 use std::io::{self, Read, Write};
 
 use super::writer::Writer;
-use super::{Medium, OCI_LAYOUT, RootName, blob_name, durable, parts};
+use super::{Medium, OCI_LAYOUT, blob_name, durable, parts};
 use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest, Hasher};
+use crate::record::RootName;
 
 const INGEST: &str = ".pannier/ingest";
 /// Bytes that are read back at a time.

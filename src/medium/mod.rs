@@ -13,33 +13,26 @@
 //!   .pannier/recovery/          parity and copies of the newest records, where asked for
 //! ```
 
-mod basis;
 mod commits;
 mod delta;
 mod destination;
 mod device;
 mod durable;
 mod facts;
-mod files;
 mod filesystem;
 mod index;
 mod ingest;
-mod lane;
 mod level;
 mod lock;
 mod mend;
-mod needs;
 mod parts;
 mod prune;
-mod record;
 mod recovery;
 mod reserve;
 mod results;
 mod root;
 mod root_files;
 mod signed;
-mod sound;
-mod volume;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -48,31 +41,22 @@ use std::sync::atomic::AtomicU64;
 use crate::content::{self, Verified};
 use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest};
+use crate::record::Record;
 
-pub use basis::{Basis, TopUp};
 pub(crate) use commits::now;
 pub use commits::{Rejected, Sign};
-pub use delta::Delta;
 pub use destination::{Destination, Occupant};
-pub use device::{Device, Mount, Plugged};
+pub use device::{Device, Mount};
 pub use facts::Facts;
-pub use files::{CarriedFile, FileName, FileNameError};
 pub use filesystem::Filesystem;
 pub use index::{ForeignEntry, IndexState, IndexWritten};
 pub use ingest::{Finished, Ingest};
-pub use lane::{Lane, LaneName, Moment};
-pub use level::{DRIVE_CACHE, Level, Reading};
+pub use level::{DRIVE_CACHE, Reading};
 pub use lock::Lock;
 pub use mend::Mend;
-pub use parts::{BlobFile, Parts};
-pub use prune::Pruned;
-pub use record::{
-    Blob, Encoded, Image, ImagePlatform, Layer, Record, Recovery, RecoveryFile, Referrer, Role, Unusable,
-};
+pub use parts::BlobFile;
 pub use results::write_result;
 pub(crate) use root::Root;
-pub use root_files::{RootFile, RootName};
-pub use volume::{Elsewhere, Volume};
 
 /// The content of `oci-layout` (OCI image-spec, image-layout.md).
 const OCI_LAYOUT: &[u8] = b"{\"imageLayoutVersion\":\"1.0.0\"}";

@@ -9,26 +9,15 @@ use std::io::{self, IoSliceMut, Read};
 use std::os::unix::fs::FileExt;
 
 use rustix::io::{ReadWriteFlags, preadv2};
-use serde::{Deserialize, Serialize};
 
-use super::record::{Blob, Record};
 use super::{Medium, blob_name, durable};
 use crate::error::Result;
 use crate::image::Digest;
+use crate::record::{Blob, Parts, Record};
 
 pub(super) const DIRECTORY: &str = ".pannier/parts";
 /// Most parts of a blob.
 pub(super) const MOST: usize = 256;
-
-/// A blob that is carried in parts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Parts {
-    /// The blob.
-    pub digest: Digest,
-    /// Bytes of each part but the last.
-    pub size: u64,
-}
 
 /// An open blob: one file, or several of which each goes on where the one before it ends.
 #[derive(Debug)]

@@ -1,22 +1,12 @@
 //! Deleting from a medium: what is looked at before, and what goes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-
-use super::{Medium, Record, blob_name, commits, delta, durable, parts, record};
+use super::{Medium, blob_name, commits, delta, durable, parts};
 use crate::error::{Error, Result};
 use crate::image::Digest;
-
-/// What the newest prune took away.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Pruned {
-    /// Names of images and files that it dropped.
-    pub names: BTreeSet<String>,
-    /// Blobs and deltas that were Pannier's and are deleted, unless a record names them again.
-    pub blobs: BTreeSet<Digest>,
-}
+use crate::limits;
+use crate::record::Record;
 
 impl Medium {
     /// The sequences of the commit records that are there, in rising order, each with what it says;
@@ -24,7 +14,7 @@ impl Medium {
     pub fn records(&self) -> Result<Vec<(u64, Option<Record>)>> {
         let mut records = Vec::new();
         for sequence in commits::sequences(&self.root)? {
-            let bytes = match self.root.read(&commits::path(sequence), record::MAX_RECORD) {
+            let bytes = match self.root.read(&commits::path(sequence), limits::RECORD) {
                 Err(Error::Invalid { .. }) => None,
                 other => other?,
             };

@@ -2,9 +2,10 @@
 
 use std::fs::File;
 
-use super::{BlobFile, Medium, Mend, Record, Unusable, commits, durable};
+use super::{BlobFile, Medium, Mend, commits, durable};
 use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest};
+use crate::record::{Record, Unusable};
 
 const DIRECTORY: &str = ".pannier/recovery";
 const KINDS: [&str; 3] = ["parity", "table", "record"];
@@ -106,7 +107,7 @@ impl Medium {
 
     /// The bytes of a commit record's file; `None` if there is none that is a record.
     pub(crate) fn record_bytes(&self, sequence: u64) -> Result<Option<Vec<u8>>> {
-        let bytes = match self.root.read(&commits::path(sequence), super::record::MAX_RECORD) {
+        let bytes = match self.root.read(&commits::path(sequence), crate::limits::RECORD) {
             Err(Error::Invalid { .. }) => None,
             other => other?,
         };

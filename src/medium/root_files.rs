@@ -4,63 +4,10 @@
 use std::fs::File;
 use std::io;
 
-use serde::{Deserialize, Serialize};
-
 use super::Medium;
-use super::record::Record;
 use crate::content::Verified;
 use crate::error::{Error, Result, Side};
-use crate::image::{Descriptor, Digest};
-
-/// The names that there can be at the root.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum RootName {
-    /// The program.
-    #[serde(rename = "pannier")]
-    Program,
-    /// What this is, and how to import.
-    #[serde(rename = "README.txt")]
-    Readme,
-}
-
-impl RootName {
-    /// Every one of them.
-    pub(super) const ALL: [Self; 2] = [Self::Program, Self::Readme];
-
-    /// The name of the file.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Program => "pannier",
-            Self::Readme => "README.txt",
-        }
-    }
-}
-
-/// A file at the root of a medium.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct RootFile {
-    /// Its name.
-    pub name: RootName,
-    /// The digest of its bytes, which are those of a blob.
-    pub digest: Digest,
-    /// Its size in bytes.
-    pub size: u64,
-}
-
-impl RootFile {
-    /// The blob that it is a copy of.
-    pub fn blob(&self) -> Descriptor {
-        Descriptor { media_type: Default::default(), digest: self.digest, size: self.size }
-    }
-}
-
-impl Record {
-    /// The file at the root that has this name.
-    pub fn root_file(&self, name: RootName) -> Option<&RootFile> {
-        self.root.iter().find(|file| file.name == name)
-    }
-}
+use crate::record::{RootFile, RootName};
 
 impl Medium {
     /// What is wrong with a file at the root; `None` if it is what the record says. Reads all of it.

@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use super::commits::{DIRECTORY, path, sequences};
-use super::record::{MAX_RECORD, Record, Unusable};
 use super::{Medium, Root, durable};
 use crate::error::{Error, Result, Side};
 use crate::image::Digest;
+use crate::limits::RECORD as MAX_RECORD;
 use crate::limits::{SIGNATURE as MAX_SIGNATURE, SIGNATURES as MAX_SIGNATURES};
+use crate::record::{Record, Unusable};
 
 /// The names of a record's signatures. The first is the one that `ssh-keygen -Y sign` gives.
 fn names(sequence: u64) -> impl Iterator<Item = String> {

@@ -8,9 +8,10 @@ use crate::containerd::{Client, Resource};
 use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest};
 use crate::layer::{Scratch, delta, scratch_directory};
-use crate::medium::{Delta, Medium};
+use crate::medium::Medium;
 use crate::plan::import::{ImportPlan, Rebuild};
 use crate::progress::{Run, Stoppable};
+use crate::record::Delta;
 
 /// Holds the blobs that layers are rebuilt from; one that has just gone is missed when it is read.
 pub(super) fn hold_bases(client: &Client, plan: &ImportPlan) -> Result<()> {

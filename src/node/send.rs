@@ -12,9 +12,10 @@ use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Hasher};
 use crate::layer::{self, Meter, Most, Scratch, scratch_directory};
 use crate::limits::BLOB;
-use crate::medium::{Delta, Medium};
+use crate::medium::Medium;
 use crate::plan::import::Send;
 use crate::progress::{Event, Run};
+use crate::record::Delta;
 
 /// Bytes in one message: faster than less, and no slower than more (measured on 1.6 and 2.x).
 const CHUNK: usize = 1 << 20;

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::image::{Descriptor, MediaKind, Platform, is_oci, kind};
 use crate::image::{OCI_CONFIG, OCI_INDEX, OCI_MANIFEST};
-use crate::medium::ImagePlatform;
+use crate::record::ImagePlatform;
 
 /// The manifest that lists `layers` in place of the original's.
 ///

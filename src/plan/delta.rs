@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{ExportPlan, LayerStep, Pick, Verdict};
 use crate::image::{Compression, Descriptor, Digest, LayerType, MediaKind, Names, Platform, Reference, kind};
-use crate::layer::delta::{MAX_PATCH, MAX_TAR};
-use crate::medium::{Delta, Layer};
+use crate::limits::{DELTA as MAX_PATCH, DELTA_TAR as MAX_TAR};
+use crate::record::{Delta, Layer};
 use crate::source::Resolved;
 
 /// Bases that are tried for a layer, at most.

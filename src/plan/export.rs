@@ -8,8 +8,10 @@ use super::delta::{Base, DeltaStep};
 use super::files::{FileStep, FileVerdict};
 use crate::image::{Compression, Descriptor, Digest, LayerType, MediaKind, Reference, kind};
 use crate::layer::Zstd;
-use crate::medium::{Delta, Filesystem, Finished, Image, Layer, Record, Referrer};
-use crate::recovery::{Geometry, is_current};
+use crate::medium::{Filesystem, Finished};
+use crate::record::{Delta, Image, Layer, Record, Referrer};
+use crate::recovery;
+
 use crate::source::{Attached, Offer, Resolved};
 
 /// What a medium holds, as far as a plan depends on it.
@@ -186,7 +188,7 @@ impl ExportPlan {
         let before =
             record.and_then(|record| record.recovery.as_ref()).map_or(0, |recovery| recovery.percent);
         let percent = percent.unwrap_or(before);
-        let stale = percent > 0 && !record.is_some_and(is_current);
+        let stale = percent > 0 && !record.is_some_and(Record::recovery_is_current);
         self.renews_recovery = percent != before || stale;
         if percent > 0 && !self.is_nothing() {
             let there = record.into_iter().flat_map(|record| &record.blobs);
@@ -196,7 +198,7 @@ impl ExportPlan {
                 + self.files.len()
                 + DOCUMENTS * (self.names.len() + 1);
             let bytes = bytes + self.bytes_to_write(filesystem);
-            self.recovery = Geometry::bytes(count + new as u64, bytes, percent, MOST_COPIED, filesystem);
+            self.recovery = recovery::space(count + new as u64, bytes, percent, MOST_COPIED, filesystem);
         }
     }
 

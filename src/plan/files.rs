@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::image::Digest;
-use crate::medium::{CarriedFile, Record};
+use crate::record::{CarriedFile, Record};
 
 /// Which of an export's sources a file is read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

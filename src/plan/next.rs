@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::carried::carried_root;
 use crate::image::{Descriptor, Digest, Reference};
-use crate::medium::{Blob, Delta, Image, ImagePlatform, Layer, Record, Referrer, Role};
+use crate::record::{Blob, Delta, Image, ImagePlatform, Layer, Record, Referrer, Role};
 
 /// An image that was exported.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::image::{Descriptor, Digest};
-use crate::medium::{Image, Record};
+use crate::record::{Image, Record};
 
 /// Whose images are taken away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,7 +155,7 @@ impl PruneImage {
 mod tests {
     use super::*;
     use crate::image::{Platform, Reference};
-    use crate::medium::ImagePlatform;
+    use crate::record::ImagePlatform;
 
     const MEDIUM: &str = "m";
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::image::{Digest, Reference};
-use crate::medium::{FileName, Image, Pruned, Record, Role};
+use crate::record::{FileName, Image, Pruned, Record, Role};
 
 /// What is to go.
 #[derive(Clone, Debug, Default)]

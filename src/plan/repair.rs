@@ -6,7 +6,7 @@ use super::carried::{carried_manifest, carried_root, index_of};
 use super::export::Pick;
 use crate::image::{Descriptor, Digest, Document, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, Reference};
 use crate::layer::Zstd;
-use crate::medium::{Blob, CarriedFile, Image, ImagePlatform, Layer, Record, Role, RootFile};
+use crate::record::{Blob, CarriedFile, Image, ImagePlatform, Layer, Record, Role, RootFile};
 
 /// What a plan depends on.
 #[derive(Clone, Debug, Default)]

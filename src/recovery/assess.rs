@@ -5,14 +5,14 @@ use std::io::Read;
 
 use super::blocks::{Blocks, Parity};
 use super::checksum;
-use super::geometry::{BLOCK, Geometry, RUN};
-use super::is_current;
 use super::pages::PageReader;
 use super::protect::table_set;
 use crate::error::Result;
 use crate::image::{Digest, HashingReader};
-use crate::medium::{Medium, Record, Recovery};
+use crate::medium::Medium;
 use crate::progress::{Event, Phase, Run};
+use crate::record::{BLOCK, Geometry, RUN};
+use crate::record::{Record, Recovery};
 
 /// What can be brought back.
 #[derive(Clone, Debug, Default)]
@@ -38,7 +38,7 @@ pub(crate) fn assess(
     run: Run<'_>,
 ) -> Result<Assessment> {
     let mut assessment = Assessment::default();
-    let Some(recovery) = record.recovery.as_ref().filter(|_| is_current(record)) else {
+    let Some(recovery) = record.recovery.as_ref().filter(|_| record.recovery_is_current()) else {
         return Ok(assessment);
     };
     assessment.files = damaged_files(medium, recovery, run)?;

@@ -3,9 +3,10 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use super::geometry::{BLOCK, FILE, Geometry};
 use crate::image::Digest;
-use crate::medium::{Blob, BlobFile, Medium, Record, Recovery};
+use crate::medium::{BlobFile, Medium};
+use crate::record::{BLOCK, FILE, Geometry};
+use crate::record::{Blob, Record, Recovery};
 
 /// The blocks of a record's blobs, in the order of the digests.
 #[derive(Debug)]

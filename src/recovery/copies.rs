@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use super::checksum;
 use super::pages::{PageReader, PageWriter, Set};
 use crate::error::Result;
-use crate::medium::{Medium, Record};
+use crate::medium::Medium;
+use crate::record::Record;
 
 /// Largest copy that is read, in bytes: a record and an `index.json`.
 const MAX_COPY: u64 = 32 << 20;

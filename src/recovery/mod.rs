@@ -39,20 +39,19 @@
 mod assess;
 mod blocks;
 mod copies;
-mod geometry;
 pub mod pages;
 mod protect;
 mod recover;
 
 pub(crate) use assess::{Assessment, assess, damaged_files};
 pub(crate) use copies::{Copy, copies, finish, uncopied};
-pub(crate) use geometry::covers;
-pub use geometry::{Geometry, MAX_PERCENT};
 pub(crate) use protect::{protect, renew};
 pub(crate) use recover::recover;
 
 use crate::image::Digest;
-use crate::medium::Record;
+use crate::limits::RECOVERY_PERCENT as MAX_PERCENT;
+use crate::medium::Filesystem;
+use crate::record::{BLOCK, Geometry};
 
 /// How much protection was asked for, such as `10%`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,14 +72,13 @@ impl std::str::FromStr for Percent {
     }
 }
 
-/// Whether the record has recovery data that were made of its blobs as it lists them.
-pub fn is_current(record: &Record) -> bool {
-    record.recovery.as_ref().is_some_and(|recovery| {
-        let geometry = Geometry::of(record, recovery.percent);
-        recovery.covers == covers(record)
-            && u64::from(recovery.block) == geometry::BLOCK
-            && (recovery.groups, recovery.parity) == (geometry.groups, geometry.parity)
-    })
+/// Bytes that recovery data of `blobs` blobs of together `bytes` take on `filesystem`, at most, with
+/// two copies of a record of up to `record` bytes.
+pub fn space(blobs: u64, bytes: u64, percent: u32, record: u64, filesystem: &Filesystem) -> u64 {
+    let geometry = Geometry::new(bytes.div_ceil(BLOCK) + blobs, percent);
+    let pages = |bytes: u64| 2 * pages::file_bytes(bytes);
+    let sum = geometry.parity_blocks() * BLOCK + pages(geometry.table_bytes()) + pages(record);
+    filesystem.occupied(sum) + 8 * filesystem.block
 }
 
 /// The checksum by which a block is known.

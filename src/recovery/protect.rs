@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 use reed_solomon_simd::ReedSolomonEncoder;
 
 use super::blocks::Blocks;
-use super::geometry::{BLOCK, FILE, Geometry, RUN};
+use super::checksum;
 use super::pages::{PageWriter, Set};
-use super::{checksum, covers, is_current};
 use crate::error::{Error, Result, Side};
 use crate::image::Descriptor;
-use crate::medium::{Medium, Mend, Record, Recovery, RecoveryFile};
+use crate::medium::{Medium, Mend};
 use crate::progress::{Event, Phase, Run};
+use crate::record::{BLOCK, FILE, Geometry, RUN};
+use crate::record::{Record, Recovery, RecoveryFile};
 
 /// Makes the recovery data of `record`, the state that is about to be committed, and lists them in it.
 ///
@@ -28,13 +29,13 @@ pub(crate) fn protect(
         record.recovery = None;
         return Ok(0);
     };
-    if before == Some(percent) && is_current(record) {
+    if before == Some(percent) && record.recovery_is_current() {
         return Ok(0);
     }
     let geometry = Geometry::of(record, percent);
     record.recovery = Some(Recovery {
         percent,
-        covers: covers(record),
+        covers: record.recovery_covers(),
         block: BLOCK as u32,
         groups: geometry.groups,
         parity: geometry.parity,

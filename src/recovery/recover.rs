@@ -7,11 +7,12 @@ use reed_solomon_simd::ReedSolomonDecoder;
 
 use super::assess::{Assessment, Slice, Table};
 use super::blocks::{Blocks, Parity};
-use super::geometry::{BLOCK, Geometry, RUN};
 use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest};
-use crate::medium::{Medium, Record, Recovery};
+use crate::medium::Medium;
 use crate::progress::{Event, Phase, Run};
+use crate::record::{BLOCK, Geometry, RUN};
+use crate::record::{Record, Recovery};
 
 /// Makes the blobs `wanted` again, of those that the assessment calls recoverable.
 ///

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use super::Options;
 use crate::error::{Error, Result};
 use crate::image::{Descriptor, Digest, Reference};
-use crate::medium::{Image, Record, Role};
 use crate::plan::Pick;
 use crate::plan::repair::{Offered, described, is_original, name_at_source};
 use crate::progress::{Event, Run};
+use crate::record::{Image, Record, Role};
 use crate::source::{Platforms, Source, Wanted, resolve};
 use crate::verify::graph;
 
@@ -41,7 +41,7 @@ pub(super) fn survey(
         if blob.role != Role::Layer {
             continue;
         }
-        let encoded = |layer: &&crate::medium::Layer| {
+        let encoded = |layer: &&crate::record::Layer| {
             layer.encodings.iter().any(|encoding| encoding.digest == blob.digest)
         };
         for layer in record.layers.iter().filter(encoded) {

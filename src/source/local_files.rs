@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use super::{Listed, Source};
 use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Hasher, Reference};
-use crate::medium::{CarriedFile, FileName};
 use crate::progress::{Run, Stoppable};
+use crate::record::{CarriedFile, FileName};
 
 /// A file and the name that it is to be carried under.
 #[derive(Clone, Debug, PartialEq, Eq)]

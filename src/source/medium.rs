@@ -6,7 +6,8 @@ use std::path::Path;
 use super::{Listed, Offer, Referrer, Source, find_or_explain};
 use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest, Reference};
-use crate::medium::{CarriedFile, Medium, Record};
+use crate::medium::Medium;
+use crate::record::{CarriedFile, Record};
 
 /// A medium as a source.
 #[derive(Debug)]

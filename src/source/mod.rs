@@ -20,7 +20,7 @@ use std::io::Read;
 use crate::content::{self, Verified};
 use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest, Reference};
-use crate::medium::CarriedFile;
+use crate::record::CarriedFile;
 
 pub use attached::{Attached, attached};
 pub use containerd::ContainerdSource;

@@ -13,7 +13,7 @@ use super::patterns::list_matches;
 use super::signature::{self, NAMESPACE};
 use crate::error::{Error, Result, Side};
 use crate::limits::ALLOWED_SIGNERS as MAX_FILE;
-use crate::medium::Moment;
+use crate::record::Moment;
 
 /// The signers that a machine believes.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use ssh_key::certificate::{CertType, Certificate};
 use time::OffsetDateTime;
 
 use super::signature::require_length;
-use crate::medium::Moment;
+use crate::record::Moment;
 
 /// Whether a certificate is in order at `now`, as ssh-keygen checks it: the authority's signature, that
 /// it is a user's, that it is valid now, that it names somebody. The authority is the one that it names:

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, Side};
 use crate::image::Digest;
-use crate::medium::{Moment, Record};
+use crate::record::{Moment, Record};
 
 /// Longest file that is read, in bytes.
 const MAX_FILE: u64 = 4 << 20;
@@ -156,7 +156,7 @@ fn file(directory: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::medium::{Lane, Volume};
+    use crate::record::{Lane, Volume};
 
     fn position(line: &str, order: u64) -> Position {
         let created = "2026-01-01T00:00:00Z".parse().ok();

@@ -8,7 +8,7 @@ use super::memory::{Memory, Position};
 use super::patterns::matches;
 use super::{AllowedSigners, Signer};
 use crate::config::Rule;
-use crate::medium::{LaneName, Moment, Record};
+use crate::record::{LaneName, Moment, Record};
 
 /// The largest step of a medium's sequence that is taken: who counts further does not count exports.
 const MAX_STEP: u64 = 1_000_000;

@@ -6,8 +6,9 @@ use super::{Report, Severity};
 use crate::error::Result;
 use crate::image::{Descriptor, Digest};
 use crate::layer::{Scratch, delta, scratch_directory};
-use crate::medium::{Delta, Layer, Medium, Record};
+use crate::medium::Medium;
 use crate::progress::{Event, Phase, Run};
+use crate::record::{Delta, Layer, Record};
 
 /// Findings about what the record says of its deltas.
 pub(super) fn check_record(record: &Record, report: &mut Report) {

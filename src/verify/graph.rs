@@ -10,7 +10,8 @@ use crate::image::{
     Descriptor, Digest, Document, ImageConfig, MAX_CONFIG, MAX_INDEX_DEPTH, MAX_MANIFEST, Manifest,
     MediaKind, kind,
 };
-use crate::medium::{Delta, ForeignEntry, Image, ImagePlatform, Layer, Medium, Record};
+use crate::medium::{ForeignEntry, Medium};
+use crate::record::{Delta, Image, ImagePlatform, Layer, Record};
 
 /// Checks everything that the record says about its images, without reading layers.
 pub(super) fn check_record(medium: &Medium, record: &Record, report: &mut Report) {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use pannier::medium::Role;
+use pannier::record::Role;
 
 use crate::room::{Room, SIZE, attempt, sequence};
 use crate::support::carry::{blobs, flip, oci, pannier, repair, run, text};

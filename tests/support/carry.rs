@@ -105,7 +105,7 @@ pub(crate) fn assert_names_only_what_is_there(medium: &Path) {
     for entry in fs::read_dir(medium.join(".pannier/commits")).into_iter().flatten() {
         let bytes = fs::read(entry.unwrap().path()).unwrap();
         // A record that was cut off counts for nothing; one that is whole must be right.
-        let Ok(record) = pannier::medium::Record::parse(&bytes) else { continue };
+        let Ok(record) = pannier::record::Record::parse(&bytes) else { continue };
         named.extend(record.blobs.iter().map(|blob| (blob.digest, blob.size)));
     }
     for (digest, size) in named {

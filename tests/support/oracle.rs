@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use pannier::image::Digest;
-use pannier::medium::{Medium, Record};
+use pannier::medium::Medium;
+use pannier::record::Record;
 use serde_json::Value;
 
 use super::carry::{assert_names_only_what_is_there, blobs, pannier, run, text};

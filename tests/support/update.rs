@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use pannier::medium::{Medium, Record};
+use pannier::medium::Medium;
+use pannier::record::Record;
 
 use super::carry::{Ran, oci, run, text};
 use super::cluster::import;

@@ -14,7 +14,7 @@ use std::fs;
 use std::process::Command;
 
 use pannier::image::{Digest, Document};
-use pannier::medium::Moment;
+use pannier::record::Moment;
 use site::Site;
 use support::carry::{self, run, text};
 use support::cluster;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use pannier::image::Digest;
-use pannier::medium::Record;
+use pannier::record::Record;
 
 use crate::support::carry::{self, oci, run, text};
 use crate::support::clock;

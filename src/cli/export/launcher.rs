@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result, Side};
 use crate::image::Platform;
-use crate::medium::RootName;
 use crate::program::Program;
+use crate::record::RootName;
 use crate::source::{NamedPath, Platforms};
 
 /// How to get a program that a bare node can run.

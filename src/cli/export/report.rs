@@ -8,8 +8,9 @@ use crate::cli::output::Output;
 use crate::cli::{facts, text};
 use crate::error::Result;
 use crate::export::{Options, Prepared, Summary};
-use crate::medium::{Facts, Level};
+use crate::medium::Facts;
 use crate::plan::{FileStep, FileVerdict, NameVerdict, Verdict};
+use crate::record::Level;
 
 /// Says before the first byte what will be done.
 pub(super) fn announce(prepared: &Prepared, path: &Path, output: &Output) {

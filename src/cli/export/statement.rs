@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use time::{Duration, OffsetDateTime};
 
-use crate::medium::{LaneName, Moment};
+use crate::record::{LaneName, Moment};
 
 /// A lane, or none.
 #[derive(Clone, Debug, PartialEq, Eq)]

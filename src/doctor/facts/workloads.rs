@@ -11,10 +11,11 @@ use crate::error::{Error, Result};
 use crate::image::{Platform, Reference};
 use crate::import::{self, Options};
 use crate::lists::Named;
-use crate::medium::{Image, Medium, Record};
+use crate::medium::Medium;
 use crate::node::Node;
 use crate::plan::import::runs_on;
 use crate::progress::Run;
+use crate::record::{Image, Record};
 
 /// Compares; an interruption is the only error.
 pub(super) fn compare(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{LayerVerdict, Moved, NameVerdict, Send};
 use crate::image::{Descriptor, Digest, Names, Platform, chain_ids};
-use crate::medium::Delta;
+use crate::record::Delta;
 
 /// One platform of an image on the medium, read and proven.
 #[derive(Clone, Debug)]

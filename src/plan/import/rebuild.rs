@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{Held, ImportPlan, Wanted, WantedLayer};
 use crate::image::{Descriptor, Digest};
-use crate::medium::Delta;
+use crate::record::Delta;
 
 /// A layer to rebuild.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pannier::medium::Record;
+use pannier::record::Record;
 use pannier_fuzz::{is_plain, sealed};
 
 fuzz_target!(|data: &[u8]| {
@@ -12,7 +12,7 @@ fuzz_target!(|data: &[u8]| {
         Ok(record) => {
             let again = record.to_bytes().expect("a record that was read is written");
             assert_eq!(Record::parse(&again).as_ref(), Ok(&record));
-            pannier::list::list(&record);
+            pannier::record::list(&record);
             for image in &record.images {
                 record.is_whole(image);
                 record.left_out(image);

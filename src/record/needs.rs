@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::delta::Delta;
-use super::record::{Image, Layer, Record};
+use super::{Delta, Image, Layer, Record};
 use crate::image::{Descriptor, Digest};
 
 impl Record {

@@ -6,14 +6,13 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::record::{Blob, Record, Role};
-use super::root_files::{RootFile, RootName};
+use super::{Blob, Record, Role, RootFile, RootName};
 use crate::image::{Descriptor, Digest, OCI_MANIFEST, length};
 
 /// The name in `index.json` by which other tools find the files.
-pub(super) const FILES_NAME: &str = "files";
+pub(crate) const FILES_NAME: &str = "files";
 /// What kind of artifact they are.
-pub(super) const FILES_TYPE: &str = "application/vnd.pannier.files.v1";
+pub(crate) const FILES_TYPE: &str = "application/vnd.pannier.files.v1";
 /// The media type of each.
 const FILE_TYPE: &str = "application/octet-stream";
 const TITLE: &str = "org.opencontainers.image.title";

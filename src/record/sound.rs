@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Image, Record};
 use crate::image::{Descriptor, Digest, Listed, MAX_LAYERS};
-use crate::limits::NODES;
-use crate::recovery::MAX_PERCENT;
+use crate::limits::{NODES, RECOVERY_PERCENT as MAX_PERCENT};
 
 impl Record {
     /// Why nothing should be done by this record: a sentence without text of the record's.

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use super::{Basis, CarriedFile, Image, LaneName, Moment, Record, Referrer, Volume};
 use crate::image::Digest;
-use crate::medium::{Basis, CarriedFile, Image, LaneName, Moment, Record, Referrer, Volume};
 
 /// An image on a medium, with what it takes up.
 #[derive(Clone, Debug, Serialize)]
@@ -167,7 +167,7 @@ pub fn list(record: &Record) -> Listing {
         recovery: record.recovery.as_ref().map(|recovery| ListedRecovery {
             percent: recovery.percent,
             size: recovery.files.iter().map(|file| file.size).sum(),
-            current: crate::recovery::is_current(record),
+            current: record.recovery_is_current(),
         }),
     }
 }

@@ -1,20 +1,18 @@
-//! Where each block and its parity are: pure arithmetic.
+//! Where each block of the blobs and its parity are in the recovery data: arithmetic.
 
+use super::Record;
 use crate::image::{Digest, Hasher};
-use crate::medium::{Filesystem, Record};
 
 /// Bytes of a block: what a sector or a page of flash takes with it.
-pub(super) const BLOCK: u64 = 4096;
+pub(crate) const BLOCK: u64 = 4096;
 /// Blocks that are dealt out together, so that one group is read in pieces of 256 KiB.
-pub(super) const RUN: u64 = 64;
+pub(crate) const RUN: u64 = 64;
 /// Blocks of a group, at most, up to a run more.
 const GROUP: u64 = 8192;
 /// Parity blocks of the groups that are interleaved, at most: 64 MiB are held for them.
 const INTERLEAVED: u64 = 16384;
 /// Parity blocks of one file: 1 GiB, which every filesystem holds.
-pub(super) const FILE: u64 = 1 << 18;
-/// The most that can be asked for.
-pub const MAX_PERCENT: u32 = 100;
+pub(crate) const FILE: u64 = 1 << 18;
 
 /// How the blocks of a medium are dealt out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,15 +40,6 @@ impl Geometry {
     /// The geometry for the blobs of `record`.
     pub fn of(record: &Record, percent: u32) -> Self {
         Self::new(record.blobs.iter().map(|blob| blob.size.div_ceil(BLOCK)).sum(), percent)
-    }
-
-    /// Bytes that recovery data of `blobs` blobs of together `bytes` take on `filesystem`, at most, with
-    /// two copies of a record of up to `record` bytes.
-    pub fn bytes(blobs: u64, bytes: u64, percent: u32, record: u64, filesystem: &Filesystem) -> u64 {
-        let geometry = Self::new(bytes.div_ceil(BLOCK) + blobs, percent);
-        let pages = |bytes: u64| 2 * super::pages::file_bytes(bytes);
-        let sum = geometry.parity_blocks() * BLOCK + pages(geometry.table_bytes()) + pages(record);
-        filesystem.occupied(sum) + 8 * filesystem.block
     }
 
     /// Blocks of the largest group, which is the first.
@@ -105,13 +94,25 @@ impl Geometry {
     }
 }
 
-/// The digest of the record's list of blobs.
-pub(crate) fn covers(record: &Record) -> Digest {
-    let mut hasher = Hasher::default();
-    for blob in &record.blobs {
-        hasher.update(format!("{} {}\n", blob.digest, blob.size).as_bytes());
+impl Record {
+    /// The digest of the list of blobs: what recovery data say that they were made of.
+    pub(crate) fn recovery_covers(&self) -> Digest {
+        let mut hasher = Hasher::default();
+        for blob in &self.blobs {
+            hasher.update(format!("{} {}\n", blob.digest, blob.size).as_bytes());
+        }
+        hasher.finish()
     }
-    hasher.finish()
+
+    /// Whether the recovery data were made of the blobs as the record lists them.
+    pub fn recovery_is_current(&self) -> bool {
+        self.recovery.as_ref().is_some_and(|recovery| {
+            let geometry = Geometry::of(self, recovery.percent);
+            recovery.covers == self.recovery_covers()
+                && u64::from(recovery.block) == BLOCK
+                && (recovery.groups, recovery.parity) == (geometry.groups, geometry.parity)
+        })
+    }
 }
 
 #[cfg(test)]

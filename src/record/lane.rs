@@ -24,7 +24,7 @@ pub struct Lane {
 
 impl Lane {
     /// Marks a commit as issued at `now`, in seconds since 1970, or right after the one before.
-    pub(super) fn issue(&mut self, now: u64) {
+    pub(crate) fn issue(&mut self, now: u64) {
         self.issued = now.max(self.issued.saturating_add(1)).min(MAX_ISSUED);
     }
 }

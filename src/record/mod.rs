@@ -1,0 +1,40 @@
+//! The format: everything that a commit record says, as pure values. `docs/format.md` describes it.
+//!
+//! No file, socket or clock: [`crate::medium`] reads and writes records, [`crate::plan`] compares them.
+
+mod basis;
+mod commit;
+mod delta;
+mod entries;
+mod file;
+mod files;
+mod geometry;
+mod lane;
+mod level;
+mod listing;
+mod needs;
+mod parts;
+mod plugged;
+mod pruned;
+mod root_file;
+mod sound;
+mod volume;
+
+pub use basis::{Basis, TopUp};
+pub(crate) use commit::TOOL;
+pub use commit::{Record, Recovery, RecoveryFile};
+pub use delta::{DELTA, Delta};
+pub use entries::{Blob, Encoded, Image, ImagePlatform, Layer, Referrer, Role};
+pub use file::Unusable;
+pub use files::{CarriedFile, FileName, FileNameError};
+pub(crate) use files::{FILES_NAME, FILES_TYPE};
+pub use geometry::Geometry;
+pub(crate) use geometry::{BLOCK, FILE, RUN};
+pub use lane::{Lane, LaneName, Moment};
+pub use level::Level;
+pub use listing::{ListedDelta, ListedImage, ListedRecovery, ListedReferrer, Listing, list};
+pub use parts::Parts;
+pub use plugged::Plugged;
+pub use pruned::Pruned;
+pub use root_file::{RootFile, RootName};
+pub use volume::{Elsewhere, Volume};
