@@ -15,12 +15,12 @@ use crate::error::{Error, Result, Side};
 use crate::image::Platform;
 use crate::import::{self, Prepared, Summary};
 use crate::medium::Medium;
-use crate::node::{Node, Wishes};
+use crate::node::{Node, NodeOptions};
 use crate::progress::{Event, Run};
 use crate::record::Volume;
 
 pub use archive::{Archive, archive};
-pub use daemon::{Daemon, Program};
+pub use daemon::{ContainerdProgram, Daemon};
 pub use distribution::{Distribution, Images};
 
 /// The namespace of Kubernetes, which CRI uses.
@@ -34,7 +34,7 @@ pub struct Target {
     /// The system that the directory is part of: `/` when it is this one.
     pub system: PathBuf,
     /// The containerd that fills it.
-    pub program: Program,
+    pub program: ContainerdProgram,
     /// What layers are unpacked with; it must be what CRI will use on that machine.
     pub snapshotter: String,
     /// The platform of the images, instead of this machine's.
@@ -90,7 +90,7 @@ fn fill(
     run: Run<'_>,
     planned: impl FnOnce(&Prepared, &Node),
 ) -> Result<Baked> {
-    let node = Node::survey(&Wishes {
+    let node = Node::survey(&NodeOptions {
         address: Some(daemon.socket().to_owned()),
         namespace: NAMESPACE.into(),
         snapshotter: Some(target.snapshotter.clone()),
@@ -98,7 +98,7 @@ fn fill(
         no_cri: true,
         alone: true,
         stop: run.stop.clone(),
-        ..Wishes::default()
+        ..NodeOptions::default()
     })?;
     let prepared = import::prepare(medium, &node, options, |_| {}, run)?;
     planned(&prepared, &node);

@@ -42,13 +42,13 @@ pub struct Config {
     /// Whose media are taken.
     pub trust: Trust,
     /// What is done about media that are plugged in.
-    pub watch: Watch,
+    pub watch: WatchConfig,
 }
 
 /// What is done about media that are plugged in: the section `[watch]`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub struct Watch {
+pub struct WatchConfig {
     /// Whether what became of a medium is written to it.
     pub write_result: bool,
 }
@@ -86,7 +86,11 @@ pub struct Rule {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { state_directory: "/var/lib/pannier".into(), trust: Trust::default(), watch: Watch::default() }
+        Self {
+            state_directory: "/var/lib/pannier".into(),
+            trust: Trust::default(),
+            watch: WatchConfig::default(),
+        }
     }
 }
 

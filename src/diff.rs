@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::holdings::Holdings;
 use crate::image::{Digest, Names, Platform};
+use crate::inventory::Inventory;
 use crate::plan::import::runs_on;
 use crate::record::{Layer, Record};
 
@@ -113,7 +113,7 @@ impl Contents {
     }
 
     /// What a node holds.
-    pub fn of_holdings(held: &Holdings) -> Self {
+    pub fn of_holdings(held: &Inventory) -> Self {
         let images = held.images.iter().map(|image| Item {
             names: image.names.clone(),
             platform: held.platform.clone(),
@@ -235,8 +235,8 @@ impl Diff {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::holdings::HeldImage;
     use crate::image::{Compression, Descriptor};
+    use crate::inventory::HeldImage;
 
     fn id(seed: &str) -> Digest {
         Digest::of(seed.as_bytes())
@@ -302,7 +302,7 @@ mod tests {
     fn names_by_digest_that_a_node_has_besides_are_no_difference() {
         let layer = Descriptor::of(Compression::Gzip.oci_layer_type(), b"blob");
         let mut held =
-            Holdings::empty("linux/amd64".parse().unwrap(), String::new(), Vec::new(), String::new());
+            Inventory::empty("linux/amd64".parse().unwrap(), String::new(), Vec::new(), String::new());
         held.layers.insert(id("x"), vec![layer]);
         let digest = format!("app@{}", id("manifest"));
         let image = |names: &[&str]| HeldImage {

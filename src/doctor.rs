@@ -1,20 +1,20 @@
 //! Whether a node is ready: facts about it, and what they mean for pods that are to start without a network.
 //!
-//! [`Facts::gather`] looks and changes nothing; [`examine`] is pure. A finding has an id that does not
-//! change, says what was found, why it matters, and which command mends it.
+//! [`NodeFacts::gather`] looks and changes nothing; [`examine`] is pure. A finding has an id that does not
+//! change, says what was found, why it matters, and which command repairs it.
 
 mod checks;
 mod facts;
-mod mend;
+mod repair;
 
 use std::fmt;
 
 pub use checks::examine;
 pub use facts::{
-    Amount, Clock, Condition, Containerd, Disk, DiskRole, Facts, HostsFile, Kubelet, MediumFacts, MirrorHost,
-    OnMedium, Proxy, PullIntent, Sandbox, Snapshotter, Socket, Subject, Thresholds, Workload,
+    Amount, Clock, Condition, Containerd, Disk, DiskRole, HostsFile, Kubelet, MediumFacts, MirrorHost,
+    NodeFacts, OnMedium, Proxy, PullIntent, Sandbox, Snapshotter, Socket, Subject, Thresholds, Workload,
 };
-pub use mend::mend;
+pub use repair::repair;
 
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,7 +39,7 @@ impl fmt::Display for Severity {
 
 /// Something about a node that a person should know.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub struct Diagnosis {
     /// Which check it is; the same in all versions.
     pub id: &'static str,
     /// How much it matters.
@@ -48,20 +48,20 @@ pub struct Finding {
     pub what: String,
     /// Why it matters: a sentence without its full stop.
     pub why: &'static str,
-    /// The command that mends it, or what to change.
-    pub mend: String,
-    /// Whether [`mend`] does that.
+    /// The command that repairs it, or what to change.
+    pub repair: String,
+    /// Whether [`repair`] does that.
     pub safe: bool,
 }
 
-impl Finding {
+impl Diagnosis {
     fn new(
         id: &'static str,
         severity: Severity,
         what: impl Into<String>,
         why: &'static str,
-        mend: impl Into<String>,
+        repair: impl Into<String>,
     ) -> Self {
-        Self { id, severity, what: what.into(), why, mend: mend.into(), safe: false }
+        Self { id, severity, what: what.into(), why, repair: repair.into(), safe: false }
     }
 }

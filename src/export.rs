@@ -10,8 +10,8 @@ mod delta;
 mod documents;
 mod files;
 mod held;
+mod lane;
 mod resolve;
-mod statement;
 mod targets;
 mod volumes;
 
@@ -22,12 +22,12 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::layer::Zstd;
 use crate::medium::{Filesystem, IndexWritten, Medium};
-use crate::plan::{ExportPlan, ExportedImage, ExportedLayer, Held, next_record};
+use crate::plan::{ExportPlan, ExportedImage, ExportedLayer, MediumState, next_record};
 use crate::progress::{Event, Phase, Run};
 use crate::readback;
-use crate::record::{Blob, LaneName, Level, Moment, Record, Volume};
+use crate::record::{Blob, LaneName, Level, Record, Timestamp, Volume};
 use crate::recovery;
-use crate::source::{LocalFiles, Platforms, Resolved, Source, Wanted};
+use crate::source::{ImageRequest, LocalFiles, Platforms, Resolved, Source};
 use crate::trust::SigningKey;
 
 use carry::Carried;
@@ -68,7 +68,7 @@ pub struct Options {
     /// The lane that the medium travels in from now on, or none; `None` for the same as before.
     pub lane: Option<Option<LaneName>>,
     /// From when on no node takes the medium, or never; `None` for the same as before.
-    pub expires: Option<Option<Moment>>,
+    pub expires: Option<Option<Timestamp>>,
     /// The key that signs the commit record.
     pub sign_key: Option<SigningKey>,
     /// The text of a README, if it and the carried file `pannier` are to be at the medium's root as well.
@@ -129,7 +129,7 @@ pub fn prepare(
     source: &dyn Source,
     medium: Option<&Medium>,
     path: &Path,
-    wanted: &[Wanted],
+    wanted: &[ImageRequest],
     options: &Options,
     run: Run<'_>,
 ) -> Result<Prepared> {
@@ -149,7 +149,7 @@ fn plan(
 ) -> Result<Prepared> {
     let held = match medium {
         Some(medium) => held(medium, &images, run)?,
-        None => Held::default(),
+        None => MediumState::default(),
     };
     let mut plan = ExportPlan::new(&images, &held, options.compression);
     if let Some(targets) = &options.targets {
@@ -164,7 +164,7 @@ fn plan(
     plan.renews_volume = options.volume.is_some()
         && options.volume.as_ref()
             != medium.and_then(Medium::record).and_then(|record| record.volume.as_ref());
-    plan.renews_statement = statement::differs(medium.and_then(Medium::record), options);
+    plan.renews_statement = lane::differs(medium.and_then(Medium::record), options);
     let mut filesystem = Filesystem::of(path)?;
     if options.split.is_some() {
         filesystem.largest_file = None;
@@ -224,7 +224,7 @@ fn carry_out_planned(
     if plan.is_nothing() {
         summary.reused = (plan.layers.len(), plan.bytes_held());
         medium.require_same()?;
-        summary.signed = statement::sign_as_it_is(medium, options, run)?;
+        summary.signed = lane::sign_as_it_is(medium, options, run)?;
         medium.write_root_files(false)?;
         finish_earlier_run(medium, run)?;
         if let (Some(required), Some(record)) =
@@ -272,7 +272,7 @@ fn carry_out_planned(
     let documents: Vec<Blob> = documents.into_values().collect();
     let mut record = next_state(medium, &exported, &layers, &documents, options)?;
     files::place(medium, &mut record, &plan, options)?;
-    statement::note_settings(&mut record, &plan, &carried, options.compression);
+    lane::note_settings(&mut record, &plan, &carried, options.compression);
     if options.volume.is_some() {
         record.volume.clone_from(&options.volume);
     }
@@ -296,7 +296,7 @@ fn carry_out_planned(
     medium.release_reserve()?;
     summary.sequence = record.sequence;
     summary.changed = true;
-    summary.signed = statement::commit(medium, record, options, run)?;
+    summary.signed = lane::commit(medium, record, options, run)?;
     medium.write_root_files(true)?;
     finish_earlier_run(medium, run)?;
     Ok(summary)
@@ -328,7 +328,7 @@ fn next_state(
     for bytes in &indexes {
         medium.write_blob(bytes)?;
     }
-    statement::apply(&mut record, options);
+    lane::apply(&mut record, options);
     medium.stamp(&mut record)?;
     Ok(record)
 }

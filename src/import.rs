@@ -19,7 +19,7 @@ use crate::error::{Error, Result, Side};
 use crate::image::{Platform, Reference};
 use crate::medium::Medium;
 use crate::node::{self, HeldLease, Naming, Node};
-use crate::plan::import::{ImportPlan, Totals, Wanted};
+use crate::plan::import::{ImportPlan, Totals, WantedImage};
 use crate::progress::{Event, Phase, Run, Silent};
 use crate::record::{Image, Record};
 
@@ -122,7 +122,7 @@ pub fn each_wanted<'m>(
     names: &[Reference],
     platform: &Platform,
     run: Run<'_>,
-    mut see: impl FnMut(Wanted) -> Result<()>,
+    mut see: impl FnMut(WantedImage) -> Result<()>,
 ) -> Result<&'m Record> {
     let record = record_of(medium)?;
     let images = wanted::select(record, names)?;

@@ -23,10 +23,10 @@
 //! | [`bake`] | the same for a containerd that does not run, in an image of a machine; [`sysroot`] finds paths there |
 //! | [`diff`] | what a medium, an inventory or a node has that another has not |
 //! | [`doctor`] | whether a node is ready: facts, and pure checks of them |
-//! | [`holdings`] | what a node holds, as a file: an export leaves it out |
+//! | [`inventory`] | what a node holds, as a file: an export leaves it out |
 //! | [`verify`], [`readback`], [`images`] | looking at a medium, and at a node |
 //! | [`extract`] | files that travel beside the images, onto this machine |
-//! | [`program`] | what the head of a program says: what it runs on, and with what |
+//! | [`elf`] | what the head of a program says: what it runs on, and with what |
 //! | [`repair`], [`recovery`] | getting back what is damaged on a medium, also from parity on it |
 //! | [`prune`], [`eject`] | taking images off a medium, and it off the machine |
 //! | [`limits`] | how much is read of what comes from outside |
@@ -62,20 +62,20 @@ pub mod content;
 pub mod diff;
 pub mod doctor;
 pub mod eject;
+pub mod elf;
 pub mod error;
 pub mod export;
 pub mod extract;
-pub mod holdings;
 pub mod image;
 pub mod images;
 pub mod import;
+pub mod inventory;
 pub mod layer;
 pub mod limits;
 pub mod lists;
 pub mod medium;
 pub mod node;
 pub mod plan;
-pub mod program;
 pub mod progress;
 pub mod prune;
 pub mod readback;

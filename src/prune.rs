@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::error::{Error, Result, Side};
 use crate::image::{Digest, Index, MAX_MANIFEST, MediaKind, kind};
 use crate::medium::{Filesystem, ForeignEntry, IndexState, Medium};
-use crate::plan::pruning::{Pruning, Selection, Surroundings};
+use crate::plan::prune::{BesideRecord, Pruning, Selection};
 use crate::progress::{Event, Phase, Run};
 use crate::record::{Record, Role};
 use crate::recovery;
@@ -59,11 +59,11 @@ pub fn prepare(medium: &Medium, selection: &Selection) -> Result<Pruning> {
             return Err(Error::invalid(Side::Medium, medium.path().join("index.json").display(), reason));
         }
     };
-    let mut around = Surroundings {
+    let mut around = BesideRecord {
         foreign: leads_to(medium, &foreign)?,
         blobs: medium.blob_files()?,
         deltas: medium.delta_files()?,
-        ..Surroundings::default()
+        ..BesideRecord::default()
     };
     for (_, older) in medium.records()?.into_iter().filter(|(sequence, _)| *sequence != record.sequence) {
         around.before.extend(older.iter().flat_map(Record::named));

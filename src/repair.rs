@@ -226,7 +226,7 @@ pub fn carry_out(
     medium.make_directories()?;
     let mut summary = Summary::default();
     if prepared.layout.is_some() {
-        medium.mend_layout()?;
+        medium.rewrite_layout()?;
         summary.repaired("oci-layout", "written anew");
     }
     let failed = recover(medium, &prepared, &mut summary, run)?;
@@ -278,7 +278,7 @@ fn recover(
 fn recover_more(
     medium: &Medium,
     prepared: &Prepared,
-    made: &mut blobs::Made,
+    made: &mut blobs::RepairedBlobs,
     summary: &mut Summary,
     run: Run<'_>,
 ) -> Result<()> {
@@ -334,7 +334,7 @@ fn require_space(medium: &Medium, prepared: &Prepared) -> Result<()> {
 fn commit_reencoded(
     medium: &mut Medium,
     prepared: &Prepared,
-    made: &blobs::Made,
+    made: &blobs::RepairedBlobs,
     summary: &mut Summary,
     run: Run<'_>,
 ) -> Result<()> {

@@ -1,5 +1,5 @@
 //! `pannier doctor` on real containerds of all versions: what is found, and what is no longer found
-//! once it is mended. The checks themselves have unit tests; here are those that ask containerd.
+//! once it is repaired. The checks themselves have unit tests; here are those that ask containerd.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -99,9 +99,9 @@ fn a_node_becomes_ready_as_what_is_found_is_mended() {
         let mut left = found(0, &socket, &system, &[]).0;
         left.retain(|id| id.ends_with("-left"));
         assert_eq!(left, ["lease-left", "ingest-left"]);
-        let (after, document) = found(0, &socket, &system, &["--mend"]);
+        let (after, document) = found(0, &socket, &system, &["--repair"]);
         assert_eq!(after, ids(&[], pins));
-        assert_eq!(document["mended"].as_array().unwrap().len(), 2, "{document}");
+        assert_eq!(document["repaired"].as_array().unwrap().len(), 2, "{document}");
         assert!(client.partials("pannier").unwrap().is_empty());
         assert!(client.list_leases().unwrap().iter().all(|lease| !lease.id.starts_with("pannier")));
 

@@ -15,7 +15,7 @@ use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest, OCI_INDEX, Platform, Reference};
 use crate::import;
 use crate::medium::Medium;
-use crate::plan::import::{Choices, Held, ImagePlan, ImportPlan, LayerVerdict, Wanted};
+use crate::plan::import::{Choices, Held, ImagePlan, ImportPlan, LayerVerdict, WantedImage};
 use crate::progress::{Event, Phase, Run};
 
 /// Bytes that are moved at a time.
@@ -75,7 +75,7 @@ pub fn archive(
 }
 
 /// An image as it is for a node that has nothing. An error if the medium does not have all of it.
-fn medium_only(wanted: Wanted) -> Result<ImagePlan> {
+fn medium_only(wanted: WantedImage) -> Result<ImagePlan> {
     let choices = Choices { unpack: false, pin: false };
     let mut plan = ImportPlan::new(vec![wanted], &Held::default(), choices, &HashMap::new())?;
     let image = plan.images.remove(0);

@@ -35,14 +35,14 @@ const SNAPSHOTTERS: [&str; 7] = ["aufs", "blockfile", "btrfs", "devmapper", "ero
 
 /// A containerd that can be run.
 #[derive(Clone, Debug)]
-pub struct Program {
+pub struct ContainerdProgram {
     /// Where it is.
     pub path: PathBuf,
     /// Its version.
     pub version: Version,
 }
 
-impl Program {
+impl ContainerdProgram {
     /// The program `asked`, else the one in `PATH`. An error unless it says that it is a containerd.
     pub fn find(asked: Option<&Path>) -> Result<Self> {
         let path = match asked {
@@ -103,7 +103,7 @@ pub struct Daemon {
 
 impl Daemon {
     /// Starts `program` on `root` and waits until it answers.
-    pub fn start(program: &Program, root: &Path, snapshotter: &str, stop: &Stop) -> Result<Self> {
+    pub fn start(program: &ContainerdProgram, root: &Path, snapshotter: &str, stop: &Stop) -> Result<Self> {
         let folder = private_folder()?;
         let fail = |action: &'static str| Error::io(Side::Node, action, folder.path());
         let config = folder.path().join("config.toml");

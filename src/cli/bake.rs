@@ -8,7 +8,7 @@ use super::node::references;
 use super::output::Output;
 use super::trust::TrustArgs;
 use super::{import as said, signals, text};
-use crate::bake::{Distribution, Program, Target, archive, bake};
+use crate::bake::{ContainerdProgram, Distribution, Target, archive, bake};
 use crate::error::{Error, Result, Side};
 use crate::image::{Platform, Reference};
 use crate::import::Options;
@@ -188,7 +188,7 @@ fn target(args: &Args) -> Result<Target> {
     Ok(Target {
         root: std::path::absolute(&root).map_err(Error::io(Side::Node, "find", root))?,
         system: args.sysroot.clone(),
-        program: Program::find(args.containerd.as_deref())?,
+        program: ContainerdProgram::find(args.containerd.as_deref())?,
         snapshotter: args.snapshotter.clone(),
         platform: platform(args)?,
     })

@@ -9,9 +9,9 @@ use super::output::Output;
 use super::{signals, text};
 use crate::diff::{Contents, Diff, DiffImage};
 use crate::error::{Error, Result, Side};
-use crate::holdings::Holdings;
+use crate::inventory::Inventory;
 use crate::medium::{Medium, now};
-use crate::node::holdings;
+use crate::node::take_inventory;
 use crate::progress::Run;
 
 /// Tell what B has that A has not: images, layers, and bytes to carry
@@ -79,12 +79,12 @@ fn side(path: &Path, args: &Args, output: &Output) -> Result<Contents> {
     if path == Path::new("node") {
         let (stop, reporter) = (signals::stop()?, output.reporter());
         let node = args.node.survey(args.platform.as_deref(), &stop, output)?;
-        let held = holdings(&node, now(), Run { reporter: &*reporter, stop: &stop })?;
+        let held = take_inventory(&node, now(), Run { reporter: &*reporter, stop: &stop })?;
         return Ok(Contents::of_holdings(&held));
     }
     let path = path.to_str().and_then(|path| path.strip_prefix("medium:")).map_or(path, Path::new);
     if !path.is_dir() {
-        return Ok(Contents::of_holdings(&Holdings::read(path)?.0));
+        return Ok(Contents::of_holdings(&Inventory::read(path)?.0));
     }
     let medium = Medium::open(path)?;
     for rejected in medium.rejected() {

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::output::Output;
 use super::trust::TrustArgs;
 use super::{signals, text};
-use crate::doctor::{Facts, Finding, Severity, Socket, Subject, examine, mend};
+use crate::doctor::{Diagnosis, NodeFacts, Severity, Socket, Subject, examine, repair};
 use crate::error::{Error, Result};
 use crate::lists::{Named, kubernetes, references};
 use crate::progress::{Run, Silent};
@@ -32,8 +32,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE")]
     list: Vec<PathBuf>,
     /// Throw away what imports left behind that ended early
-    #[arg(long)]
-    mend: bool,
+    #[arg(long, alias = "mend")]
+    repair: bool,
     /// containerd's socket [default: kubelet's, or where distributions put it]
     #[arg(long, short = 'a', env = "CONTAINERD_ADDRESS", value_name = "SOCKET")]
     address: Option<PathBuf>,
@@ -54,16 +54,16 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
         medium: medium.as_ref(),
         named: named(args, output)?,
     };
-    let mut facts = Facts::gather(&subject, run)?;
-    let mut mended = Vec::new();
-    if let (true, Socket::Answers(socket)) = (args.mend, &facts.socket) {
-        mended = mend(&facts, socket)?;
-        if !mended.is_empty() {
-            facts = Facts::gather(&subject, run)?;
+    let mut facts = NodeFacts::gather(&subject, run)?;
+    let mut repaired = Vec::new();
+    if let (true, Socket::Answers(socket)) = (args.repair, &facts.socket) {
+        repaired = repair(&facts, socket)?;
+        if !repaired.is_empty() {
+            facts = NodeFacts::gather(&subject, run)?;
         }
     }
     let findings = examine(&facts);
-    print(&facts, &findings, &mended, output)?;
+    print(&facts, &findings, &repaired, output)?;
     match findings.iter().filter(|finding| finding.severity == Severity::Error).count() {
         0 => Ok(()),
         errors => Err(Error::NotReady { errors }),
@@ -85,16 +85,16 @@ fn named(args: &Args, output: &Output) -> Result<Vec<Named>> {
     Ok(named)
 }
 
-fn print(facts: &Facts, findings: &[Finding], mended: &[String], output: &Output) -> Result<()> {
+fn print(facts: &NodeFacts, findings: &[Diagnosis], repaired: &[String], output: &Output) -> Result<()> {
     let ready = findings.iter().all(|finding| finding.severity != Severity::Error);
     if output.json() {
-        let finding = |finding: &Finding| {
+        let finding = |finding: &Diagnosis| {
             json!({
                 "id": finding.id,
                 "severity": finding.severity.to_string(),
                 "what": finding.what,
                 "why": finding.why,
-                "mend": finding.mend,
+                "repair": finding.repair,
                 "safe": finding.safe,
             })
         };
@@ -102,16 +102,16 @@ fn print(facts: &Facts, findings: &[Finding], mended: &[String], output: &Output
             "ready": ready,
             "containerd": facts.containerd.as_ref().map(|containerd| &containerd.version.text),
             "findings": findings.iter().map(finding).collect::<Vec<_>>(),
-            "mended": mended,
+            "repaired": repaired,
         }));
     }
-    for what in mended {
+    for what in repaired {
         output.say(format_args!("Thrown away: {what}."));
     }
     let mut lines = String::new();
-    for Finding { id, severity, what, why, mend, .. } in findings {
+    for Diagnosis { id, severity, what, why, repair, .. } in findings {
         lines.push_str(&format!("{severity:8} {id}: {}.\n", plain(what)));
-        lines.push_str(&format!("{:8} Why: {why}.\n{:8} Mend: {}.\n", "", "", plain(mend)));
+        lines.push_str(&format!("{:8} Why: {why}.\n{:8} Replacement: {}.\n", "", "", plain(repair)));
     }
     output.data(&lines)?;
     let number = |severity| findings.iter().filter(|finding| finding.severity == severity).count();

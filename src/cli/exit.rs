@@ -195,7 +195,7 @@ fn how_to_get(rests_on: &[Basis]) -> String {
 
 /// An error as it is told to people.
 #[derive(Debug)]
-pub(super) struct Told {
+pub(super) struct ErrorText {
     /// The exit status that it has.
     pub(super) status: u8,
     /// The message and those of its causes.
@@ -205,8 +205,8 @@ pub(super) struct Told {
 }
 
 /// How an error is told that does not end the program.
-pub(super) fn told(error: &Error) -> Told {
-    Told { status: status(error), text: chain(error), hint: hint(error, false) }
+pub(super) fn error_text(error: &Error) -> ErrorText {
+    ErrorText { status: status(error), text: chain(error), hint: hint(error, false) }
 }
 
 /// Prints a usage error, or the help that was asked for.

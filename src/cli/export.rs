@@ -1,8 +1,8 @@
 //! `pannier export`.
 
-mod launcher;
+mod lane;
 mod report;
-mod statement;
+mod root_files;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -24,9 +24,9 @@ use crate::medium::Medium;
 use crate::progress::Run;
 use crate::record::Level;
 use crate::recovery::Percent;
-use crate::source::{self, LocalFiles, NamedPath, Platforms, Source, SourceSpec, Wanted};
+use crate::source::{self, ImageRequest, LocalFiles, NamedPath, Platforms, Source, SourceSpec};
 use crate::trust::{AllowedSigners, SigningKey};
-use statement::{Expires, LaneSetting};
+use lane::{Expires, LaneSetting};
 
 /// Fewest bytes of a part: a blob has at most 256 of them, each of which is opened to read it.
 const LEAST_PART: u64 = 1 << 20;
@@ -216,7 +216,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
     let only_files = named.is_empty() && !args.all && (!args.file.is_empty() || args.with_pannier.is_some());
     let platforms = platforms(args, !only_files, output)?;
     let program = args.with_pannier.as_ref();
-    let program = program.map(|path| launcher::program(path.as_deref(), &platforms)).transpose()?;
+    let program = program.map(|path| root_files::program(path.as_deref(), &platforms)).transpose()?;
     let files: Vec<NamedPath> =
         args.file.iter().cloned().chain(program.iter().map(|p| p.file.clone())).collect();
     let options = Options {
@@ -354,7 +354,7 @@ fn targets(args: &Args, platforms: &Platforms) -> Result<Option<Arc<Targets>>> {
 }
 
 /// What is asked for: by name, by lists, or all of it; under the names it is to be carried under.
-fn wanted(args: &Args, named: Vec<Reference>, source: &dyn Source) -> Result<Vec<Wanted>> {
+fn wanted(args: &Args, named: Vec<Reference>, source: &dyn Source) -> Result<Vec<ImageRequest>> {
     let unnamed = args.rename_to.as_ref();
     let mut wanted = match unnamed {
         _ if args.all => everything(source, unnamed)?,
@@ -378,7 +378,7 @@ fn wanted(args: &Args, named: Vec<Reference>, source: &dyn Source) -> Result<Vec
     }
 }
 
-fn everything(source: &dyn Source, unnamed: Option<&Reference>) -> Result<Vec<Wanted>> {
+fn everything(source: &dyn Source, unnamed: Option<&Reference>) -> Result<Vec<ImageRequest>> {
     let wanted = source::everything(source, unnamed)?;
     match unnamed {
         // A name that is silently not given would be missed on the node only.
@@ -389,13 +389,13 @@ fn everything(source: &dyn Source, unnamed: Option<&Reference>) -> Result<Vec<Wa
     }
 }
 
-fn renamed(images: Vec<Reference>, rename_to: Option<&Reference>) -> Result<Vec<Wanted>> {
+fn renamed(images: Vec<Reference>, rename_to: Option<&Reference>) -> Result<Vec<ImageRequest>> {
     if rename_to.is_some() && images.len() != 1 {
         return Err(Error::Usage("--as names one image; with several use --rename FROM=TO".into()));
     }
     let wanted = |image: Reference| {
         let name = rename_to.cloned().unwrap_or_else(|| image.clone());
-        Wanted { image, name, descriptor: None }
+        ImageRequest { image, name, descriptor: None }
     };
     Ok(images.into_iter().map(wanted).collect())
 }

@@ -11,9 +11,9 @@ use super::trust::TrustArgs;
 use super::{pruned, signals, text, volumes};
 use crate::error::{Error, Result};
 use crate::import::{self, Options, Prepared, Summary, carry_out, missing_volumes, plan_prune, prepare};
-use crate::node::{Node, Pruned};
+use crate::node::{Node, PrunedNames};
 use crate::plan::import::ImportPlan;
-use crate::plan::prune::{PrunePlan, Scope};
+use crate::plan::import::prune::{PrunePlan, Scope};
 use crate::progress::Run;
 use crate::record::Volume;
 
@@ -183,7 +183,7 @@ pub(super) fn announce(prepared: &Prepared, node: &Node, output: &Output) {
 /// Says what was done.
 pub(super) fn conclude(
     summary: &Summary,
-    pruned: Option<&(PrunePlan, Pruned)>,
+    pruned: Option<&(PrunePlan, PrunedNames)>,
     output: &Output,
 ) -> Result<()> {
     if output.json() {

@@ -6,9 +6,9 @@ use super::node::NodeArgs;
 use super::output::Output;
 use super::{signals, text};
 use crate::error::{Error, Result, Side};
-use crate::holdings::signature_of;
+use crate::inventory::signature_of;
 use crate::medium::now;
-use crate::node::holdings;
+use crate::node::take_inventory;
 use crate::progress::Run;
 use crate::trust::{INVENTORY_NAMESPACE, SigningKey};
 
@@ -41,7 +41,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
     let stop = signals::stop()?;
     let reporter = output.reporter();
     let node = args.node.survey(args.platform.as_deref(), &stop, output)?;
-    let held = holdings(&node, now(), Run { reporter: &*reporter, stop: &stop })?;
+    let held = take_inventory(&node, now(), Run { reporter: &*reporter, stop: &stop })?;
     let bytes =
         held.to_bytes().map_err(|error| Error::invalid(Side::Node, "its inventory", error.to_string()))?;
     match &args.output {

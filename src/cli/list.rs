@@ -7,7 +7,7 @@ use serde_json::json;
 use super::output::Output;
 use super::{facts, text};
 use crate::error::{Error, Result, Side};
-use crate::medium::{Facts, Medium};
+use crate::medium::{Medium, MediumFacts};
 use crate::record::list;
 
 /// List the images on a medium: platforms, sizes, what is shared
@@ -37,7 +37,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
         return Err(Error::invalid(Side::Medium, args.medium.display(), reason));
     };
     let listing = list(record);
-    let facts = Facts::of(&args.medium)?;
+    let facts = MediumFacts::of(&args.medium)?;
     if output.json() {
         let mut document = serde_json::to_value(&listing)
             .map_err(|error| Error::Usage(format!("the listing cannot be written as JSON: {error}")))?;

@@ -7,7 +7,7 @@ use super::output::Output;
 use crate::containerd::Client;
 use crate::error::{Error, Result};
 use crate::image::{Platform, Reference};
-use crate::node::{Node, Wishes};
+use crate::node::{Node, NodeOptions};
 use crate::progress::Stop;
 
 /// Which containerd.
@@ -36,7 +36,7 @@ impl NodeArgs {
         let platform: Option<Platform> = platform
             .map(|text| text.parse().map_err(|error| Error::Usage(format!("{error}"))))
             .transpose()?;
-        let node = Node::survey(&Wishes {
+        let node = Node::survey(&NodeOptions {
             address: self.address.clone(),
             namespace: self.namespace.clone(),
             snapshotter: self.snapshotter.clone(),

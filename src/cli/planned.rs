@@ -12,8 +12,8 @@ use crate::error::Result;
 use crate::image::Digest;
 use crate::import::Prepared;
 use crate::node::Node;
+use crate::plan::import::prune::PrunePlan;
 use crate::plan::import::{ImagePlan, ImportPlan, LayerVerdict, Lists, NameVerdict};
-use crate::plan::prune::PrunePlan;
 
 /// What was taken down so far.
 #[derive(Debug, Default)]

@@ -10,7 +10,7 @@ use super::sign::{self, SignArgs};
 use super::{signals, text, verify};
 use crate::error::{Error, Result};
 use crate::medium::Medium;
-use crate::plan::pruning::{Pruning, Selection};
+use crate::plan::prune::{Pruning, Selection};
 use crate::progress::Run;
 use crate::prune::{Summary, carry_out, damage, finish_earlier_run, prepare};
 use crate::record::FileName;

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::output::Output;
 use super::text;
-use crate::node::Pruned;
-use crate::plan::prune::{PruneImage, PrunePlan, PruneVerdict};
+use crate::node::PrunedNames;
+use crate::plan::import::prune::{PruneImage, PrunePlan, PruneVerdict};
 
 /// The images that go, and those that stay though the medium no longer has them.
 pub(super) fn json(plan: &PrunePlan) -> Value {
@@ -38,7 +38,7 @@ pub(super) fn lines(plan: &PrunePlan) -> String {
 }
 
 /// Says what was taken away, and what stays.
-pub(super) fn conclude(plan: &PrunePlan, done: Pruned, output: &Output) {
+pub(super) fn conclude(plan: &PrunePlan, done: PrunedNames, output: &Output) {
     for image in &plan.images {
         match reason(image) {
             None => output.say(format_args!("Removed {}.", image.label())),

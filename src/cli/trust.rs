@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::medium::Medium;
 use crate::record::LaneName;
-use crate::trust::{AllowedSigners, Memory, Policy, Position, Refusal, Signer, Standing, remember};
+use crate::trust::{AllowedSigners, Memory, Policy, Position, Refusal, SignatureVerdict, Signer, remember};
 
 /// Where syslog or the journal listens.
 const LOG: &str = "/dev/log";
@@ -91,13 +91,13 @@ impl TrustArgs {
         } else {
             Medium::open_signed(path, |bytes, signatures| {
                 match policy.signatures(bytes, signatures)? {
-                    Standing::Signed(found) => signers = found,
-                    Standing::Unchecked => {}
-                    Standing::Unsigned(reason) if self.allow_unsigned => {
+                    SignatureVerdict::Signed(found) => signers = found,
+                    SignatureVerdict::Unchecked => {}
+                    SignatureVerdict::Unsigned(reason) if self.allow_unsigned => {
                         let text = format!("without signatures that count ({reason})");
                         self.allowed(path, &text, output);
                     }
-                    Standing::Unsigned(reason) => {
+                    SignatureVerdict::Unsigned(reason) => {
                         output.complain(format_args!("warning: {reason}; this machine does not require it"))
                     }
                 }

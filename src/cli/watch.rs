@@ -135,7 +135,7 @@ impl Watcher<'_> {
                 self.output.say(format_args!("{} was imported.", path.display()));
             }
             Err(error) => {
-                let told = exit::told(error);
+                let told = exit::error_text(error);
                 document["status"] = told.status.into();
                 document["error"] = told.text.clone().into();
                 document["hint"] = told.hint.clone().into();

@@ -14,7 +14,7 @@ use crate::image::{Descriptor, Digest};
 
 mod ingest;
 
-pub use ingest::{Committed, Ingest, Opened};
+pub use ingest::{Committed, ContentIngest, Opened};
 
 /// What containerd's database says of a blob. The file may be damaged or gone all the same.
 #[derive(Clone, Debug)]
@@ -74,8 +74,8 @@ impl Client {
     ///
     /// [`Error::NotFound`] when the database has no such blob, or its file is gone: containerd says
     /// either only here, `blob` does not look at the file.
-    pub fn read_blob(&self, blob: &Descriptor, offset: u64) -> Result<BlobReader> {
-        let reader = |stream| BlobReader { client: self.clone(), stream, buffer: Vec::new(), position: 0 };
+    pub fn read_blob(&self, blob: &Descriptor, offset: u64) -> Result<ContentReader> {
+        let reader = |stream| ContentReader { client: self.clone(), stream, buffer: Vec::new(), position: 0 };
         if offset >= blob.size && offset > 0 {
             return Ok(reader(None));
         }
@@ -179,14 +179,14 @@ fn blob_info(info: api::Info) -> Option<BlobInfo> {
 }
 
 /// Reads one blob; neither length nor content is checked.
-pub struct BlobReader {
+pub struct ContentReader {
     client: Client,
     stream: Option<Streaming<api::ReadContentResponse>>,
     buffer: Vec<u8>,
     position: usize,
 }
 
-impl BlobReader {
+impl ContentReader {
     /// Takes the next message; an empty buffer afterwards means the end.
     fn fill(&mut self) -> io::Result<()> {
         self.position = 0;
@@ -203,7 +203,7 @@ impl BlobReader {
     }
 }
 
-impl Read for BlobReader {
+impl Read for ContentReader {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if into.is_empty() {
             return Ok(0);
@@ -218,8 +218,8 @@ impl Read for BlobReader {
     }
 }
 
-impl std::fmt::Debug for BlobReader {
+impl std::fmt::Debug for ContentReader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("BlobReader").finish_non_exhaustive()
+        f.debug_struct("ContentReader").finish_non_exhaustive()
     }
 }

@@ -19,7 +19,7 @@ mod watch;
 
 pub use client::Client;
 pub use containers::Container;
-pub use content::{BlobInfo, Committed, Ingest, Opened, Partial};
+pub use content::{BlobInfo, Committed, ContentIngest, Opened, Partial};
 pub use cri::{CriContainer, CriImage, api as cri_api};
 pub use images::ImageRecord;
 pub use introspection::{Plugin, Version};

@@ -36,7 +36,7 @@ pub struct Subject<'a> {
 
 /// Everything the checks go by.
 #[derive(Clone, Debug)]
-pub struct Facts {
+pub struct NodeFacts {
     /// Whether this runs as root, and so sees everything.
     pub privileged: bool,
     /// containerd's socket.
@@ -165,7 +165,7 @@ pub struct MediumFacts {
     pub latest: Vec<String>,
 }
 
-impl Facts {
+impl NodeFacts {
     /// Looks. Nothing is changed; what cannot be seen is left out or said to be unknown.
     ///
     /// Errors: an interruption. Whatever is wrong with the node is a fact.
@@ -196,7 +196,7 @@ impl Facts {
 use crate::import::Need;
 
 #[cfg(test)]
-impl Facts {
+impl NodeFacts {
     /// A node on which everything is as it should be.
     pub(super) fn healthy() -> Self {
         let gigabytes = |n: u64| n << 30;

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use super::Options;
-use super::carry::Through;
+use super::carry::StagedRead;
 use crate::content::Verified;
 use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest};
@@ -54,7 +54,7 @@ pub(super) fn copy_blob(
     let mut ingest = medium.ingest_blob(blob)?;
     let mut resumed = ingest.left_over()? > 0;
     loop {
-        let through = Through::opened_by(&open, blob.size, &mut ingest);
+        let through = StagedRead::opened_by(&open, blob.size, &mut ingest);
         let mut reader = Watched::new(Verified::new(through, blob, Side::Source), item, run);
         let copied = io::copy(&mut reader, &mut io::sink());
         drop(reader);

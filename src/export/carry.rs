@@ -221,7 +221,7 @@ impl Work<'_> {
         let mut part = self.medium.ingest_blob(&pick.blob)?;
         let resumed = part.left_over()? > 0;
         let attempt = |part: &mut Ingest<'_>| {
-            let through = Through::new(self.source, pick, part);
+            let through = StagedRead::new(self.source, pick, part);
             let original = Verified::new(through, &pick.blob, Side::Source);
             self.recompress_from(original, step, pick, item, zstd)
         };
@@ -290,7 +290,7 @@ impl Work<'_> {
         item: &str,
         tried: Option<Zstd>,
     ) -> Result<(Descriptor, u64)> {
-        let through = Through::new(self.source, pick, &mut ingest);
+        let through = StagedRead::new(self.source, pick, &mut ingest);
         let mut original = Watched::new(Verified::new(through, &pick.blob, Side::Source), item, self.run);
         let decoded = layer::check(&mut original, Most::Ratio)
             .map_err(|error| self.blame(error, &mut original, pick))?;
@@ -342,14 +342,14 @@ impl Work<'_> {
 
 /// Yields a blob: first what an earlier run left of it on the medium, then the rest from where it comes
 /// from, which goes onto the medium as it passes.
-pub(super) struct Through<'a, 'm> {
+pub(super) struct StagedRead<'a, 'm> {
     open: Box<dyn Fn(u64) -> Result<Box<dyn Read + Send>> + 'a>,
     size: u64,
     ingest: &'a mut Ingest<'m>,
     from: Option<Box<dyn Read + Send>>,
 }
 
-impl<'a, 'm> Through<'a, 'm> {
+impl<'a, 'm> StagedRead<'a, 'm> {
     /// The blob `pick` of `source`.
     pub(super) fn new(source: &'a dyn Source, pick: &'a Pick, ingest: &'a mut Ingest<'m>) -> Self {
         let open = |offset| source.open_unverified(&pick.image, &pick.blob, offset);
@@ -366,7 +366,7 @@ impl<'a, 'm> Through<'a, 'm> {
     }
 }
 
-impl Read for Through<'_, '_> {
+impl Read for StagedRead<'_, '_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let from = match &mut self.from {
             Some(from) => from,

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use super::carry::{Through, Work, lock};
+use super::carry::{StagedRead, Work, lock};
 use crate::content::Verified;
 use crate::error::{Error, Result, Side};
 use crate::image::Descriptor;
@@ -92,7 +92,7 @@ impl Work<'_> {
         };
         let resumed = part.left_over()? > 0;
         let attempt = |part: &mut Ingest<'_>| {
-            let through = Through::new(self.source, pick, part);
+            let through = StagedRead::new(self.source, pick, part);
             self.tar_from(Verified::new(through, &pick.blob, Side::Source), step, pick, item)
         };
         match attempt(part) {

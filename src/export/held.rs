@@ -6,14 +6,14 @@ use crate::error::Result;
 use crate::image::{Descriptor, Digest};
 use crate::layer::{self, Most};
 use crate::medium::Medium;
-use crate::plan::Held;
+use crate::plan::MediumState;
 use crate::progress::{Run, Watched};
 use crate::record::{Image, Record, Role};
 use crate::source::Resolved;
 
 /// What the medium holds: committed layers whose file is there, and what a cut-off run finished.
-pub(super) fn held(medium: &Medium, images: &[Resolved], run: Run<'_>) -> Result<Held> {
-    let mut held = Held::default();
+pub(super) fn held(medium: &Medium, images: &[Resolved], run: Run<'_>) -> Result<MediumState> {
+    let mut held = MediumState::default();
     if let Some(record) = medium.record() {
         held.images = whole_images(medium, record)?;
         let attached = images.iter().flat_map(|image| &image.attached).flat_map(|attached| &attached.blobs);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Options;
 use crate::error::{Error, Result};
 use crate::progress::{Event, Phase, Run};
-use crate::source::{Resolved, Source, Wanted, resolve};
+use crate::source::{ImageRequest, Resolved, Source, resolve};
 
 /// Images of a remote source that are asked about at a time.
 const RESOLVED_AT_ONCE: usize = 8;
@@ -17,7 +17,7 @@ type Failed = Vec<(String, Arc<Error>)>;
 /// unless it keeps going.
 pub(super) fn wanted(
     source: &dyn Source,
-    wanted: &[Wanted],
+    wanted: &[ImageRequest],
     options: &Options,
     run: Run<'_>,
 ) -> Result<(Vec<Resolved>, Failed)> {
@@ -41,11 +41,11 @@ pub(super) fn wanted(
 /// In the order of `wanted`; where one fails and the export does not keep going, it ends with that one.
 fn resolve_all(
     source: &dyn Source,
-    wanted: &[Wanted],
+    wanted: &[ImageRequest],
     options: &Options,
     run: Run<'_>,
 ) -> Vec<Result<Resolved>> {
-    let resolve = |wanted: &Wanted| {
+    let resolve = |wanted: &ImageRequest| {
         run.check()?;
         let image = resolve(source, wanted, &options.platforms)?;
         let image = with_attached(source, image, options, run)?;

@@ -5,11 +5,11 @@ use std::path::Path;
 use time::OffsetDateTime;
 
 use crate::error::{Error, Result, Side};
-use crate::holdings::Holdings;
 use crate::image::{Descriptor, Digest, Platform};
+use crate::inventory::Inventory;
 use crate::medium::Medium;
 use crate::plan::import::runs_on;
-use crate::plan::{At, Base, BaseImage, Bases, Held, Pick, Target};
+use crate::plan::{At, Base, BaseImage, Bases, MediumState, Pick, Target};
 use crate::record::{Basis, Record};
 use crate::source::Platforms;
 use crate::trust::{AllowedSigners, INVENTORY_NAMESPACE};
@@ -23,7 +23,7 @@ pub struct Targets {
     pub media: Vec<Medium>,
     /// Inventories that were given: where there are any, what all of them list is held that are of nodes
     /// which run what is exported, and nothing else.
-    pub inventories: Vec<(Holdings, Digest)>,
+    pub inventories: Vec<(Inventory, Digest)>,
 }
 
 impl Targets {
@@ -76,7 +76,7 @@ impl Targets {
         allowed: Option<&AllowedSigners>,
         now: OffsetDateTime,
     ) -> Result<()> {
-        let (held, digest) = Holdings::read_checked(path, |bytes, signatures| match allowed {
+        let (held, digest) = Inventory::read_checked(path, |bytes, signatures| match allowed {
             Some(allowed) => allowed.check_in(INVENTORY_NAMESPACE, bytes, signatures, now).map(drop),
             None => Ok(()),
         })?;
@@ -98,7 +98,7 @@ impl Targets {
 
     /// What a medium rests on that is made for them.
     pub(super) fn rest_on(&self) -> Vec<Basis> {
-        let inventory = |(held, digest): &(Holdings, Digest)| Basis::Inventory {
+        let inventory = |(held, digest): &(Inventory, Digest)| Basis::Inventory {
             digest: *digest,
             created: held.created.clone(),
             platform: held.platform.clone(),
@@ -159,7 +159,7 @@ impl Targets {
     }
 
     /// What they hold, with what of it is on the medium that is written to.
-    pub(super) fn bases(&self, held: &Held) -> Bases {
+    pub(super) fn bases(&self, held: &MediumState) -> Bases {
         let mut bases = self.held();
         for (diff_id, base) in &mut bases.layers {
             if let Some(blob) = held.layers.get(diff_id).and_then(|layer| layer.encodings.first()) {

@@ -11,7 +11,7 @@ use crate::medium::{Filesystem, Medium};
 use crate::plan::{self, Load, NoRoom, Room};
 use crate::progress::Run;
 use crate::record::{Elsewhere, Volume};
-use crate::source::{Resolved, Source, Wanted};
+use crate::source::{ImageRequest, Resolved, Source};
 
 /// Most media that a set is spread over.
 const MOST: usize = 999;
@@ -60,7 +60,7 @@ struct Place {
 pub fn spread(
     source: &dyn Source,
     destinations: &Destinations,
-    wanted: &[Wanted],
+    wanted: &[ImageRequest],
     options: &Options,
     run: Run<'_>,
 ) -> Result<Spread> {

@@ -81,7 +81,7 @@ pub(crate) fn check(bytes: &[u8], keys: Keys) -> Result<(), String> {
         Keys::Config => Place::Config,
         Keys::Own => Place::Free,
     };
-    Look { values: &mut values, depth: limits::JSON_DEPTH, place }
+    Checker { values: &mut values, depth: limits::JSON_DEPTH, place }
         .deserialize(&mut deserializer)
         .and_then(|()| deserializer.end())
         .map_err(|error| plain(&error))
@@ -100,15 +100,15 @@ enum Place {
     Free,
 }
 
-struct Look<'a> {
+struct Checker<'a> {
     values: &'a mut usize,
     depth: usize,
     place: Place,
 }
 
-impl Look<'_> {
-    fn inner(&mut self, place: Place) -> Look<'_> {
-        Look { values: self.values, depth: self.depth - 1, place }
+impl Checker<'_> {
+    fn inner(&mut self, place: Place) -> Checker<'_> {
+        Checker { values: self.values, depth: self.depth - 1, place }
     }
 
     fn enter<E: de::Error>(&self) -> Result<(), E> {
@@ -119,7 +119,7 @@ impl Look<'_> {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Look<'_> {
+impl<'de> DeserializeSeed<'de> for Checker<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -130,7 +130,7 @@ impl<'de> DeserializeSeed<'de> for Look<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Look<'_> {
+impl<'de> Visitor<'de> for Checker<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

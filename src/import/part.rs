@@ -54,7 +54,7 @@ pub(super) fn plan(
     }
     let depth = if options.repair { Depth::Hashed } else { Depth::Present };
     // What containerd unpacks, it compares with the diff_id.
-    let held = node::inventory(node, &wanted, depth, !options.unpack, run)?;
+    let held = node::held(node, &wanted, depth, !options.unpack, run)?;
     let choices = Choices { unpack: options.unpack, pin: options.pin };
     let mut originals = HashMap::new();
     for original in wanted.iter().filter_map(|image| image.mixes(&held)) {

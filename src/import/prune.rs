@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use super::record_of;
 use crate::error::Result;
 use crate::medium::Medium;
-use crate::node::{self, Node, Pruned};
-use crate::plan::prune::{Kept, PrunePlan, Scope};
+use crate::node::{self, Node, PrunedNames};
+use crate::plan::import::prune::{Kept, PrunePlan, Scope};
 use crate::progress::Run;
 
 /// Plans what [`prune`] would remove; nothing is changed.
@@ -27,7 +27,7 @@ pub fn plan_prune(medium: &Medium, node: &Node, moving: &HashSet<String>, scope:
 /// Removes what the medium no longer has. To be called once an import has succeeded.
 ///
 /// Returns the plan and what was done of it.
-pub fn prune(medium: &Medium, node: &Node, scope: Scope, run: Run<'_>) -> Result<(PrunePlan, Pruned)> {
+pub fn prune(medium: &Medium, node: &Node, scope: Scope, run: Run<'_>) -> Result<(PrunePlan, PrunedNames)> {
     let plan = plan_prune(medium, node, &HashSet::new(), scope)?;
     let done = node::prune(node, &plan, run)?;
     Ok((plan, done))

@@ -10,7 +10,7 @@ use crate::image::{
     Platform, Reference, kind,
 };
 use crate::medium::Medium;
-use crate::plan::import::{Wanted, WantedLayer, runs_on};
+use crate::plan::import::{WantedImage, WantedLayer, runs_on};
 use crate::record::{Delta, Image, ImagePlatform, Record};
 
 /// The images with these names, or all; each must be known. A digest must be the original's or the carried one.
@@ -83,7 +83,7 @@ pub(super) fn label(image: &Image) -> String {
 
 /// Reads the documents of `image` for the node's platform and follows the chain that proves it: the
 /// original's bytes name the original manifest, that names the config, that names the layers.
-pub(super) fn read(medium: &Medium, record: &Record, image: &Image, node: &Platform) -> Result<Wanted> {
+pub(super) fn read(medium: &Medium, record: &Record, image: &Image, node: &Platform) -> Result<WantedImage> {
     let platform = best(image, node)
         .ok_or_else(|| Error::not_found(Side::Medium, format!("{} for {node}", label(image))))?;
     let proof = Proof { medium, image };
@@ -143,7 +143,7 @@ pub(super) fn read(medium: &Medium, record: &Record, image: &Image, node: &Platf
             left_out,
         });
     }
-    Ok(Wanted {
+    Ok(WantedImage {
         names: image.names.clone(),
         sequence: image.sequence,
         platform: platform.platform.clone(),

@@ -28,7 +28,7 @@ const MAX_WINDOW: u32 = MAX_TAR.ilog2();
 
 /// A patch that was made.
 #[derive(Debug)]
-pub struct Made {
+pub struct Patch {
     /// Its bytes.
     pub bytes: Vec<u8>,
     /// The base-2 logarithm of the window that it was made with.
@@ -39,7 +39,7 @@ pub struct Made {
 ///
 /// The bytes depend on base, tar and libzstd alone. Errors: either tar is larger than [`MAX_TAR`], or
 /// cannot be mapped.
-pub fn make(base: &Scratch, tar: &Scratch, limit: u64) -> io::Result<Option<Made>> {
+pub fn make(base: &Scratch, tar: &Scratch, limit: u64) -> io::Result<Option<Patch>> {
     let longest = base.len().max(tar.len());
     if longest > MAX_TAR {
         return Err(invalid("a tar of more than 2 GiB has no delta"));
@@ -61,7 +61,7 @@ pub fn make(base: &Scratch, tar: &Scratch, limit: u64) -> io::Result<Option<Made
     match forgetting([&base, &tar], || context.compress2(&mut bytes, &tar)) {
         Ok(_) => {
             bytes.shrink_to_fit();
-            Ok(Some(Made { bytes, window }))
+            Ok(Some(Patch { bytes, window }))
         }
         // The one way to fail: what was set is legal, and no memory comes from outside.
         Err(code) if zstd_safe::get_error_name(code).contains("too small") => Ok(None),

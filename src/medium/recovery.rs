@@ -2,7 +2,7 @@
 
 use std::fs::File;
 
-use super::{BlobFile, Medium, Mend, commits, durable};
+use super::{BlobFile, Medium, Replacement, commits, durable};
 use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest};
 use crate::record::{Record, Unusable};
@@ -41,12 +41,12 @@ impl Medium {
     }
 
     /// Starts a file of recovery data.
-    pub(crate) fn mend_recovery(&self, name: &str) -> Result<Mend<'_>> {
+    pub(crate) fn replace_recovery(&self, name: &str) -> Result<Replacement<'_>> {
         if !is_name(name) {
             return Err(Error::invalid(Side::Medium, name, "not the name of a file of recovery data"));
         }
         durable::make_directory(&self.root, DIRECTORY)?;
-        self.mend(path(name))
+        self.replace(path(name))
     }
 
     /// The names of all files of recovery data, with the sequence of each.
@@ -89,9 +89,9 @@ impl Medium {
                 return Err(Error::invalid(Side::Medium, name, reason));
             }
         }
-        let mut mend = self.mend(name)?;
-        mend.write_bytes(bytes)?;
-        mend.commit(&Descriptor::of("", bytes))?;
+        let mut replacement = self.replace(name)?;
+        replacement.write_bytes(bytes)?;
+        replacement.commit(&Descriptor::of("", bytes))?;
         self.reload()
     }
 

@@ -55,16 +55,16 @@ impl Medium {
 
     /// Writes one file at the root anew, from its blob.
     pub fn write_root_file(&self, file: &RootFile) -> Result<()> {
-        let mut mend = self.mend(file.name.as_str().into())?;
-        let copied = io::copy(&mut self.open_blob(&file.blob())?, &mut mend);
+        let mut replacement = self.replace(file.name.as_str().into())?;
+        let copied = io::copy(&mut self.open_blob(&file.blob())?, &mut replacement);
         if let Err(error) = copied {
-            mend.discard()?;
+            replacement.discard()?;
             let path = self.blob_path(&file.digest);
             return Err(Error::from_io(Side::Medium, "copy", path, error));
         }
         if file.name == RootName::Program {
-            mend.make_executable();
+            replacement.make_executable();
         }
-        mend.commit(&file.blob())
+        replacement.commit(&file.blob())
     }
 }

@@ -27,13 +27,13 @@ const LOOK: Duration = Duration::from_secs(5);
 pub struct HeldLease {
     /// Everything made through this is held.
     pub client: Client,
-    held: Arc<Mutex<Held>>,
+    held: Arc<Mutex<LeaseState>>,
     /// Dropped, it ends the thread that renews.
     renewing: Option<(Sender<()>, JoinHandle<()>)>,
 }
 
 #[derive(Debug)]
-struct Held {
+struct LeaseState {
     id: String,
     ends: OffsetDateTime,
     /// Those whose place it took.
@@ -90,23 +90,23 @@ impl Drop for HeldLease {
     }
 }
 
-fn lock(held: &Mutex<Held>) -> MutexGuard<'_, Held> {
+fn lock(held: &Mutex<LeaseState>) -> MutexGuard<'_, LeaseState> {
     held.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn create(client: &Client, lifetime: Duration) -> Result<Held> {
+fn create(client: &Client, lifetime: Duration) -> Result<LeaseState> {
     let id = format!("{PREFIX}import-{}", crate::unique::id());
     let ends = OffsetDateTime::now_utc() + lifetime;
     let text = ends.format(&time::format_description::well_known::Rfc3339).unwrap_or_default();
     let labels =
         HashMap::from([(containerd::label::GC_EXPIRE.to_owned(), text), (label::OWNER.to_owned(), owner())]);
     client.create_lease(&id, labels)?;
-    Ok(Held { id, ends, before: Vec::new() })
+    Ok(LeaseState { id, ends, before: Vec::new() })
 }
 
 /// Replaces the lease when half of its time is over, by the clock that containerd goes by; and has
 /// the new one hold what calls have put under the old ones since.
-fn keep_up(client: &Client, held: &mut Held, lifetime: Duration) -> Result<()> {
+fn keep_up(client: &Client, held: &mut LeaseState, lifetime: Duration) -> Result<()> {
     if held.ends - OffsetDateTime::now_utc() < lifetime / 2 {
         let new = create(client, lifetime)?;
         hold_all(client, &new.id, &[&held.id])?;

@@ -1,9 +1,8 @@
 //! The node: the containerd that images are put into, and what is done to it, piece by piece.
 
 mod durable;
+mod held;
 mod hold;
-mod holdings;
-mod inventory;
 mod lease;
 mod manifest;
 mod name;
@@ -15,21 +14,22 @@ mod rebuild;
 mod repair;
 mod send;
 mod survey;
+mod take_inventory;
 mod unpack;
 mod work;
 
 pub(crate) use durable::sync;
+pub use held::{Depth, held};
 pub(crate) use hold::abort_unfinished;
-pub use holdings::holdings;
-pub use inventory::{Depth, inventory};
 pub use lease::HeldLease;
 pub(crate) use lease::{drop_orphans, left_behind};
 pub(crate) use manifest::manifest;
 pub use name::{Naming, unpin};
-pub use prune::{Pruned, imported, prune, uses};
-pub use repair::{Fault, Finding, check_images};
+pub use prune::{PrunedNames, imported, prune, uses};
+pub use repair::{BlobFinding, Fault, check_images};
 pub(crate) use survey::cri_snapshotters;
-pub use survey::{Node, Wishes};
+pub use survey::{Node, NodeOptions};
+pub use take_inventory::take_inventory;
 pub use work::{Done, carry_out};
 
 /// Labels of our own: what on a node came from here.

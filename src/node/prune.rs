@@ -7,12 +7,12 @@ use super::{Node, label};
 use crate::containerd::{Container, ImageRecord, label as known};
 use crate::error::{Error, Result};
 use crate::image::{Descriptor, Digest, ImageConfig, MAX_CONFIG, chain_ids};
-use crate::plan::prune::{ImportedName, PruneImage, PrunePlan};
+use crate::plan::import::prune::{ImportedName, PruneImage, PrunePlan};
 use crate::progress::Run;
 
 /// What was taken away.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Pruned {
+pub struct PrunedNames {
     /// Images that are gone from the node, or have only names left that no import made.
     pub images: usize,
     /// Names that were removed.
@@ -188,8 +188,8 @@ fn short(id: &str) -> &str {
 /// Removes what the plan says and waits until containerd has collected it.
 ///
 /// Killed at any moment, running it again goes on: a name that an import made goes last of each image.
-pub fn prune(node: &Node, plan: &PrunePlan, run: Run<'_>) -> Result<Pruned> {
-    let mut done = Pruned::default();
+pub fn prune(node: &Node, plan: &PrunePlan, run: Run<'_>) -> Result<PrunedNames> {
+    let mut done = PrunedNames::default();
     if plan.removed().next().is_none() {
         return Ok(done);
     }

@@ -15,7 +15,7 @@ use crate::progress::{Event, Phase, Run, Stoppable};
 
 /// Something wrong with a blob.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub struct BlobFinding {
     /// The blob.
     pub blob: Descriptor,
     /// What is wrong.
@@ -149,11 +149,15 @@ pub(super) fn replace_blob(
 /// Hashes everything that the images with these names need, or all images; reads each blob once.
 ///
 /// A layer that is absent because containerd discarded it after unpacking is not a fault.
-pub fn check_images(client: &Client, names: &[String], run: Run<'_>) -> Result<(usize, u64, Vec<Finding>)> {
+pub fn check_images(
+    client: &Client,
+    names: &[String],
+    run: Run<'_>,
+) -> Result<(usize, u64, Vec<BlobFinding>)> {
     let listed: HashMap<Digest, _> =
         client.blobs()?.into_iter().map(|info| (info.digest, info.labels)).collect();
     let mut needed: BTreeMap<Digest, (Descriptor, Vec<String>)> = BTreeMap::new();
-    let mut findings: BTreeMap<Digest, Finding> = BTreeMap::new();
+    let mut findings: BTreeMap<Digest, BlobFinding> = BTreeMap::new();
     let records = client.list_images()?;
     let chosen = records.iter().filter(|record| names.is_empty() || names.contains(&record.name));
     for record in chosen.filter(|record| !record.name.starts_with("sha256:")) {
@@ -173,7 +177,7 @@ pub fn check_images(client: &Client, names: &[String], run: Run<'_>) -> Result<(
             false => Some(Fault::Absent),
         };
         if let Some(fault) = fault {
-            findings.insert(digest, Finding { blob, fault, images });
+            findings.insert(digest, BlobFinding { blob, fault, images });
         }
         run.report(Event::Finished { item: &digest.to_string() });
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::PREFIX;
 use super::rebuild::disproved;
-use crate::containerd::{Client, Committed, Ingest, Opened, Resource};
+use crate::containerd::{Client, Committed, ContentIngest, Opened, Resource};
 use crate::content::Verified;
 use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Hasher};
@@ -44,7 +44,7 @@ pub(super) fn send(
     let usual = format!("{PREFIX}{}", blob.digest);
     let mut reference = usual.clone();
     let mut attempts = 0;
-    let mut other = Other::default();
+    let mut other = OtherWriter::default();
     loop {
         run.check()?;
         let ingest = match client.open_ingest(&reference, blob)? {
@@ -59,7 +59,7 @@ pub(super) fn send(
                 // has a lock of its own.
                 if other.offset.is_none() && reference == usual {
                     reference = format!("{usual}-{}", crate::unique::id());
-                    other = Other::default();
+                    other = OtherWriter::default();
                     continue;
                 }
                 return Err(Error::Refused {
@@ -77,7 +77,7 @@ pub(super) fn send(
             }
             (None, None) => Box::new(medium.open_blob(blob)?),
         };
-        let fuse = send.tar.filter(|_| rebuilt.is_none()).map(|tar| Fuse {
+        let fuse = send.tar.filter(|_| rebuilt.is_none()).map(|tar| RatioGuard {
             medium,
             blob,
             tar,
@@ -89,7 +89,7 @@ pub(super) fn send(
             Ok(Some((sent, Committed::Present))) => return keep(client, blob, labels).map(|()| sent),
             Ok(None | Some((_, Committed::Mismatch))) => {
                 abort(client, &reference)?;
-                other = Other::default();
+                other = OtherWriter::default();
                 if let Some((tar, delta)) = rebuilt {
                     let found = tar.digest().map_err(Error::io(Side::Node, "read", scratch_directory()))?;
                     if found != blob.digest {
@@ -133,11 +133,11 @@ fn abort(client: &Client, reference: &str) -> Result<()> {
 
 /// Sends from where the ingest stands. `None` when what is there is not the beginning of the blob.
 fn stream(
-    mut ingest: Box<Ingest>,
+    mut ingest: Box<ContentIngest>,
     mut reader: Box<dyn Read + '_>,
     blob: &Descriptor,
     labels: &HashMap<String, String>,
-    mut fuse: Option<Fuse<'_>>,
+    mut fuse: Option<RatioGuard<'_>>,
     run: Run<'_>,
 ) -> Result<Option<(u64, Committed)>> {
     let fail = |error| Error::from_io(Side::Medium, "read", blob.digest.to_string().into(), error);
@@ -160,7 +160,7 @@ fn stream(
             0 => return Ok(None),
             n => {
                 hasher.update(&buffer[..n]);
-                Fuse::pass(&mut fuse, &buffer[..n])?;
+                RatioGuard::pass(&mut fuse, &buffer[..n])?;
             }
         }
     }
@@ -176,7 +176,7 @@ fn stream(
         if n == 0 {
             break;
         }
-        Fuse::pass(&mut fuse, &buffer[..n])?;
+        RatioGuard::pass(&mut fuse, &buffer[..n])?;
         if !ingest.write(buffer[..n].to_vec())? {
             return Ok(None);
         }
@@ -187,7 +187,7 @@ fn stream(
 }
 
 /// Keeps a decompression bomb from containerd, which would unpack all of it.
-struct Fuse<'a> {
+struct RatioGuard<'a> {
     medium: &'a Medium,
     blob: &'a Descriptor,
     tar: u64,
@@ -195,7 +195,7 @@ struct Fuse<'a> {
     meter: Meter,
 }
 
-impl Fuse<'_> {
+impl RatioGuard<'_> {
     /// Lets the next bytes pass. What might be more than the record says is decoded, once, before it goes on:
     /// an error unless it is no longer than that.
     fn pass(fuse: &mut Option<Self>, bytes: &[u8]) -> Result<()> {
@@ -248,19 +248,19 @@ fn keep(client: &Client, blob: &Descriptor, labels: &HashMap<String, String>) ->
 }
 
 /// How far another client is with an ingest that it holds open.
-struct Other {
+struct OtherWriter {
     /// What was there of it when it was last looked for.
     offset: Option<u64>,
     since: Instant,
 }
 
-impl Default for Other {
+impl Default for OtherWriter {
     fn default() -> Self {
         Self { offset: None, since: Instant::now() }
     }
 }
 
-impl Other {
+impl OtherWriter {
     /// Waits while the other gets on, without opening the ingest: each try to open a locked one
     /// holds containerd's database for half a second (1.6, 1.7). Returns when it may be free, after
     /// two seconds at most; false when it is time to give up.

@@ -12,7 +12,7 @@ use crate::progress::Stop;
 
 /// What a person said about the node.
 #[derive(Clone, Debug, Default)]
-pub struct Wishes {
+pub struct NodeOptions {
     /// The socket, instead of looking for one.
     pub address: Option<PathBuf>,
     /// The namespace; kubelet's is `k8s.io`.
@@ -72,7 +72,7 @@ impl Node {
     }
 
     /// Finds the node and asks what it is.
-    pub fn survey(wishes: &Wishes) -> Result<Self> {
+    pub fn survey(wishes: &NodeOptions) -> Result<Self> {
         let address = find_socket(wishes.address.as_deref(), !wishes.no_cri, Side::Node, &wishes.stop)?;
         let client = Client::connect(&address, &wishes.namespace, Side::Node)?
             .stopping_with(&wishes.stop)

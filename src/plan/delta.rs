@@ -212,7 +212,7 @@ fn serves(base: &Base, step: &LayerStep) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Held, export};
+    use crate::plan::{MediumState, export};
 
     fn gzip(text: &str, size: u64) -> Descriptor {
         Descriptor { size, ..Descriptor::of(Compression::Gzip.oci_layer_type(), text.as_bytes()) }
@@ -248,7 +248,7 @@ mod tests {
     /// The bases that are tried for each layer of `images`.
     fn tried(images: &[Resolved], bases: &Bases) -> BTreeMap<Digest, Vec<Digest>> {
         let zstd = Some(crate::layer::Zstd::default());
-        let mut plan = ExportPlan::new(images, &Held::default(), zstd);
+        let mut plan = ExportPlan::new(images, &MediumState::default(), zstd);
         plan.use_deltas(images, bases, &[]);
         let bases = |step: &LayerStep| match &step.verdict {
             Verdict::Delta(delta) => delta.bases.iter().map(|base| base.diff_id).collect(),
@@ -297,7 +297,7 @@ mod tests {
         both.platforms.push(other);
         let left_out = |image: &Resolved, held: &Bases| {
             let images = [image.clone()];
-            let mut plan = ExportPlan::new(&images, &Held::default(), None);
+            let mut plan = ExportPlan::new(&images, &MediumState::default(), None);
             plan.leave_out(&images, held);
             matches!(plan.layers[0].verdict, Verdict::LeftOut(_))
         };
@@ -330,7 +330,7 @@ mod tests {
         };
         let held = bases(&[("r/app:1", &[("old", 1000)])]);
         for (base, serves) in [("old", true), ("older", false)] {
-            let mut plan = ExportPlan::new(&images, &Held::default(), None);
+            let mut plan = ExportPlan::new(&images, &MediumState::default(), None);
             plan.use_deltas(&images, &held, &[(layer.clone(), delta(base))]);
             let there = matches!(&plan.layers[0].verdict, Verdict::DeltaThere(..));
             assert_eq!(there, serves, "{base}");

@@ -16,7 +16,7 @@ use crate::source::{Attached, Offer, Resolved};
 
 /// What a medium holds, as far as a plan depends on it.
 #[derive(Clone, Debug, Default)]
-pub struct Held {
+pub struct MediumState {
     /// The images of the newest record.
     pub images: Vec<Image>,
     /// The layers of the newest record of which at least one encoding is there, with those only.
@@ -79,7 +79,7 @@ pub struct AttachedStep {
 
 /// What is to be done about an image's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NameVerdict {
+pub enum ImageVerdict {
     /// The medium has the image under this name, with every platform asked for.
     Unchanged,
     /// The name is new on the medium.
@@ -104,7 +104,7 @@ pub struct ExportPlan {
     /// Bytes of files that are copied to the root of the medium; `None` if none is, or they are there.
     pub root: Option<u64>,
     /// What happens to each image's name, in the order of the images.
-    pub names: Vec<NameVerdict>,
+    pub names: Vec<ImageVerdict>,
     /// Bytes of the manifests, indexes and configs, at most.
     pub documents: u64,
     /// Originals of at least so many bytes are kept on the medium until their layer is recompressed,
@@ -135,7 +135,7 @@ impl ExportPlan {
     /// `compression` is `None` where every original blob is to be kept. Which encoding of a layer is
     /// carried: one that is committed; else an original zstd, the lowest digest of several; else it is
     /// recompressed.
-    pub fn new(images: &[Resolved], held: &Held, compression: Option<Zstd>) -> Self {
+    pub fn new(images: &[Resolved], held: &MediumState, compression: Option<Zstd>) -> Self {
         let mut wanted: BTreeMap<Digest, Vec<(Reference, Descriptor, Vec<Offer>)>> = BTreeMap::new();
         for image in images {
             for layer in image.platforms.iter().flat_map(|platform| &platform.layers) {
@@ -204,7 +204,7 @@ impl ExportPlan {
 
     /// Whether the medium has all of it already.
     pub fn is_nothing(&self) -> bool {
-        self.names.iter().all(|name| *name == NameVerdict::Unchanged)
+        self.names.iter().all(|name| *name == ImageVerdict::Unchanged)
             && self.layers.iter().all(|step| {
                 matches!(step.verdict, Verdict::Present(..) | Verdict::DeltaThere(..) | Verdict::LeftOut(_))
             })
@@ -269,7 +269,7 @@ impl AttachedStep {
 }
 
 /// The blobs of what refers to the images, each once.
-fn attached(images: &[Resolved], held: &Held) -> Vec<AttachedStep> {
+fn attached(images: &[Resolved], held: &MediumState) -> Vec<AttachedStep> {
     let mut seen = BTreeSet::new();
     let blobs = images.iter().flat_map(|image| {
         let blobs = image.attached.iter().flat_map(|attached| &attached.blobs);
@@ -284,7 +284,7 @@ fn attached(images: &[Resolved], held: &Held) -> Vec<AttachedStep> {
 type Asked = (Reference, Descriptor, Vec<Offer>);
 
 /// The steps for one layer: one, unless every original blob is kept and there are several.
-fn steps(diff_id: Digest, asked: &[Asked], held: &Held, compression: Option<Zstd>) -> Vec<LayerStep> {
+fn steps(diff_id: Digest, asked: &[Asked], held: &MediumState, compression: Option<Zstd>) -> Vec<LayerStep> {
     let listed: BTreeSet<&Descriptor> = asked.iter().map(|(_, listed, _)| listed).collect();
     let step = |listed: Vec<Descriptor>, verdict| LayerStep { diff_id, listed, verdict };
     let all = || listed.iter().map(|listed| (*listed).clone()).collect::<Vec<_>>();
@@ -354,11 +354,11 @@ fn documents(image: &Resolved) -> u64 {
     indexes + platforms + attached.map(|document| document.size).sum::<u64>()
 }
 
-fn name_verdict(image: &Resolved, held: &Held) -> NameVerdict {
+fn name_verdict(image: &Resolved, held: &MediumState) -> ImageVerdict {
     let named = held.images.iter().find(|there| there.names.contains(&image.name));
-    let Some(there) = named else { return NameVerdict::New };
+    let Some(there) = named else { return ImageVerdict::New };
     if there.original.digest != image.original.digest {
-        return NameVerdict::Moved;
+        return ImageVerdict::Moved;
     }
     let has = |manifest: Digest| there.platforms.iter().any(|platform| platform.original.digest == manifest);
     let refers = |attached: &Attached| {
@@ -370,9 +370,9 @@ fn name_verdict(image: &Resolved, held: &Held) -> NameVerdict {
     if image.platforms.iter().all(|platform| has(platform.manifest.digest))
         && image.attached.iter().all(refers)
     {
-        NameVerdict::Unchanged
+        ImageVerdict::Unchanged
     } else {
-        NameVerdict::Extended
+        ImageVerdict::Extended
     }
 }
 
@@ -414,7 +414,7 @@ pub(super) mod tests {
         }
     }
 
-    fn verdicts(images: &[Resolved], held: &Held, compression: Option<Zstd>) -> Vec<Verdict> {
+    fn verdicts(images: &[Resolved], held: &MediumState, compression: Option<Zstd>) -> Vec<Verdict> {
         ExportPlan::new(images, held, compression).layers.into_iter().map(|step| step.verdict).collect()
     }
 
@@ -426,12 +426,12 @@ pub(super) mod tests {
             image("a", &[("t", blob(Compression::Gzip, "1"))]),
             image("b", &[("t", blob(Compression::Gzip, "2"))]),
         ];
-        let plan = ExportPlan::new(&images, &Held::default(), ZSTD);
+        let plan = ExportPlan::new(&images, &MediumState::default(), ZSTD);
         assert_eq!(plan.layers.len(), 1);
         assert_eq!(plan.layers[0].listed.len(), 2);
         assert!(matches!(plan.layers[0].verdict, Verdict::Recompress(_)));
         // Keeping every original blob means keeping both.
-        assert_eq!(verdicts(&images, &Held::default(), None).len(), 2);
+        assert_eq!(verdicts(&images, &MediumState::default(), None).len(), 2);
     }
 
     #[test]
@@ -442,7 +442,7 @@ pub(super) mod tests {
             ..oci.clone()
         };
         let images = [image("a", &[("t", oci)]), image("b", &[("t", docker)])];
-        let plan = ExportPlan::new(&images, &Held::default(), None);
+        let plan = ExportPlan::new(&images, &MediumState::default(), None);
         assert_eq!((plan.layers.len(), plan.layers[0].listed.len()), (1, 2));
     }
 
@@ -456,7 +456,7 @@ pub(super) mod tests {
                 image("a", &[("t", zstds[order[0]].clone())]),
                 image("b", &[("t", zstds[order[1]].clone())]),
             ];
-            let got = verdicts(&images, &Held::default(), ZSTD);
+            let got = verdicts(&images, &MediumState::default(), ZSTD);
             assert!(matches!(&got[..], [Verdict::Copy(pick)] if pick.blob == *lowest), "{got:?}");
         }
     }
@@ -473,7 +473,7 @@ pub(super) mod tests {
             encodings: vec![blob(Compression::Gzip, "x")],
             elsewhere: vec![],
         };
-        let held = Held { layers: [(diff_id, layer)].into(), ..Held::default() };
+        let held = MediumState { layers: [(diff_id, layer)].into(), ..MediumState::default() };
         assert!(matches!(&verdicts(&images, &held, ZSTD)[..], [Verdict::Present(..)]));
     }
 
@@ -482,7 +482,7 @@ pub(super) mod tests {
         let images = [image("a", &[("t", blob(Compression::Gzip, "1"))])];
         let done = blob(Compression::Zstd, "done");
         let note = Finished { diff_id: Digest::of(b"t"), digest: done.digest, level: 9, window: 24 };
-        let held = Held { finished: vec![(note, done.clone(), 1)], ..Held::default() };
+        let held = MediumState { finished: vec![(note, done.clone(), 1)], ..MediumState::default() };
         assert_eq!(verdicts(&images, &held, ZSTD), [Verdict::Finished(done, 1)]);
         let other = Some(Zstd { level: 3, window: 24 });
         assert!(matches!(&verdicts(&images, &held, other)[..], [Verdict::Recompress(_)]));
@@ -491,7 +491,7 @@ pub(super) mod tests {
     #[test]
     fn what_does_not_fit_is_refused_with_figures() {
         let five_gib = Descriptor { size: 5 << 30, ..blob(Compression::Gzip, "1") };
-        let plan = ExportPlan::new(&[image("a", &[("t", five_gib)])], &Held::default(), ZSTD);
+        let plan = ExportPlan::new(&[image("a", &[("t", five_gib)])], &MediumState::default(), ZSTD);
         let fat = Filesystem {
             name: "FAT32".into(),
             free: 64 << 30,

@@ -76,7 +76,7 @@ mod tests {
     use super::*;
     use crate::error::Error;
     use crate::medium::Filesystem;
-    use crate::plan::{ExportPlan, Held};
+    use crate::plan::{ExportPlan, MediumState};
 
     fn file(name: &str, bytes: &[u8]) -> CarriedFile {
         let name = name.parse().unwrap();
@@ -113,7 +113,7 @@ mod tests {
             largest_file: Some(u64::from(u32::MAX)),
             read_only: false,
         };
-        let mut plan = ExportPlan::new(&[], &Held::default(), None);
+        let mut plan = ExportPlan::new(&[], &MediumState::default(), None);
         let large = CarriedFile { size: 1 << 32, ..file("disk.img", b"") };
         plan.files = files(&[large], &[], None, &BTreeSet::new());
         let path = std::path::Path::new("/media/stick");

@@ -3,8 +3,9 @@
 //! Pure: from what is wanted and what is held to a value that says it all. A layer is held when any
 //! encoding of its diff_id is, so a node that pulled an image is sent nothing of it but names.
 
-mod inventory;
+mod held;
 mod order;
+pub mod prune;
 mod rebuild;
 mod totals;
 
@@ -14,7 +15,7 @@ use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest, Platform};
 use crate::plan::carried_manifest;
 
-pub use inventory::{Held, HeldManifest, HeldName, Wanted, WantedLayer};
+pub use held::{Held, HeldManifest, HeldName, WantedImage, WantedLayer};
 pub use order::{Order, Step};
 pub use rebuild::{NoBase, Rebuild};
 pub use totals::Totals;
@@ -46,7 +47,7 @@ pub struct ImportPlan {
 #[derive(Clone, Debug)]
 pub struct ImagePlan {
     /// The image.
-    pub wanted: Wanted,
+    pub wanted: WantedImage,
     /// The single manifest that its names will point at.
     pub target: Descriptor,
     /// Whose manifest that is.
@@ -161,9 +162,9 @@ pub struct Unpack {
 impl ImportPlan {
     /// Compares what is wanted with what is held.
     ///
-    /// `originals` are the bytes of the manifests that [`Wanted::mixes`] asks for, by digest.
+    /// `originals` are the bytes of the manifests that [`WantedImage::mixes`] asks for, by digest.
     pub fn new(
-        wanted: Vec<Wanted>,
+        wanted: Vec<WantedImage>,
         held: &Held,
         choices: Choices,
         originals: &HashMap<Digest, Vec<u8>>,
@@ -218,7 +219,7 @@ impl ImportPlan {
 
 impl ImagePlan {
     fn new(
-        wanted: Wanted,
+        wanted: WantedImage,
         held: &Held,
         choices: Choices,
         originals: &HashMap<Digest, Vec<u8>>,
@@ -295,7 +296,7 @@ impl ImagePlan {
     }
 }
 
-impl Wanted {
+impl WantedImage {
     /// The source's manifest, if the node will have one made from it: it holds layers in several encodings.
     pub fn mixes(&self, held: &Held) -> Option<&Descriptor> {
         let (lists, _) = choose_layers(self, held);
@@ -306,7 +307,7 @@ impl Wanted {
 /// The manifest that the node will have, and the layers as it lists them.
 #[allow(clippy::type_complexity)]
 fn choose_manifest(
-    wanted: &Wanted,
+    wanted: &WantedImage,
     held: &Held,
     originals: &HashMap<Digest, Vec<u8>>,
 ) -> Result<(Descriptor, Lists, Vec<(Descriptor, LayerVerdict)>)> {
@@ -330,7 +331,7 @@ fn choose_manifest(
 }
 
 /// The encoding of each layer that the node's manifest will list, and whose manifest lists just those.
-fn choose_layers(wanted: &Wanted, held: &Held) -> (Option<Lists>, Vec<(Descriptor, LayerVerdict)>) {
+fn choose_layers(wanted: &WantedImage, held: &Held) -> (Option<Lists>, Vec<(Descriptor, LayerVerdict)>) {
     let originals = &wanted.original_layers;
     let pairs = originals.iter().zip(&wanted.layers);
     let all_original = originals.len() == wanted.layers.len() && { pairs }
@@ -443,7 +444,7 @@ mod tests {
     }
 
     /// `app:1`, gzipped at its source, carried as zstd.
-    pub(super) fn wanted(tars: &[&str]) -> Wanted {
+    pub(super) fn wanted(tars: &[&str]) -> WantedImage {
         let config = Descriptor::of(OCI_CONFIG, tars.join(" ").as_bytes());
         let originals: Vec<Descriptor> = tars.iter().map(|tar| gzip(tar)).collect();
         let carried: Vec<Descriptor> = tars.iter().map(|tar| zstd(tar)).collect();
@@ -457,7 +458,7 @@ mod tests {
             others: vec![gzip(tar)],
             left_out: false,
         };
-        Wanted {
+        WantedImage {
             names: ["app:1".parse().unwrap()].into(),
             sequence: 1,
             platform: "linux/amd64".parse().unwrap(),
@@ -478,7 +479,7 @@ mod tests {
         Held { blobs: blobs.into_iter().map(|blob| (blob.digest, blob.size)).collect(), ..empty() }
     }
 
-    fn plan(image: Wanted, held: &Held) -> ImportPlan {
+    fn plan(image: WantedImage, held: &Held) -> ImportPlan {
         let originals = image.mixes(held).map(|original| {
             let (descriptor, bytes) = manifest(&image.config, &image.original_layers);
             assert_eq!(descriptor, *original);

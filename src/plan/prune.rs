@@ -1,244 +1,173 @@
-//! Which images an import takes away: those that imports brought and that the medium no longer has.
-//!
-//! Pure: from the newest record, the names that imports made on the node, and what uses images.
+//! What a prune of a medium takes away.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::image::{Descriptor, Digest};
-use crate::record::{Image, Record};
+use crate::image::{Digest, Reference};
+use crate::record::{FileName, Image, Pruned, Record, Role};
 
-/// Whose images are taken away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// Those that came from the same medium.
-    Medium,
-    /// Those that came from any medium.
-    All,
+/// What is to go.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// Names. An image goes with its last name.
+    pub names: BTreeSet<Reference>,
+    /// Files beside the images.
+    pub files: BTreeSet<FileName>,
+    /// Images go that were last exported before the newest exports, of which so many count.
+    pub keep: Option<usize>,
+    /// Whether blobs go as well that nothing refers to, whoever left them there.
+    pub unreferenced: bool,
 }
 
-/// A name on the node that an import made, and that still stands for the same image.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ImportedName {
-    /// The name, as containerd spells it.
-    pub name: String,
-    /// What it points at.
-    pub target: Descriptor,
-    /// The image id: the digest of the config.
-    pub image: Digest,
-    /// The id of the medium.
-    pub medium: String,
-    /// The sequence of the export.
-    pub sequence: u64,
+/// What is on the medium besides the newest record.
+#[derive(Clone, Debug, Default)]
+pub struct BesideRecord {
+    /// What each index that the record names lists.
+    pub lists: BTreeMap<Digest, Vec<Digest>>,
+    /// What the entries of other tools in `index.json` lead to.
+    pub foreign: BTreeSet<Digest>,
+    /// What older records name.
+    pub before: BTreeSet<Digest>,
+    /// The blobs that are there, and their lengths in bytes.
+    pub blobs: BTreeMap<Digest, u64>,
+    /// The deltas that are there, and their lengths in bytes.
+    pub deltas: BTreeMap<Digest, u64>,
 }
 
-/// What is taken away, and what only seems to be unwanted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PrunePlan {
-    /// The images, by their first name.
-    pub images: Vec<PruneImage>,
+/// A prune.
+#[derive(Clone, Debug)]
+pub struct Pruning {
+    /// The names that go.
+    pub names: BTreeSet<Reference>,
+    /// The files that go.
+    pub files: BTreeSet<FileName>,
+    /// Names of images and files that an earlier prune took away.
+    pub already: BTreeSet<String>,
+    /// How many images go altogether.
+    pub images: usize,
+    /// The state afterwards.
+    pub next: Record,
+    /// Documents that it names and that may have to be written.
+    pub documents: Vec<Vec<u8>>,
+    /// Whether that is another state than the one before.
+    pub changed: bool,
+    /// Blobs that are deleted, and their lengths in bytes.
+    pub blobs: BTreeMap<Digest, u64>,
+    /// Deltas that are deleted, and their lengths in bytes.
+    pub deltas: BTreeMap<Digest, u64>,
+    /// Blobs that nothing refers to and that stay, since it is not known whose they are.
+    pub strays: usize,
 }
 
-/// An image that the medium no longer has.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PruneImage {
-    /// The image id.
-    pub id: Digest,
-    /// The names to remove, and what they point at. Names that were not made by such an import stay.
-    pub names: BTreeMap<String, Descriptor>,
-    /// What becomes of it.
-    pub verdict: PruneVerdict,
-}
-
-/// What becomes of an image that the medium no longer has, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PruneVerdict {
-    /// Its names are removed.
-    Remove,
-    /// It stays: these use it.
-    InUse(Vec<String>),
-    /// It stays: it came with a later export than the medium's newest, which this is an older copy of.
-    Later(u64),
-}
-
-/// The images of a medium, as far as pruning asks.
-#[derive(Debug)]
-pub struct Kept {
-    medium: String,
-    sequence: u64,
-    images: HashSet<Digest>,
-    names: HashSet<String>,
-}
-
-impl Kept {
-    /// All images of the newest record, on every platform.
-    pub fn of(record: &Record) -> Self {
-        let platforms = record.images.iter().flat_map(|image| &image.platforms);
-        Self {
-            medium: record.medium.clone(),
-            sequence: record.sequence,
-            images: platforms.map(|platform| platform.config.digest).collect(),
-            names: record.images.iter().flat_map(names).collect(),
-        }
-    }
-
-    /// Whether an image may have to go: the medium does not have it.
-    pub fn lacks(&self, image: &Digest) -> bool {
-        !self.images.contains(image)
-    }
-}
-
-/// Every name that an image of the medium may have on a node.
-fn names(image: &Image) -> BTreeSet<String> {
-    let platforms = image.platforms.iter().flat_map(|p| [p.original.digest, p.carried.digest]);
-    let digests: Vec<Digest> = platforms.chain([image.original.digest, image.carried.digest]).collect();
-    let mut names = BTreeSet::new();
-    for name in &image.names {
-        names.extend(name.tag().map(|tag| format!("{}:{tag}", name.repository())));
-        names.extend(digests.iter().map(|digest| name.with_digest(*digest).to_string()));
-    }
-    names
-}
-
-impl PrunePlan {
-    /// Finds the images that have to go.
+impl Pruning {
+    /// Plans it. The error is the first name that is not on the medium.
     ///
-    /// An image stays under all its names while one of them is a name that the medium has for another
-    /// image: that one was not imported yet. `moving` are names that an import is about to move.
-    pub fn new(
-        kept: &Kept,
-        imported: &[ImportedName],
-        uses: &HashMap<Digest, Vec<String>>,
-        moving: &HashSet<&str>,
-        scope: Scope,
-    ) -> Self {
-        let mut images: BTreeMap<Digest, Vec<&ImportedName>> = BTreeMap::new();
-        for name in imported.iter().filter(|name| kept.lacks(&name.image)) {
-            if !moving.contains(name.name.as_str()) {
-                images.entry(name.image).or_default().push(name);
-            }
-        }
-        images.retain(|_, names| !names.iter().any(|name| kept.names.contains(&name.name)));
-        let judge = |(id, names): (Digest, Vec<&ImportedName>)| {
-            let own = |name: &&&ImportedName| scope == Scope::All || name.medium == kept.medium;
-            let own: Vec<&&ImportedName> = names.iter().filter(own).collect();
-            let later = own.iter().filter(|name| name.medium == kept.medium).map(|name| name.sequence).max();
-            let verdict = match (later.filter(|last| *last > kept.sequence), uses.get(&id)) {
-                (Some(last), _) => PruneVerdict::Later(last),
-                (None, Some(users)) if !users.is_empty() => PruneVerdict::InUse(users.clone()),
-                (None, _) => PruneVerdict::Remove,
-            };
-            let names: BTreeMap<_, _> =
-                own.into_iter().map(|name| (name.name.clone(), name.target.clone())).collect();
-            (!names.is_empty()).then_some(PruneImage { id, names, verdict })
-        };
-        let mut images: Vec<PruneImage> = images.into_iter().filter_map(judge).collect();
-        images.sort_by(|a, b| a.label().cmp(b.label()));
-        Self { images }
-    }
-
-    /// The images that are taken away.
-    pub fn removed(&self) -> impl Iterator<Item = &PruneImage> {
-        self.images.iter().filter(|image| image.verdict == PruneVerdict::Remove)
-    }
-}
-
-impl PruneImage {
-    /// The name to tell people: one with a tag, if there is any.
-    pub fn label(&self) -> &str {
-        let mut names = self.names.keys();
-        let tagged = self.names.keys().find(|name| !name.contains('@'));
-        tagged.or(names.next()).map_or("", String::as_str)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::image::{Platform, Reference};
-    use crate::record::ImagePlatform;
-
-    const MEDIUM: &str = "m";
-
-    fn id(seed: &str) -> Digest {
-        Digest::of(seed.as_bytes())
-    }
-
-    fn blob(seed: &str) -> Descriptor {
-        Descriptor::of("x", seed.as_bytes())
-    }
-
-    /// A record of export 5 with one image of this name and config.
-    fn record(name: &str, config: &str) -> Record {
-        let manifest = blob(&format!("manifest of {config}"));
-        let platform = ImagePlatform {
-            platform: Platform::host(),
-            original: manifest.clone(),
-            carried: manifest.clone(),
-            config: blob(config),
-            diff_ids: Vec::new(),
-        };
-        let mut record = Record::empty(MEDIUM.into());
-        record.sequence = 5;
-        record.images.push(Image {
-            names: [name.parse::<Reference>().unwrap()].into(),
-            original: manifest.clone(),
-            carried: manifest,
-            platforms: vec![platform],
-            sequence: 5,
-            referrers: Vec::new(),
+    /// Layers are kept in every encoding, as long as an image needs them. What other tools' entries need
+    /// is kept whatever else is true of it.
+    pub fn new(record: &Record, around: &BesideRecord, selection: &Selection) -> Result<Self, String> {
+        let pruned = record.pruned.clone().unwrap_or_default();
+        let images = selection.names.iter().map(|name| {
+            let there = record.images.iter().any(|image| image.names.contains(name));
+            (name.to_string(), there)
         });
-        record
+        let files = selection.files.iter().map(|name| (name.to_string(), record.file(name).is_some()));
+        let absent = images.chain(files).filter(|(_, there)| !there);
+        let already: BTreeSet<String> = absent.map(|(name, _)| name).collect();
+        if let Some(unknown) = already.difference(&pruned.names).next() {
+            return Err(unknown.clone());
+        }
+        let oldest = selection.keep.map_or(0, |keep| oldest_kept(record, keep));
+        let mut next = record.clone();
+        let mut names = BTreeSet::new();
+        for image in &mut next.images {
+            let goes = |name: &Reference| image.sequence < oldest || selection.names.contains(name);
+            let (gone, stay): (Vec<_>, Vec<_>) = image.names.iter().cloned().partition(goes);
+            image.names = stay.into_iter().collect();
+            names.extend(gone);
+        }
+        next.images.retain(|image| !image.names.is_empty());
+        let images = record.images.len() - next.images.len();
+        let there = selection.files.iter().filter_map(|name| record.file(name));
+        let files: BTreeSet<FileName> = there.map(|file| file.name.clone()).collect();
+        let documents = if files.is_empty() { Vec::new() } else { next.drop_files(&files) };
+        reduce(&mut next, around);
+        let changed = next != *record;
+
+        let named = next.named();
+        let ours: BTreeSet<Digest> =
+            record.named().union(&around.before).chain(&pruned.blobs).copied().collect();
+        let goes = |digest: &Digest| !named.contains(digest) && !around.foreign.contains(digest);
+        let dropped = |digest: &Digest| goes(digest) && (ours.contains(digest) || selection.unreferenced);
+        let chosen = |files: &BTreeMap<Digest, u64>| -> BTreeMap<Digest, u64> {
+            files.iter().filter(|(digest, _)| dropped(digest)).map(|(d, size)| (*d, *size)).collect()
+        };
+        let (blobs, deltas) = (chosen(&around.blobs), chosen(&around.deltas));
+        let strays = around.blobs.keys().filter(|digest| goes(digest) && !dropped(digest)).count();
+        if changed {
+            let blobs = blobs.keys().chain(deltas.keys()).copied().collect();
+            let dropped = names.iter().map(ToString::to_string).chain(files.iter().map(ToString::to_string));
+            next.pruned = Some(Pruned { names: dropped.chain(already.iter().cloned()).collect(), blobs });
+        }
+        Ok(Self { names, files, already, images, next, documents, changed, blobs, deltas, strays })
     }
 
-    fn name(name: &str, image: &str, medium: &str, sequence: u64) -> ImportedName {
-        let (name, medium) = (name.to_owned(), medium.to_owned());
-        ImportedName { name, target: blob(image), image: id(image), medium, sequence }
+    /// Whether there is nothing to do.
+    pub fn is_nothing(&self) -> bool {
+        !self.changed && self.blobs.is_empty() && self.deltas.is_empty()
     }
 
-    fn plan(imported: &[ImportedName], moving: &[&str], scope: Scope) -> Vec<(String, PruneVerdict)> {
-        let uses = HashMap::from([(id("used"), vec!["container c".to_owned()])]);
-        let kept = Kept::of(&record("app:2", "new"));
-        let plan = PrunePlan::new(&kept, imported, &uses, &moving.iter().copied().collect(), scope);
-        let shown =
-            |image: PruneImage| (image.names.into_keys().collect::<Vec<_>>().join(" "), image.verdict);
-        plan.images.into_iter().map(shown).collect()
+    /// Everything that is deleted.
+    pub fn deleted(&self) -> BTreeSet<Digest> {
+        self.blobs.keys().chain(self.deltas.keys()).copied().collect()
     }
 
-    #[test]
-    fn what_the_medium_has_stays_and_what_it_dropped_goes_with_all_its_names() {
-        let there = [
-            name("docker.io/library/app:2", "new", MEDIUM, 5),
-            name("docker.io/library/old:1", "old", MEDIUM, 1),
-            name("docker.io/library/old@sha256:1", "old", MEDIUM, 1),
-        ];
-        let names = "docker.io/library/old:1 docker.io/library/old@sha256:1".to_owned();
-        assert_eq!(plan(&there, &[], Scope::Medium), [(names, PruneVerdict::Remove)]);
+    /// Bytes that become free, at least.
+    pub fn bytes(&self) -> u64 {
+        self.blobs.values().chain(self.deltas.values()).sum()
     }
+}
 
-    #[test]
-    fn what_is_used_stays_and_so_does_what_a_later_export_brought() {
-        let there = [name("a:1", "used", MEDIUM, 1), name("b:1", "later", MEDIUM, 6)];
-        let users = vec!["container c".to_owned()];
-        assert_eq!(
-            plan(&there, &[], Scope::Medium),
-            [("a:1".into(), PruneVerdict::InUse(users)), ("b:1".into(), PruneVerdict::Later(6))]
-        );
+/// The sequence of the `keep`th newest export that an image on the medium comes from.
+fn oldest_kept(record: &Record, keep: usize) -> u64 {
+    let exports: BTreeSet<u64> = record.images.iter().map(|image| image.sequence).collect();
+    exports.iter().nth(exports.len().saturating_sub(keep)).copied().unwrap_or(0)
+}
+
+/// Drops from a record what its images do not need.
+fn reduce(next: &mut Record, around: &BesideRecord) {
+    let used: BTreeSet<Digest> = next
+        .images
+        .iter()
+        .flat_map(|image| &image.platforms)
+        .flat_map(|platform| platform.diff_ids.iter().copied())
+        .collect();
+    next.layers.retain(|layer| used.contains(&layer.diff_id));
+    next.deltas.retain(|delta| used.contains(&delta.diff_id));
+    let mut needed: BTreeSet<Digest> = next.needs().into_iter().flatten().collect();
+    needed.extend(next.file_blobs());
+    for image in &next.images {
+        originals(image, next, around, &mut needed);
     }
+    next.blobs.retain(|blob| needed.contains(&blob.digest));
+    let named = next.named();
+    next.encoded.retain(|encoded| named.contains(&encoded.digest));
+    next.name_features();
+}
 
-    #[test]
-    fn what_another_medium_brought_stays_unless_all_is_meant() {
-        let there = [name("a:1", "a", "n", 9), name("b:1", "b", "n", 9), name("b:2", "b", MEDIUM, 1)];
-        assert_eq!(plan(&there, &[], Scope::Medium), [("b:2".into(), PruneVerdict::Remove)]);
-        let all = [("a:1".into(), PruneVerdict::Remove), ("b:1 b:2".into(), PruneVerdict::Remove)];
-        assert_eq!(plan(&there, &[], Scope::All), all);
-    }
-
-    #[test]
-    fn an_older_image_goes_only_once_its_name_has_moved() {
-        let tag = "docker.io/library/app:2";
-        let there = [name(tag, "old", MEDIUM, 1), name("docker.io/library/app@sha256:1", "old", MEDIUM, 1)];
-        assert_eq!(plan(&there, &[], Scope::Medium), []);
-        let alias = "docker.io/library/app@sha256:1".to_owned();
-        assert_eq!(plan(&there, &[tag], Scope::Medium), [(alias, PruneVerdict::Remove)]);
+/// Adds the indexes that lie between an image's original and its platforms.
+fn originals(image: &Image, record: &Record, around: &BesideRecord, needed: &mut BTreeSet<Digest>) {
+    let is_index = |digest: &Digest| {
+        let blob = record.blobs.iter().find(|blob| blob.digest == *digest);
+        blob.is_some_and(|blob| matches!(blob.role, Role::Index | Role::OriginalIndex))
+    };
+    let mut open = vec![image.original.digest];
+    let mut seen = BTreeSet::new();
+    while let Some(digest) = open.pop() {
+        if !seen.insert(digest) {
+            continue;
+        }
+        for child in around.lists.get(&digest).into_iter().flatten().filter(|child| is_index(child)) {
+            needed.insert(*child);
+            open.push(*child);
+        }
     }
 }

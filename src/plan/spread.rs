@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::export::{ExportPlan, Held, SLACK};
+use super::export::{ExportPlan, MediumState, SLACK};
 use crate::image::{Digest, Reference};
 use crate::layer::Zstd;
 use crate::source::Resolved;
@@ -47,7 +47,7 @@ pub struct NoRoom {
 impl Load {
     /// What `image` takes up on a medium that holds nothing.
     pub fn of(image: &Resolved, compression: Option<Zstd>) -> Self {
-        let plan = ExportPlan::new(std::slice::from_ref(image), &Held::default(), compression);
+        let plan = ExportPlan::new(std::slice::from_ref(image), &MediumState::default(), compression);
         let layers = plan.layers.iter().map(|step| (step.diff_id, step.bytes()));
         let mut parts: BTreeMap<Digest, u64> = BTreeMap::new();
         for (digest, bytes) in layers {

@@ -8,7 +8,7 @@ use super::basis::TopUp;
 use super::delta::Delta;
 use super::entries::{Blob, Encoded, Image, Layer, Role};
 use super::files::CarriedFile;
-use super::lane::{Lane, Moment};
+use super::lane::{Lane, Timestamp};
 use super::level::Level;
 use super::parts::Parts;
 use super::plugged::Plugged;
@@ -74,7 +74,7 @@ pub struct Record {
     pub lane: Option<Lane>,
     /// From when on no node takes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expires: Option<Moment>,
+    pub expires: Option<Timestamp>,
     /// What exports counted on that left out layers, or carried deltas.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub top_ups: Vec<TopUp>,

@@ -81,23 +81,23 @@ impl fmt::Display for LaneName {
 /// A moment, to the second, in UTC; written as RFC 3339.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Moment(OffsetDateTime);
+pub struct Timestamp(OffsetDateTime);
 
-impl Moment {
+impl Timestamp {
     /// As a time.
     pub fn time(self) -> OffsetDateTime {
         self.0
     }
 }
 
-impl From<OffsetDateTime> for Moment {
+impl From<OffsetDateTime> for Timestamp {
     fn from(time: OffsetDateTime) -> Self {
         let time = time.to_offset(time::UtcOffset::UTC);
         Self(time.replace_nanosecond(0).unwrap_or(time))
     }
 }
 
-impl FromStr for Moment {
+impl FromStr for Timestamp {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -106,7 +106,7 @@ impl FromStr for Moment {
     }
 }
 
-impl TryFrom<String> for Moment {
+impl TryFrom<String> for Timestamp {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
@@ -114,13 +114,13 @@ impl TryFrom<String> for Moment {
     }
 }
 
-impl From<Moment> for String {
-    fn from(moment: Moment) -> Self {
+impl From<Timestamp> for String {
+    fn from(moment: Timestamp) -> Self {
         moment.to_string()
     }
 }
 
-impl fmt::Display for Moment {
+impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.format(&Rfc3339).unwrap_or_default())
     }
@@ -149,9 +149,9 @@ mod tests {
             assert!(lane(bad).is_err(), "{bad}");
         }
         for bad in ["", "99999-01-01T00:00:00Z", "2027-13-01T00:00:00Z", "tomorrow", "2027-01-31"] {
-            assert!(bad.parse::<Moment>().is_err(), "{bad}");
+            assert!(bad.parse::<Timestamp>().is_err(), "{bad}");
         }
-        let moment: Moment = "2027-01-31T01:00:00.5+01:00".parse().unwrap();
+        let moment: Timestamp = "2027-01-31T01:00:00.5+01:00".parse().unwrap();
         assert_eq!(moment.to_string(), "2027-01-31T00:00:00Z");
     }
 }

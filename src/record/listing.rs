@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::{Basis, CarriedFile, Image, LaneName, Moment, Record, Referrer, Volume};
+use super::{Basis, CarriedFile, Image, LaneName, Record, Referrer, Timestamp, Volume};
 use crate::image::Digest;
 
 /// An image on a medium, with what it takes up.
@@ -83,7 +83,7 @@ pub struct Listing {
     pub lane: Option<LaneName>,
     /// From when on no node takes it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub expires: Option<Moment>,
+    pub expires: Option<Timestamp>,
     /// Which of several media this is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub volume: Option<Volume>,

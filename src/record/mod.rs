@@ -30,7 +30,7 @@ pub use files::{CarriedFile, FileName, FileNameError};
 pub(crate) use files::{FILES_NAME, FILES_TYPE};
 pub use geometry::Geometry;
 pub(crate) use geometry::{BLOCK, FILE, RUN};
-pub use lane::{Lane, LaneName, Moment};
+pub use lane::{Lane, LaneName, Timestamp};
 pub use level::Level;
 pub use listing::{ListedDelta, ListedImage, ListedRecovery, ListedReferrer, Listing, list};
 pub use parts::Parts;

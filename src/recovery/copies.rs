@@ -115,7 +115,7 @@ fn write(medium: &Medium, newest: &Record, sequence: u64) -> Result<()> {
     let current = medium.index_bytes().filter(|_| sequence == newest.sequence && !same);
     let Some(index) = current.or(before.map(|copy| copy.index_bytes)) else { return Ok(()) };
     let [first, second] = names(sequence);
-    let files = [medium.mend_recovery(&first)?, medium.mend_recovery(&second)?];
+    let files = [medium.replace_recovery(&first)?, medium.replace_recovery(&second)?];
     let length = 8 + bytes.len() + index.len();
     let mut writer = PageWriter::new(set(&newest.medium, sequence), length as u64, files);
     writer.write(&(bytes.len() as u64).to_le_bytes())?;

@@ -22,7 +22,7 @@ use reed_solomon_simd::{ReedSolomonDecoder, ReedSolomonEncoder};
 
 use super::checksum;
 use crate::error::{Error, Result, Side};
-use crate::medium::Mend;
+use crate::medium::Replacement;
 
 const PAGE: usize = 4096;
 const HEAD: usize = 40;
@@ -83,14 +83,14 @@ fn failed(error: reed_solomon_simd::Error) -> Error {
 pub(super) struct PageWriter<'m> {
     set: Set,
     message: u64,
-    files: [Mend<'m>; 2],
+    files: [Replacement<'m>; 2],
     group: u64,
     held: Vec<u8>,
 }
 
 impl<'m> PageWriter<'m> {
     /// Begins a message of exactly `message` bytes.
-    pub(super) fn new(set: Set, message: u64, files: [Mend<'m>; 2]) -> Self {
+    pub(super) fn new(set: Set, message: u64, files: [Replacement<'m>; 2]) -> Self {
         Self { set, message, files, group: 0, held: Vec::new() }
     }
 
@@ -108,7 +108,7 @@ impl<'m> PageWriter<'m> {
     }
 
     /// Ends the message and returns the two files, which are still to be committed.
-    pub(super) fn finish(mut self) -> Result<[Mend<'m>; 2]> {
+    pub(super) fn finish(mut self) -> Result<[Replacement<'m>; 2]> {
         if !self.held.is_empty() {
             self.flush()?;
         }
@@ -262,7 +262,7 @@ mod tests {
 
     fn write(medium: &Medium, bytes: &[u8]) {
         let files =
-            ["0000000001.table.0", "0000000001.table.1"].map(|name| medium.mend_recovery(name).unwrap());
+            ["0000000001.table.0", "0000000001.table.1"].map(|name| medium.replace_recovery(name).unwrap());
         let mut writer = PageWriter::new([1; 8], bytes.len() as u64, files);
         for part in bytes.chunks(10_000) {
             writer.write(part).unwrap();

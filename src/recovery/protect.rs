@@ -9,7 +9,7 @@ use super::checksum;
 use super::pages::{PageWriter, Set};
 use crate::error::{Error, Result, Side};
 use crate::image::Descriptor;
-use crate::medium::{Medium, Mend};
+use crate::medium::{Medium, Replacement};
 use crate::progress::{Event, Phase, Run};
 use crate::record::{BLOCK, FILE, Geometry, RUN};
 use crate::record::{Record, Recovery, RecoveryFile};
@@ -42,8 +42,8 @@ pub(crate) fn protect(
         files: Vec::new(),
     });
     let mut files = Vec::new();
-    for (name, mend) in encode(medium, record, geometry, record.sequence, run)? {
-        let (digest, size) = mend.commit_as_it_is()?;
+    for (name, replacement) in encode(medium, record, geometry, record.sequence, run)? {
+        let (digest, size) = replacement.commit_as_it_is()?;
         files.push(RecoveryFile { name, digest, size });
     }
     let bytes = files.iter().map(|file| file.size).sum();
@@ -63,13 +63,13 @@ pub(crate) fn renew(
     let Some(recovery) = &record.recovery else { return Ok(()) };
     let sequence = recovery.files.first().and_then(|file| file.name.get(..10)?.parse().ok());
     let geometry = Geometry::of(record, recovery.percent);
-    for (name, mend) in encode(medium, record, geometry, sequence.unwrap_or(record.sequence), run)? {
+    for (name, replacement) in encode(medium, record, geometry, sequence.unwrap_or(record.sequence), run)? {
         match recovery.files.iter().find(|file| file.name == name).filter(|_| damaged.contains(&name)) {
             Some(file) => {
                 let (digest, size) = (file.digest, file.size);
-                mend.commit(&Descriptor { media_type: Default::default(), digest, size })?;
+                replacement.commit(&Descriptor { media_type: Default::default(), digest, size })?;
             }
-            None => mend.discard()?,
+            None => replacement.discard()?,
         }
     }
     Ok(())
@@ -93,13 +93,13 @@ fn encode<'m>(
     geometry: Geometry,
     sequence: u64,
     run: Run<'_>,
-) -> Result<Vec<(String, Mend<'m>)>> {
+) -> Result<Vec<(String, Replacement<'m>)>> {
     let Some(recovery) = &record.recovery else { return Ok(Vec::new()) };
     let name = |kind: &str, number: usize| format!("{sequence:010}.{kind}.{number}");
     run.report(Event::Phase { phase: Phase::Protecting, bytes: geometry.blocks * BLOCK, items: 0 });
     let mut blocks = Blocks::new(medium, record);
-    let mut files: Vec<(String, Mend<'m>)> = Vec::new();
-    let tables = [medium.mend_recovery(&name("table", 0))?, medium.mend_recovery(&name("table", 1))?];
+    let mut files: Vec<(String, Replacement<'m>)> = Vec::new();
+    let tables = [medium.replace_recovery(&name("table", 0))?, medium.replace_recovery(&name("table", 1))?];
     let mut table = PageWriter::new(table_set(recovery), geometry.table_bytes(), tables);
     let members = geometry.members() as usize;
     let mut piece = vec![0; (RUN * BLOCK) as usize];
@@ -148,8 +148,8 @@ fn encode<'m>(
             for of_group in &parity {
                 if written % FILE == 0 {
                     let name = name("parity", (written / FILE) as usize);
-                    let mend = medium.mend_recovery(&name)?;
-                    files.push((name, mend));
+                    let replacement = medium.replace_recovery(&name)?;
+                    files.push((name, replacement));
                 }
                 let Some((_, file)) = files.last_mut() else { continue };
                 file.write_bytes(&of_group[index * BLOCK as usize..][..BLOCK as usize])?;

@@ -144,7 +144,7 @@ impl Work<'_> {
 
     /// Puts a blob together and lets it take its place.
     fn blob(&mut self, blob: &Descriptor) -> Result<()> {
-        let mut mend = self.medium.mend_blob(&blob.digest)?;
+        let mut replacement = self.medium.replace_blob(&blob.digest)?;
         let (first, count) = self.blocks.range(&blob.digest).unwrap_or((0, 0));
         let mut out = vec![0; (RUN * BLOCK) as usize];
         let item = blob.digest.short();
@@ -167,9 +167,9 @@ impl Work<'_> {
                 }
             }
             let bytes = (blob.size - at * BLOCK).min(n * BLOCK);
-            mend.write_bytes(&out[..bytes as usize])?;
+            replacement.write_bytes(&out[..bytes as usize])?;
             self.run.report(Event::Advanced { item: &item, bytes });
         }
-        mend.commit(blob)
+        replacement.commit(blob)
     }
 }

@@ -15,7 +15,7 @@ use crate::source::{self, Source};
 
 /// What was made.
 #[derive(Debug, Default)]
-pub(super) struct Made {
+pub(super) struct RepairedBlobs {
     /// Blobs whose bytes could not be made again, and the other encoding of the layer that is there now.
     pub(super) replaced: BTreeMap<Digest, Descriptor>,
 }
@@ -38,14 +38,14 @@ pub(super) fn repair(
     failed: &BTreeMap<Digest, Error>,
     summary: &mut Summary,
     run: Run<'_>,
-) -> Result<Made> {
+) -> Result<RepairedBlobs> {
     let recovered = |step: &&RepairStep| {
         prepared.recovery.recoverable.contains(&step.blob.digest) && !failed.contains_key(&step.blob.digest)
     };
     let steps: Vec<&RepairStep> = prepared.plan.steps.iter().filter(|step| !recovered(step)).collect();
     let bytes = steps.iter().map(|step| step.blob.size).sum();
     run.report(Event::Phase { phase: Phase::Carrying, bytes, items: steps.len() });
-    let mut made = Made::default();
+    let mut made = RepairedBlobs::default();
     let work = Work { medium, source, run };
     for step in steps {
         run.check()?;
@@ -131,13 +131,13 @@ impl Work<'_> {
 
     /// Copies what is read, which proves itself at its end.
     fn fetch(&self, step: &RepairStep, blob: impl Read, how: &str, item: &str) -> Result<Attempt> {
-        let mut mend = self.medium.mend_blob(&step.blob.digest)?;
-        let copied = io::copy(&mut Watched::new(blob, item, self.run), &mut mend);
+        let mut replacement = self.medium.replace_blob(&step.blob.digest)?;
+        let copied = io::copy(&mut Watched::new(blob, item, self.run), &mut replacement);
         if let Err(error) = copied {
-            mend.discard()?;
+            replacement.discard()?;
             return Err(Error::from_io(Side::Source, "read", item.into(), error));
         }
-        mend.commit(&step.blob)?;
+        replacement.commit(&step.blob)?;
         Ok(Attempt::Repaired(how.to_owned()))
     }
 
@@ -151,12 +151,12 @@ impl Work<'_> {
         item: &str,
         from: &str,
     ) -> Result<Attempt> {
-        let mut mend = self.medium.mend_blob(&step.blob.digest)?;
+        let mut replacement = self.medium.replace_blob(&step.blob.digest)?;
         let mut blob = Watched::new(blob, item, self.run);
-        let decoded = match layer::recompress(&mut blob, &mut mend, zstd, layer::workers()) {
+        let decoded = match layer::recompress(&mut blob, &mut replacement, zstd, layer::workers()) {
             Ok(decoded) => decoded,
             Err(error) => {
-                mend.discard()?;
+                replacement.discard()?;
                 // A blob that does not decode may be another than it is listed as: its end tells.
                 let at_end = io::copy(&mut blob, &mut io::sink()).err();
                 let told =
@@ -165,16 +165,16 @@ impl Work<'_> {
             }
         };
         if decoded.diff_id != *diff_id {
-            mend.discard()?;
+            replacement.discard()?;
             let what = format!("{from}: layer {diff_id}, uncompressed,");
             let (expected, found) = (*diff_id, decoded.diff_id);
             return Err(Error::DigestMismatch { side: Side::Source, what, expected, found });
         }
-        if mend.written() == (step.blob.digest, step.blob.size) {
-            mend.commit(&step.blob)?;
+        if replacement.written() == (step.blob.digest, step.blob.size) {
+            replacement.commit(&step.blob)?;
             return Ok(Attempt::Repaired(format!("encoded again from {from}")));
         }
-        let (digest, size) = mend.commit_as_other()?;
+        let (digest, size) = replacement.commit_as_other()?;
         let media_type = Compression::Zstd.oci_layer_type().into();
         Ok(Attempt::Other(Descriptor { media_type, digest, size }))
     }
@@ -190,9 +190,9 @@ impl Work<'_> {
             let reason = "cannot be made again from what is on the medium";
             return Err(Error::invalid(Side::Medium, what, reason));
         };
-        let mut mend = self.medium.mend_blob(&step.blob.digest)?;
-        mend.write_bytes(&bytes)?;
-        mend.commit(&step.blob)?;
+        let mut replacement = self.medium.replace_blob(&step.blob.digest)?;
+        replacement.write_bytes(&bytes)?;
+        replacement.commit(&step.blob)?;
         Ok(Attempt::Repaired("derived from what else is on the medium".into()))
     }
 }

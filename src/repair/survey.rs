@@ -9,7 +9,7 @@ use crate::plan::Pick;
 use crate::plan::repair::{Offered, described, is_original, name_at_source};
 use crate::progress::{Event, Run};
 use crate::record::{Image, Record, Role};
-use crate::source::{Platforms, Source, Wanted, resolve};
+use crate::source::{ImageRequest, Platforms, Source, resolve};
 use crate::verify::graph;
 
 /// Asks `source` about `damaged` blobs of `record`. What it does not have is no error.
@@ -132,12 +132,12 @@ impl Survey<'_> {
         Ok(())
     }
 
-    fn candidates<'i>(&self, images: impl Iterator<Item = &'i Image>) -> Vec<Wanted> {
+    fn candidates<'i>(&self, images: impl Iterator<Item = &'i Image>) -> Vec<ImageRequest> {
         let names: BTreeSet<Reference> = images
             .flat_map(|image| &image.names)
             .map(|name| name_at_source(name, &self.options.renames))
             .collect();
-        let wanted = |image: Reference, descriptor| Wanted { name: image.clone(), image, descriptor };
+        let wanted = |image: Reference, descriptor| ImageRequest { name: image.clone(), image, descriptor };
         let Ok(listed) = self.source.list() else {
             return names.into_iter().map(|name| wanted(name, None)).collect();
         };

@@ -28,7 +28,9 @@ pub use local_files::{LocalFiles, NamedPath};
 pub use medium::MediumSource;
 pub use open::{SourceSpec, open_local};
 pub(crate) use resolve::find_or_explain;
-pub use resolve::{Platforms, Resolved, ResolvedLayer, ResolvedPlatform, Wanted, everything, only, resolve};
+pub use resolve::{
+    ImageRequest, Platforms, Resolved, ResolvedLayer, ResolvedPlatform, everything, only, resolve,
+};
 
 /// An image that a source lists.
 #[derive(Clone, Debug)]

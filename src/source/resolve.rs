@@ -13,7 +13,7 @@ use crate::limits::{NODES, PLATFORMS};
 
 /// An image that is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted {
+pub struct ImageRequest {
     /// Its name at the source.
     pub image: Reference,
     /// The name it is carried under.
@@ -80,7 +80,7 @@ pub struct ResolvedLayer {
 ///
 /// Errors: the name or a platform that was asked for is absent, a blob is absent or damaged, a
 /// document is ambiguous, a layer is of a kind whose content cannot be checked.
-pub fn resolve(source: &dyn Source, wanted: &Wanted, platforms: &Platforms) -> Result<Resolved> {
+pub fn resolve(source: &dyn Source, wanted: &ImageRequest, platforms: &Platforms) -> Result<Resolved> {
     let image = &wanted.image;
     let original = match &wanted.descriptor {
         Some(descriptor) => descriptor.clone(),
@@ -124,7 +124,7 @@ pub fn resolve(source: &dyn Source, wanted: &Wanted, platforms: &Platforms) -> R
 ///
 /// `unnamed` is the name for an image that has none; without it such an image is an error, since a
 /// pod could never name it.
-pub fn everything(source: &dyn Source, unnamed: Option<&Reference>) -> Result<Vec<Wanted>> {
+pub fn everything(source: &dyn Source, unnamed: Option<&Reference>) -> Result<Vec<ImageRequest>> {
     let listed = source.list()?;
     let nameless: BTreeSet<Digest> =
         listed.iter().filter(|entry| entry.name.is_none()).map(|entry| entry.descriptor.digest).collect();
@@ -134,7 +134,7 @@ pub fn everything(source: &dyn Source, unnamed: Option<&Reference>) -> Result<Ve
     }
     let name = |entry: Listed| {
         let name = entry.name.or_else(|| unnamed.cloned())?;
-        Some(Wanted { image: name.clone(), name, descriptor: Some(entry.descriptor) })
+        Some(ImageRequest { image: name.clone(), name, descriptor: Some(entry.descriptor) })
     };
     Ok(listed.into_iter().filter_map(name).collect())
 }
@@ -142,13 +142,13 @@ pub fn everything(source: &dyn Source, unnamed: Option<&Reference>) -> Result<Ve
 /// The one image of a source that can list, whatever names it has there, to be carried as `name`.
 ///
 /// An error when there is none, or several.
-pub fn only(source: &dyn Source, name: Reference) -> Result<Wanted> {
+pub fn only(source: &dyn Source, name: Reference) -> Result<ImageRequest> {
     let mut listed = source.list()?;
     let images: BTreeSet<Digest> = listed.iter().map(|entry| entry.descriptor.digest).collect();
     match (listed.pop(), images.len()) {
         (Some(entry), 1) => {
             let image = entry.name.unwrap_or_else(|| name.clone());
-            Ok(Wanted { image, name, descriptor: Some(entry.descriptor) })
+            Ok(ImageRequest { image, name, descriptor: Some(entry.descriptor) })
         }
         (_, count) => {
             let reason = format!("it has {count} images: name the one that is to be carried as {name}");

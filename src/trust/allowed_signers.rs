@@ -13,7 +13,7 @@ use super::patterns::list_matches;
 use super::signature::{self, NAMESPACE};
 use crate::error::{Error, Result, Side};
 use crate::limits::ALLOWED_SIGNERS as MAX_FILE;
-use crate::record::Moment;
+use crate::record::Timestamp;
 
 /// The signers that a machine believes.
 #[derive(Clone, Debug)]
@@ -166,7 +166,7 @@ impl Entry {
         }
         let refuse = |why: &str| Some(Err(why.to_owned()));
         // Many a node has a clock that is wrong.
-        let outside = |what: &str| Some(Err(format!("{what}: the clock says {}", Moment::from(now))));
+        let outside = |what: &str| Some(Err(format!("{what}: the clock says {}", Timestamp::from(now))));
         if self.namespaces.as_ref().is_some_and(|list| !list_matches(list, namespace)) {
             return Some(Err(format!("is not allowed in the namespace {namespace}")));
         } else if self.after.is_some_and(|after| now < after) {

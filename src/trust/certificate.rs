@@ -5,7 +5,7 @@ use ssh_key::certificate::{CertType, Certificate};
 use time::OffsetDateTime;
 
 use super::signature::require_length;
-use crate::record::Moment;
+use crate::record::Timestamp;
 
 /// Whether a certificate is in order at `now`, as ssh-keygen checks it: the authority's signature, that
 /// it is a user's, that it is valid now, that it names somebody. The authority is the one that it names:
@@ -22,12 +22,15 @@ pub(super) fn check(certificate: &Certificate, now: OffsetDateTime) -> Result<()
         return Err("has a certificate that is not a user's".into());
     }
     if seconds < certificate.valid_after() {
-        return Err(format!("has a certificate that is not valid yet: the clock says {}", Moment::from(now)));
+        return Err(format!(
+            "has a certificate that is not valid yet: the clock says {}",
+            Timestamp::from(now)
+        ));
     }
     if seconds >= certificate.valid_before() {
         return Err(format!(
             "has a certificate that is no longer valid: the clock says {}",
-            Moment::from(now)
+            Timestamp::from(now)
         ));
     }
     if certificate.critical_options().iter().next().is_some() {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, Side};
 use crate::image::Digest;
-use crate::record::{Moment, Record};
+use crate::record::{Record, Timestamp};
 
 /// Longest file that is read, in bytes.
 const MAX_FILE: u64 = 4 << 20;
@@ -27,7 +27,7 @@ pub struct Position {
     /// The digest of the record's file.
     pub record: Digest,
     /// When it was written.
-    pub created: Option<Moment>,
+    pub created: Option<Timestamp>,
 }
 
 impl Position {
@@ -48,25 +48,25 @@ impl Position {
 /// The last commit that was taken of a lane or medium.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Seen {
+pub struct LastTaken {
     /// Its place in the order.
     pub order: u64,
     /// The digest of its record.
     pub record: Digest,
     /// When it was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub created: Option<Moment>,
+    pub created: Option<Timestamp>,
 }
 
 /// Everything that was taken, by lane or medium.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Memory(pub BTreeMap<String, Seen>);
+pub struct Memory(pub BTreeMap<String, LastTaken>);
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Document {
     format: String,
-    seen: BTreeMap<String, Seen>,
+    seen: BTreeMap<String, LastTaken>,
 }
 
 impl Memory {
@@ -97,7 +97,7 @@ impl Memory {
     }
 
     /// The time of the newest commit that was taken: the clock cannot be before it.
-    pub fn newest(&self) -> Option<Moment> {
+    pub fn newest(&self) -> Option<Timestamp> {
         self.0.values().filter_map(|seen| seen.created).max()
     }
 
@@ -106,7 +106,7 @@ impl Memory {
         let Position { line, order, record, created } = position;
         match self.0.get_mut(&line) {
             Some(seen) if seen.order >= order => {}
-            _ => drop(self.0.insert(line, Seen { order, record, created })),
+            _ => drop(self.0.insert(line, LastTaken { order, record, created })),
         }
     }
 }

@@ -12,7 +12,7 @@ mod signature;
 mod signing;
 
 pub use allowed_signers::{AllowedSigners, Signer};
-pub use memory::{Memory, Position, Seen, remember};
-pub use policy::{Policy, Refusal, Standing};
+pub use memory::{LastTaken, Memory, Position, remember};
+pub use policy::{Policy, Refusal, SignatureVerdict};
 pub use signature::{INVENTORY_NAMESPACE, NAMESPACE};
 pub use signing::SigningKey;

@@ -8,7 +8,7 @@ use super::memory::{Memory, Position};
 use super::patterns::matches;
 use super::{AllowedSigners, Signer};
 use crate::config::Rule;
-use crate::record::{LaneName, Moment, Record};
+use crate::record::{LaneName, Record, Timestamp};
 
 /// The largest step of a medium's sequence that is taken: who counts further does not count exports.
 const MAX_STEP: u64 = 1_000_000;
@@ -36,7 +36,7 @@ pub struct Policy {
 
 /// What the signatures of a record are worth.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum SignatureVerdict {
     /// Signatures were not looked at.
     Unchecked,
     /// These signed it, each key once; as many as have to.
@@ -58,9 +58,9 @@ pub enum Refusal {
     /// Its time is over.
     Expired {
         /// When it was.
-        expires: Moment,
+        expires: Timestamp,
         /// What time it is.
-        now: Moment,
+        now: Timestamp,
         /// Whether that is when the newest medium that was taken was written, since the clock is behind that.
         taken: bool,
     },
@@ -78,7 +78,7 @@ pub enum Refusal {
         /// The lane or medium.
         line: String,
         /// When the newer one was written, if that is known.
-        newest: Option<Moment>,
+        newest: Option<Timestamp>,
     },
     /// Another one was taken that has the same place in the order.
     Forked(String),
@@ -133,10 +133,10 @@ impl Policy {
     /// Judges the signatures of a record by its bytes; nothing is parsed.
     ///
     /// The error says why the medium is refused; it holds no byte of it.
-    pub fn signatures(&self, record: &[u8], signatures: &[Vec<u8>]) -> Result<Standing, String> {
+    pub fn signatures(&self, record: &[u8], signatures: &[Vec<u8>]) -> Result<SignatureVerdict, String> {
         let Some(allowed) = &self.allowed else {
             let refused = || Err("nobody's signature counts on this machine".into());
-            return if self.required { refused() } else { Ok(Standing::Unchecked) };
+            return if self.required { refused() } else { Ok(SignatureVerdict::Unchecked) };
         };
         let signers = allowed.check(record, signatures, self.now).and_then(|signers| {
             if signers.len() >= self.threshold {
@@ -145,9 +145,9 @@ impl Policy {
             Err(format!("{} signed it who may, {} have to", signers.len(), self.threshold))
         });
         match signers {
-            Ok(signers) => Ok(Standing::Signed(signers)),
+            Ok(signers) => Ok(SignatureVerdict::Signed(signers)),
             Err(reason) if self.required => Err(reason),
-            Err(reason) => Ok(Standing::Unsigned(reason)),
+            Err(reason) => Ok(SignatureVerdict::Unsigned(reason)),
         }
     }
 
@@ -164,7 +164,7 @@ impl Policy {
 
     /// Whether a record's time is over. The clock is believed as far as nothing that was taken is newer.
     pub fn expiry(&self, record: &Record, memory: &Memory) -> Result<(), Refusal> {
-        let clock = Moment::from(self.now);
+        let clock = Timestamp::from(self.now);
         let now = memory.newest().map_or(clock, |newest| newest.max(clock));
         match record.expires {
             Some(expires) if now >= expires => Err(Refusal::Expired { expires, now, taken: now > clock }),

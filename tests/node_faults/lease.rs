@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pannier::import::{Options, carry_out, prepare};
 use pannier::medium::Medium;
-use pannier::node::{self, Wishes};
+use pannier::node::{self, NodeOptions};
 use pannier::progress::{Run, Silent, Stop};
 
 use super::support::cluster::{import, versions};
@@ -62,11 +62,11 @@ fn a_lease_that_would_end_in_the_middle_is_renewed() {
         for call in ["Diff/Apply", "Images/Create"] {
             empty(&node);
             proxy.arm(At::Message(call, 2), Fault::Delay(Duration::from_secs(9)));
-            let survey = Wishes {
+            let survey = NodeOptions {
                 address: Some(proxy.socket()),
                 namespace: "k8s.io".into(),
                 lease: Some(Duration::from_secs(4)),
-                ..Wishes::default()
+                ..NodeOptions::default()
             };
             let stop = Stop::default();
             let run = Run { reporter: &Silent, stop: &stop };

@@ -21,7 +21,7 @@ fn sweep(disturbed: &str, step: usize, mut disturb: impl FnMut(&mut Node, &Proxy
         let mut moments = 0;
         for number in (1..).step_by(step) {
             empty(&node);
-            proxy.arm(At::Moment(number), Fault::Hold);
+            proxy.arm(At::Timestamp(number), Fault::Hold);
             let mut child = begin(&proxy, &medium, &[]);
             let moment = proxy.await_strike(|| child.try_wait().unwrap().is_some());
             let Some(moment) = moment else {

@@ -23,7 +23,7 @@ use super::node::Node;
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum At {
     /// The n-th moment of all.
-    Moment(usize),
+    Timestamp(usize),
     /// The n-th message of a method, such as `Content/Write`, or of one kind, such as `Content/Write.commit`.
     Message(&'static str, usize),
     /// The n-th answer of a method.
@@ -181,7 +181,7 @@ impl Shared {
             moment.starts_with(&name).then(|| state.seen.iter().filter(counts).count())
         };
         let strikes = match at {
-            At::Moment(number) => state.seen.len() == number,
+            At::Timestamp(number) => state.seen.len() == number,
             At::Message(name, number) => of(name, '>') == Some(number),
             At::Answer(name, number) => of(name, '<') == Some(number),
             At::EveryMessage(name, number) => of(name, '>').is_some_and(|count| count >= number),

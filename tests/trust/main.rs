@@ -14,7 +14,7 @@ use std::fs;
 use std::process::Command;
 
 use pannier::image::{Digest, Document};
-use pannier::record::Moment;
+use pannier::record::Timestamp;
 use site::Site;
 use support::carry::{self, run, text};
 use support::cluster;
@@ -385,7 +385,7 @@ fn what_is_remembered_is_listed_and_a_damaged_memory_refuses() {
     let seen = &listed["seen"]["lane plant-a"];
     assert_eq!(seen["record"], Digest::of(&fs::read(site.stick.record()).unwrap()).to_string());
     assert_eq!(listed["required"], true);
-    let created: Moment = seen["created"].as_str().unwrap().parse().unwrap();
+    let created: Timestamp = seen["created"].as_str().unwrap().parse().unwrap();
     assert_eq!(created.to_string(), site.record().created);
     fs::write(site.stick.at("state/seen.json"), "{").unwrap();
     site.take(1, &[]);

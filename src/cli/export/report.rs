@@ -8,8 +8,8 @@ use crate::cli::output::Output;
 use crate::cli::{facts, text};
 use crate::error::Result;
 use crate::export::{Options, Prepared, Summary};
-use crate::medium::Facts;
-use crate::plan::{FileStep, FileVerdict, NameVerdict, Verdict};
+use crate::medium::MediumFacts;
+use crate::plan::{FileStep, FileVerdict, ImageVerdict, Verdict};
 use crate::record::Level;
 
 /// Says before the first byte what will be done.
@@ -72,7 +72,7 @@ pub(super) fn describe(prepared: &Prepared, path: &Path, output: &Output) -> Res
             "bytesToRead": plan.bytes_to_read(),
             "bytesToWrite": if plan.is_nothing() { 0 } else { plan.bytes_to_write(filesystem) },
             "bytesFree": filesystem.free,
-            "place": Facts::of(path)?,
+            "place": MediumFacts::of(path)?,
         }));
     }
     let mut lines = String::new();
@@ -89,7 +89,7 @@ pub(super) fn describe(prepared: &Prepared, path: &Path, output: &Output) -> Res
     }
     output.data(&lines)?;
     announce(prepared, path, output);
-    output.say(facts::describe(&Facts::of(path)?));
+    output.say(facts::describe(&MediumFacts::of(path)?));
     output.say("Nothing was written.");
     Ok(())
 }
@@ -101,18 +101,18 @@ fn file(step: &FileStep) -> serde_json::Value {
 
 fn file_verdict(step: &FileStep) -> &'static str {
     match step.verdict {
-        FileVerdict::Unchanged => name(NameVerdict::Unchanged),
-        FileVerdict::New => name(NameVerdict::New),
-        FileVerdict::Moved => name(NameVerdict::Moved),
+        FileVerdict::Unchanged => name(ImageVerdict::Unchanged),
+        FileVerdict::New => name(ImageVerdict::New),
+        FileVerdict::Moved => name(ImageVerdict::Moved),
     }
 }
 
-fn name(verdict: NameVerdict) -> &'static str {
+fn name(verdict: ImageVerdict) -> &'static str {
     match verdict {
-        NameVerdict::Unchanged => "unchanged",
-        NameVerdict::New => "new",
-        NameVerdict::Moved => "moved",
-        NameVerdict::Extended => "extended",
+        ImageVerdict::Unchanged => "unchanged",
+        ImageVerdict::New => "new",
+        ImageVerdict::Moved => "moved",
+        ImageVerdict::Extended => "extended",
     }
 }
 

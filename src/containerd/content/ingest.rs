@@ -22,7 +22,7 @@ const IN_FLIGHT: usize = 3;
 #[derive(Debug)]
 pub enum Opened {
     /// It is open; go on at its offset.
-    Ingest(Box<Ingest>),
+    Ingest(Box<ContentIngest>),
     /// The namespace has the blob already, and the lease in use now holds it.
     Present,
     /// Another client writes under this name at the moment.
@@ -41,7 +41,7 @@ pub enum Committed {
 }
 
 /// An open ingest. Dropped without a commit it stays, and can be gone on with.
-pub struct Ingest {
+pub struct ContentIngest {
     client: Client,
     sender: mpsc::Sender<WriteContentRequest>,
     answers: Streaming<WriteContentResponse>,
@@ -74,7 +74,7 @@ impl Client {
             Ok::<_, Status>((answers, first))
         });
         match opened {
-            Ok((answers, first)) => Ok(Opened::Ingest(Box::new(Ingest {
+            Ok((answers, first)) => Ok(Opened::Ingest(Box::new(ContentIngest {
                 client: self.clone(),
                 sender,
                 answers,
@@ -92,7 +92,7 @@ impl Client {
     }
 }
 
-impl Ingest {
+impl ContentIngest {
     /// Bytes that are written so far.
     pub fn offset(&self) -> u64 {
         self.offset
@@ -216,9 +216,9 @@ fn closed() -> Status {
     Status::unavailable("containerd ended the stream")
 }
 
-impl std::fmt::Debug for Ingest {
+impl std::fmt::Debug for ContentIngest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Ingest")
+        f.debug_struct("ContentIngest")
             .field("reference", &self.reference)
             .field("offset", &self.offset)
             .finish_non_exhaustive()

@@ -1,15 +1,15 @@
 //! containerd itself: socket, version, CRI, snapshotter, sandbox image, what was left behind.
 
 use crate::doctor::Severity::{Error, Note, Warning};
-use crate::doctor::{Containerd, Facts, Finding, Sandbox, Socket};
+use crate::doctor::{Containerd, Diagnosis, NodeFacts, Sandbox, Socket};
 
 /// The oldest series that Pannier was tried with.
 const OLDEST: (u32, u32) = (1, 6);
 
-pub(super) fn examine(facts: &Facts) -> Vec<Finding> {
+pub(super) fn examine(facts: &NodeFacts) -> Vec<Diagnosis> {
     let mut findings = Vec::new();
     if !facts.privileged {
-        findings.push(Finding::new(
+        findings.push(Diagnosis::new(
             "not-root",
             Note,
             "this does not run as root",
@@ -29,12 +29,12 @@ pub(super) fn examine(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-fn socket(socket: &Socket) -> Option<Finding> {
+fn socket(socket: &Socket) -> Option<Diagnosis> {
     match socket {
         Socket::Answers(_) => None,
         Socket::Missing(paths) => {
             let places: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
-            Some(Finding::new(
+            Some(Diagnosis::new(
                 "socket-missing",
                 Error,
                 format!("there is no socket of containerd: {}", places.join(", ")),
@@ -42,14 +42,14 @@ fn socket(socket: &Socket) -> Option<Finding> {
                 "systemctl start containerd (or k8s, k3s, ...); name another place with --address",
             ))
         }
-        Socket::Denied(path) => Some(Finding::new(
+        Socket::Denied(path) => Some(Diagnosis::new(
             "socket-denied",
             Error,
             format!("this user may not use {}", path.display()),
             "an import needs the socket, which belongs to root",
             "sudo pannier doctor",
         )),
-        Socket::Silent(path, why) => Some(Finding::new(
+        Socket::Silent(path, why) => Some(Diagnosis::new(
             "socket-silent",
             Error,
             format!("containerd does not answer at {}: {why}", path.display()),
@@ -59,12 +59,12 @@ fn socket(socket: &Socket) -> Option<Finding> {
     }
 }
 
-fn daemon(containerd: &Containerd) -> Vec<Finding> {
+fn daemon(containerd: &Containerd) -> Vec<Diagnosis> {
     let mut findings = Vec::new();
     let version = &containerd.version;
     let (major, minor, _) = version.numbers;
     if (major, minor) < OLDEST {
-        findings.push(Finding::new(
+        findings.push(Diagnosis::new(
             "containerd-old",
             Warning,
             format!("containerd is {}", version.text),
@@ -72,7 +72,7 @@ fn daemon(containerd: &Containerd) -> Vec<Finding> {
             "upgrade containerd",
         ));
     } else if !version.honours_pins() {
-        findings.push(Finding::new(
+        findings.push(Diagnosis::new(
             "pins-ignored",
             Warning,
             format!("containerd {} does not know pins", version.text),
@@ -81,7 +81,7 @@ fn daemon(containerd: &Containerd) -> Vec<Finding> {
         ));
     }
     if !containerd.cri {
-        findings.push(Finding::new(
+        findings.push(Diagnosis::new(
             "cri-off",
             Error,
             "containerd does not serve CRI",
@@ -92,19 +92,19 @@ fn daemon(containerd: &Containerd) -> Vec<Finding> {
     findings
 }
 
-fn cri(containerd: &Containerd) -> Vec<Finding> {
+fn cri(containerd: &Containerd) -> Vec<Diagnosis> {
     let mut findings = Vec::new();
     for condition in containerd.conditions.iter().filter(|condition| !condition.holds) {
         let what = format!("CRI says {} is false: {}", condition.name, condition.message);
         findings.push(match condition.name.as_str() {
-            "NetworkReady" => Finding::new(
+            "NetworkReady" => Diagnosis::new(
                 "network-not-ready",
                 Note,
                 what,
                 "only pods on the host's network start until a CNI plugin is installed, as before a bootstrap",
                 "none needed if the network plugin is still to come",
             ),
-            _ => Finding::new(
+            _ => Diagnosis::new(
                 "runtime-not-ready",
                 Error,
                 what,
@@ -114,7 +114,7 @@ fn cri(containerd: &Containerd) -> Vec<Finding> {
         });
     }
     match &containerd.snapshotter {
-        None => findings.push(Finding::new(
+        None => findings.push(Diagnosis::new(
             "snapshotter-unknown",
             Warning,
             "CRI does not say which snapshotter it uses",
@@ -123,12 +123,12 @@ fn cri(containerd: &Containerd) -> Vec<Finding> {
         )),
         Some(snapshotter) => {
             if let Some(failure) = &snapshotter.failure {
-                findings.push(Finding::new(
+                findings.push(Diagnosis::new(
                     "snapshotter-broken",
                     Error,
                     format!("snapshotter {} does not work: {failure}", snapshotter.name),
                     "CRI unpacks images with it: no container can be created",
-                    "mend it, or set `snapshotter` of CRI to overlayfs in /etc/containerd/config.toml",
+                    "repair it, or set `snapshotter` of CRI to overlayfs in /etc/containerd/config.toml",
                 ));
             }
         }
@@ -136,17 +136,17 @@ fn cri(containerd: &Containerd) -> Vec<Finding> {
     findings
 }
 
-fn sandbox(sandbox: &Sandbox) -> Option<Finding> {
+fn sandbox(sandbox: &Sandbox) -> Option<Diagnosis> {
     match sandbox {
         Sandbox::Present(_) => None,
-        Sandbox::Missing(name) => Some(Finding::new(
+        Sandbox::Missing(name) => Some(Diagnosis::new(
             "sandbox-missing",
             Error,
             format!("the sandbox image {name} is not there"),
             "every pod's sandbox runs it: without it no pod starts",
             format!("carry it: `pannier export {name} --to MEDIUM`, then `pannier import MEDIUM`"),
         )),
-        Sandbox::Unknown(why) => Some(Finding::new(
+        Sandbox::Unknown(why) => Some(Diagnosis::new(
             "sandbox-unknown",
             Note,
             format!("which sandbox image is used cannot be told: {why}"),
@@ -156,15 +156,15 @@ fn sandbox(sandbox: &Sandbox) -> Option<Finding> {
     }
 }
 
-fn left_behind(containerd: &Containerd) -> Vec<Finding> {
+fn left_behind(containerd: &Containerd) -> Vec<Diagnosis> {
     let mut findings = Vec::new();
     let left = |id, what: String| {
-        let mut finding = Finding::new(
+        let mut finding = Diagnosis::new(
             id,
             Warning,
             what,
             "it takes up the disk until it runs out, and an import would go on from it",
-            "pannier import MEDIUM goes on; `pannier doctor --mend` throws it away",
+            "pannier import MEDIUM goes on; `pannier doctor --repair` throws it away",
         );
         finding.safe = true;
         finding
@@ -188,8 +188,8 @@ mod tests {
     use crate::containerd::Version;
     use crate::doctor::Condition;
 
-    fn found(expected: &[&str], change: impl FnOnce(&mut Facts)) {
-        assert_found(expected, Facts::healthy(), change);
+    fn found(expected: &[&str], change: impl FnOnce(&mut NodeFacts)) {
+        assert_found(expected, NodeFacts::healthy(), change);
     }
 
     fn with(expected: &[&str], change: impl FnOnce(&mut Containerd)) {
@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn the_socket() {
         let without = |socket| {
-            move |facts: &mut Facts| {
+            move |facts: &mut NodeFacts| {
                 facts.socket = socket;
                 facts.containerd = None;
             }

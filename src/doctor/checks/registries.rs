@@ -1,16 +1,16 @@
 //! Proxies and mirrors: without a network nothing should need them, and a broken one makes pulls hang.
 
 use crate::doctor::Severity::{Note, Warning};
-use crate::doctor::{Facts, Finding};
+use crate::doctor::{Diagnosis, NodeFacts};
 
-pub(super) fn examine(facts: &Facts) -> Vec<Finding> {
+pub(super) fn examine(facts: &NodeFacts) -> Vec<Diagnosis> {
     let mut findings = Vec::new();
     for proxy in &facts.proxies {
         let place = format!("{}={} in {}", proxy.variable, proxy.value, proxy.file.display());
         let restart =
             format!("edit {}, then systemctl daemon-reload and restart the service", proxy.file.display());
         if let Some(reason) = &proxy.malformed {
-            findings.push(Finding::new(
+            findings.push(Diagnosis::new(
                 "proxy-malformed",
                 Warning,
                 format!("{place} is no proxy: {reason}"),
@@ -18,7 +18,7 @@ pub(super) fn examine(facts: &Facts) -> Vec<Finding> {
                 &restart,
             ));
         } else if let Some(reason) = &proxy.unreachable {
-            findings.push(Finding::new(
+            findings.push(Diagnosis::new(
                 "proxy-unreachable",
                 Warning,
                 format!("{place} does not answer: {reason}"),
@@ -27,7 +27,7 @@ pub(super) fn examine(facts: &Facts) -> Vec<Finding> {
             ));
         }
         if !proxy.exceptions {
-            findings.push(Finding::new(
+            findings.push(Diagnosis::new(
                 "proxy-without-exceptions",
                 Note,
                 format!("{place} comes without NO_PROXY"),
@@ -38,7 +38,7 @@ pub(super) fn examine(facts: &Facts) -> Vec<Finding> {
     }
     for file in &facts.hosts {
         if let Some(reason) = &file.malformed {
-            findings.push(Finding::new(
+            findings.push(Diagnosis::new(
                 "hosts-malformed",
                 Warning,
                 format!("{}: {reason}", file.file.display()),
@@ -48,7 +48,7 @@ pub(super) fn examine(facts: &Facts) -> Vec<Finding> {
         }
         for host in &file.hosts {
             if let Some(reason) = &host.unreachable {
-                findings.push(Finding::new(
+                findings.push(Diagnosis::new(
                     "mirror-unreachable",
                     Warning,
                     format!("{} in {} does not answer: {reason}", host.url, file.file.display()),
@@ -79,7 +79,7 @@ mod tests {
     }
 
     fn found(expected: &[&str], proxy: Proxy) {
-        assert_found(expected, Facts::healthy(), |facts| facts.proxies = vec![proxy]);
+        assert_found(expected, NodeFacts::healthy(), |facts| facts.proxies = vec![proxy]);
     }
 
     #[test]
@@ -97,7 +97,7 @@ mod tests {
                 MirrorHost { url: "http://m:5000".into(), unreachable: unreachable.map(str::to_owned) };
             let file =
                 HostsFile { file: "/h".into(), malformed: malformed.map(str::to_owned), hosts: vec![host] };
-            assert_found(expected, Facts::healthy(), |facts| facts.hosts = vec![file]);
+            assert_found(expected, NodeFacts::healthy(), |facts| facts.hosts = vec![file]);
         };
         hosts(&[], None, None);
         hosts(&["hosts-malformed"], Some("x"), None);

@@ -3,19 +3,19 @@
 use std::time::Duration;
 
 use crate::doctor::Severity::{Error, Note, Warning};
-use crate::doctor::{Clock, Disk, DiskRole, Facts, Finding, Kubelet, Thresholds};
+use crate::doctor::{Clock, Diagnosis, Disk, DiskRole, Kubelet, NodeFacts, Thresholds};
 
 /// How far the clock may be behind: time zones of hardware clocks, and a stick that was filled ahead of it.
 const TOLERANCE: Duration = Duration::from_secs(24 * 3600);
 
-pub(super) fn examine(facts: &Facts) -> Vec<Finding> {
+pub(super) fn examine(facts: &NodeFacts) -> Vec<Diagnosis> {
     let mut findings = Vec::new();
     for disk in &facts.disks {
         findings.extend(fullness(disk, &facts.kubelet.thresholds));
         findings.extend(filesystem(disk, facts));
     }
     if facts.default_route == Some(false) {
-        findings.push(Finding::new(
+        findings.push(Diagnosis::new(
             "no-default-route",
             Error,
             "there is no default route",
@@ -28,7 +28,7 @@ pub(super) fn examine(facts: &Facts) -> Vec<Finding> {
     findings.extend(clock(&facts.clock));
     findings.extend(credentials(&facts.kubelet));
     for intent in &facts.kubelet.pull_intents {
-        findings.push(Finding::new(
+        findings.push(Diagnosis::new(
             "pull-cut-off",
             Warning,
             format!("kubelet was cut off while it pulled {}", intent.image),
@@ -39,7 +39,7 @@ pub(super) fn examine(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-fn fullness(disk: &Disk, thresholds: &Thresholds) -> Vec<Finding> {
+fn fullness(disk: &Disk, thresholds: &Thresholds) -> Vec<Diagnosis> {
     let mut findings = Vec::new();
     let place = disk.path.display();
     let least = match disk.role {
@@ -48,7 +48,7 @@ fn fullness(disk: &Disk, thresholds: &Thresholds) -> Vec<Finding> {
     };
     let part = |free: u64, whole: u64| (free as f64 / whole.max(1) as f64) * 100.0;
     if disk.read_only {
-        findings.push(Finding::new(
+        findings.push(Diagnosis::new(
             "disk-read-only",
             Error,
             format!("{place} is read-only"),
@@ -58,7 +58,7 @@ fn fullness(disk: &Disk, thresholds: &Thresholds) -> Vec<Finding> {
     }
     let low = least.is_some_and(|least| disk.free < least.of(disk.size));
     if low {
-        findings.push(Finding::new(
+        findings.push(Diagnosis::new(
             "disk-pressure",
             Error,
             format!("{:.0} % of {place} are free", part(disk.free, disk.size)),
@@ -68,7 +68,7 @@ fn fullness(disk: &Disk, thresholds: &Thresholds) -> Vec<Finding> {
     }
     let inodes = thresholds.inodes.is_some_and(|least| disk.inodes_free < least.of(disk.inodes));
     if disk.inodes > 0 && inodes {
-        findings.push(Finding::new(
+        findings.push(Diagnosis::new(
             "inodes-low",
             Error,
             format!("{:.0} % of the inodes of {place} are free", part(disk.inodes_free, disk.inodes)),
@@ -78,7 +78,7 @@ fn fullness(disk: &Disk, thresholds: &Thresholds) -> Vec<Finding> {
     }
     let used = 100.0 - part(disk.free, disk.size);
     if disk.role == DiskRole::Images && !low && used >= thresholds.collects_at as f64 {
-        findings.push(Finding::new(
+        findings.push(Diagnosis::new(
             "images-collected",
             Warning,
             format!("{used:.0} % of {place} are used"),
@@ -89,7 +89,7 @@ fn fullness(disk: &Disk, thresholds: &Thresholds) -> Vec<Finding> {
     findings
 }
 
-fn filesystem(disk: &Disk, facts: &Facts) -> Option<Finding> {
+fn filesystem(disk: &Disk, facts: &NodeFacts) -> Option<Diagnosis> {
     if disk.role != DiskRole::Images {
         return None;
     }
@@ -97,21 +97,21 @@ fn filesystem(disk: &Disk, facts: &Facts) -> Option<Finding> {
     let overlay = snapshotter.is_none_or(|snapshotter| snapshotter.name == "overlayfs");
     let (place, name) = (disk.path.display(), disk.filesystem.as_str());
     match name {
-        "overlayfs" if overlay => Some(Finding::new(
+        "overlayfs" if overlay => Some(Diagnosis::new(
             "root-on-overlayfs",
             Error,
             format!("{place} is on overlayfs"),
             "overlayfs cannot unpack layers on overlayfs",
             "give containerd a volume or disk of its own, or the snapshotter native",
         )),
-        "NFS" | "FAT32" | "exFAT" | "NTFS" => Some(Finding::new(
+        "NFS" | "FAT32" | "exFAT" | "NTFS" => Some(Diagnosis::new(
             "root-unsuitable",
             Error,
             format!("{place} is on {name}"),
             "layers with their owners, devices and attributes cannot be kept there",
             "put containerd's root on ext4 or XFS",
         )),
-        "tmpfs" => Some(Finding::new(
+        "tmpfs" => Some(Diagnosis::new(
             "root-in-memory",
             Warning,
             format!("{place} is in memory (tmpfs)"),
@@ -122,10 +122,10 @@ fn filesystem(disk: &Disk, facts: &Facts) -> Option<Finding> {
     }
 }
 
-fn clock(clock: &Clock) -> Option<Finding> {
+fn clock(clock: &Clock) -> Option<Diagnosis> {
     let (path, newest) = clock.newest.as_ref()?;
     let behind = newest.duration_since(clock.now).ok().filter(|behind| *behind > TOLERANCE)?;
-    Some(Finding::new(
+    Some(Diagnosis::new(
         "clock-behind",
         Error,
         format!("the clock is {} days behind {}", behind.as_secs() / (24 * 3600), path.display()),
@@ -134,7 +134,7 @@ fn clock(clock: &Clock) -> Option<Finding> {
     ))
 }
 
-fn credentials(kubelet: &Kubelet) -> Option<Finding> {
+fn credentials(kubelet: &Kubelet) -> Option<Diagnosis> {
     let severity = match kubelet.credential_policy.as_deref()? {
         "AlwaysVerify" => Error,
         "NeverVerifyAllowlistedImages" => Warning,
@@ -143,7 +143,7 @@ fn credentials(kubelet: &Kubelet) -> Option<Finding> {
     };
     let policy = kubelet.credential_policy.as_deref().unwrap_or_default();
     let file = kubelet.config.as_deref().map(|path| path.display().to_string()).unwrap_or_default();
-    Some(Finding::new(
+    Some(Diagnosis::new(
         "credentials-verified",
         severity,
         format!("kubelet's imagePullCredentialsVerificationPolicy is {policy}"),
@@ -158,8 +158,8 @@ mod tests {
     use super::*;
     use crate::doctor::{Amount, PullIntent};
 
-    fn found(expected: &[&str], change: impl FnOnce(&mut Facts)) {
-        assert_found(expected, Facts::healthy(), change);
+    fn found(expected: &[&str], change: impl FnOnce(&mut NodeFacts)) {
+        assert_found(expected, NodeFacts::healthy(), change);
     }
 
     fn disk(expected: &[&str], change: impl FnOnce(&mut Disk)) {
@@ -200,7 +200,7 @@ mod tests {
         found(&["no-default-route"], |facts| facts.default_route = Some(false));
         found(&[], |facts| facts.default_route = None);
         let behind = |seconds| {
-            move |facts: &mut Facts| {
+            move |facts: &mut NodeFacts| {
                 facts.clock.newest.as_mut().unwrap().1 = facts.clock.now + Duration::from_secs(seconds)
             }
         };
@@ -210,8 +210,9 @@ mod tests {
 
     #[test]
     fn what_kubelet_verifies() {
-        let policy =
-            |name: &'static str| move |facts: &mut Facts| facts.kubelet.credential_policy = Some(name.into());
+        let policy = |name: &'static str| {
+            move |facts: &mut NodeFacts| facts.kubelet.credential_policy = Some(name.into())
+        };
         found(&["credentials-verified"], policy("AlwaysVerify"));
         found(&["credentials-verified"], policy("NeverVerifyAllowlistedImages"));
         found(&[], policy("NeverVerifyPreloadedImages"));

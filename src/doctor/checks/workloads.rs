@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use crate::doctor::Severity::{Error, Warning};
-use crate::doctor::{Facts, Finding, MediumFacts, OnMedium, Workload};
+use crate::doctor::{Diagnosis, MediumFacts, NodeFacts, OnMedium, Workload};
 use crate::import::Space;
 use crate::lists::Pull;
 
-pub(super) fn examine(facts: &Facts) -> Vec<Finding> {
+pub(super) fn examine(facts: &NodeFacts) -> Vec<Diagnosis> {
     let mut findings = Vec::new();
     let mut said = BTreeSet::new();
     for workload in &facts.workloads {
@@ -22,18 +22,18 @@ pub(super) fn examine(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-fn presence(workload: &Workload) -> Option<Finding> {
+fn presence(workload: &Workload) -> Option<Diagnosis> {
     let Workload { image, place, .. } = workload;
     match (&workload.on_node, &workload.on_medium) {
         (Some(true), _) | (_, Some(OnMedium::Yes)) | (None, None) => None,
-        (_, Some(OnMedium::OtherPlatforms(platforms))) => Some(Finding::new(
+        (_, Some(OnMedium::OtherPlatforms(platforms))) => Some(Diagnosis::new(
             "image-other-platform",
             Error,
             format!("{image} ({place}) is not on the node, and on the medium for {platforms} only"),
             "its containers cannot be created without a network",
             format!("pannier export {image} --platform ... --to MEDIUM, with the platform of this node"),
         )),
-        (_, on_medium) => Some(Finding::new(
+        (_, on_medium) => Some(Diagnosis::new(
             "image-missing",
             Error,
             match on_medium {
@@ -46,17 +46,17 @@ fn presence(workload: &Workload) -> Option<Finding> {
     }
 }
 
-fn policy(workload: &Workload) -> Option<Finding> {
+fn policy(workload: &Workload) -> Option<Diagnosis> {
     let Workload { image, place, pull, .. } = workload;
     match pull {
-        Pull::Always => Some(Finding::new(
+        Pull::Always => Some(Diagnosis::new(
             "pull-always",
             Error,
             format!("{image} ({place}) has imagePullPolicy: Always"),
             "kubelet asks a registry at each start, though the node has the image",
             "set imagePullPolicy: IfNotPresent",
         )),
-        Pull::Unsaid if image.tag() == Some("latest") => Some(Finding::new(
+        Pull::Unsaid if image.tag() == Some("latest") => Some(Diagnosis::new(
             "pull-latest",
             Error,
             format!("{image} ({place}) has the tag latest and no imagePullPolicy"),
@@ -67,11 +67,11 @@ fn policy(workload: &Workload) -> Option<Finding> {
     }
 }
 
-fn medium(medium: &MediumFacts, collects_at: u64) -> Vec<Finding> {
+fn medium(medium: &MediumFacts, collects_at: u64) -> Vec<Diagnosis> {
     let mut findings = Vec::new();
     let place = medium.path.display();
     if let Some(reason) = &medium.failure {
-        findings.push(Finding::new(
+        findings.push(Diagnosis::new(
             "medium-refused",
             Error,
             format!("{place} cannot be imported here: {reason}"),
@@ -83,7 +83,7 @@ fn medium(medium: &MediumFacts, collects_at: u64) -> Vec<Finding> {
         let need = need.total();
         let used = size.saturating_sub(*free).saturating_add(need);
         if need > *free {
-            findings.push(Finding::new(
+            findings.push(Diagnosis::new(
                 "medium-too-large",
                 Error,
                 format!("the import takes {need} bytes on {}, {free} are free", path.display()),
@@ -91,7 +91,7 @@ fn medium(medium: &MediumFacts, collects_at: u64) -> Vec<Finding> {
                 "free some space there, or import fewer images",
             ));
         } else if need > 0 && used.saturating_mul(100) > size.saturating_mul(collects_at) {
-            findings.push(Finding::new(
+            findings.push(Diagnosis::new(
                 "medium-fills-disk",
                 Warning,
                 format!("after the import more than {collects_at} % of {} are used", path.display()),
@@ -101,7 +101,7 @@ fn medium(medium: &MediumFacts, collects_at: u64) -> Vec<Finding> {
         }
     }
     if !medium.latest.is_empty() {
-        findings.push(Finding::new(
+        findings.push(Diagnosis::new(
             "medium-latest",
             Warning,
             format!("on the medium there are images with the tag latest: {}", medium.latest.join(", ")),
@@ -118,11 +118,11 @@ mod tests {
     use super::*;
 
     fn workload(expected: &[&str], change: impl FnOnce(&mut Workload)) {
-        assert_found(expected, Facts::healthy_with_workload(), |facts| change(&mut facts.workloads[0]));
+        assert_found(expected, NodeFacts::healthy_with_workload(), |facts| change(&mut facts.workloads[0]));
     }
 
     fn with_medium(expected: &[&str], change: impl FnOnce(&mut MediumFacts)) {
-        assert_found(expected, Facts::healthy_with_workload(), |facts| {
+        assert_found(expected, NodeFacts::healthy_with_workload(), |facts| {
             change(facts.medium.as_mut().unwrap())
         });
     }
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn an_image_is_missing_once() {
-        assert_found(&["image-missing"], Facts::healthy_with_workload(), |facts| {
+        assert_found(&["image-missing"], NodeFacts::healthy_with_workload(), |facts| {
             facts.workloads[0].on_medium = Some(OnMedium::No);
             let again = Workload { place: "other.yaml:1".into(), ..facts.workloads[0].clone() };
             facts.workloads.push(again);

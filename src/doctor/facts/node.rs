@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::{Condition, Containerd, Sandbox, Snapshotter, Socket};
 use crate::containerd::{Client, Version, kubelet_endpoint, well_known_sockets};
 use crate::error::{Error, Result, Side};
-use crate::node::{self, Node, Wishes};
+use crate::node::{self, Node, NodeOptions};
 use crate::sysroot;
 
 /// How long containerd may take to say its version.
@@ -84,11 +84,11 @@ fn try_socket(path: &Path) -> Reached {
 /// The node as an import sees it, if one could begin.
 pub(super) fn survey(reached: &Reached, containerd: Option<&Containerd>) -> Option<Node> {
     let address = reached.client.as_ref()?.address().to_owned();
-    let wishes = Wishes {
+    let wishes = NodeOptions {
         address: Some(address),
         namespace: NAMESPACE.into(),
         no_cri: !containerd?.cri,
-        ..Wishes::default()
+        ..NodeOptions::default()
     };
     Node::survey(&wishes).ok()
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Held, ImportPlan, Wanted, WantedLayer};
+use super::{Held, ImportPlan, WantedImage, WantedLayer};
 use crate::image::{Descriptor, Digest};
 use crate::record::Delta;
 
@@ -45,7 +45,7 @@ impl WantedLayer {
         })
     }
 
-    pub(super) fn no_base(&self, image: &Wanted, held: &Held) -> NoBase {
+    pub(super) fn no_base(&self, image: &WantedImage, held: &Held) -> NoBase {
         let names: Vec<String> = image.names.iter().map(ToString::to_string).collect();
         let bases = self.deltas.iter().map(|delta| delta.base).collect();
         let mut blobs = [&self.carried].into_iter().chain(&self.others).map(|blob| blob.digest);

@@ -76,7 +76,7 @@ impl Totals {
 mod tests {
     use std::collections::HashMap;
 
-    use super::super::Wanted;
+    use super::super::WantedImage;
     use super::super::tests::{PINNED, empty, wanted};
     use super::*;
     use crate::image::{Descriptor, OCI_INDEX};
@@ -86,7 +86,7 @@ mod tests {
         held.chains.push(("native".into(), HashSet::new()));
         let of = |tars: &&[&str]| {
             let original = Descriptor::of(OCI_INDEX, tars.join(" ").as_bytes());
-            Wanted { original, ..wanted(tars) }
+            WantedImage { original, ..wanted(tars) }
         };
         let images = images.iter().map(of).collect();
         ImportPlan::new(images, &held, PINNED, &HashMap::new()).unwrap()

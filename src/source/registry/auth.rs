@@ -27,11 +27,11 @@ const MAX_ANSWER: u64 = 1 << 20;
 /// What was last proved to a host, by repository.
 #[derive(Debug, Default)]
 pub(super) struct Auth {
-    known: Mutex<HashMap<String, Known>>,
+    known: Mutex<HashMap<String, Credential>>,
 }
 
 #[derive(Clone, Debug)]
-struct Known {
+struct Credential {
     header: HeaderValue,
     until: Option<Instant>,
 }
@@ -75,7 +75,7 @@ impl Auth {
         let fresh = match challenge {
             Challenge::Basic => match login {
                 Some(Login::Password { user, password }) => {
-                    Known { header: basic(&user, &password)?, until: None }
+                    Credential { header: basic(&user, &password)?, until: None }
                 }
                 Some(_) => {
                     return Err(denied(access, "401, it wants a user and password, not a token", problem));
@@ -173,9 +173,9 @@ impl Bearer {
         access: Access<'_>,
         login: Option<Login>,
         problem: Option<String>,
-    ) -> Result<Known, Failure> {
+    ) -> Result<Credential, Failure> {
         if let Some(Login::RegistryToken(token)) = login {
-            return Ok(Known { header: bearer(&token)?, until: None });
+            return Ok(Credential { header: bearer(&token)?, until: None });
         }
         let mut url: Url =
             self.realm.parse().map_err(|_| denied(access, "it names a token server that is no URL", None))?;
@@ -238,7 +238,7 @@ impl Bearer {
         }
         let life = answer.expires_in.map_or(DEFAULT_LIFE, |s| Duration::from_secs(s.min(LONGEST_LIFE)));
         // A little early: a request takes time to arrive.
-        Ok(Known { header: bearer(&token)?, until: Some(Instant::now() + life.mul_f32(0.9)) })
+        Ok(Credential { header: bearer(&token)?, until: Some(Instant::now() + life.mul_f32(0.9)) })
     }
 }
 

@@ -23,7 +23,7 @@ const SKIP: usize = 64 << 10;
 /// After a cut it goes on where it was, by `Range`. There is no `If-Range`: the name of a blob is
 /// its digest, so two validators mean two servers, not two contents, and would only cost a restart.
 /// A server without ranges sends everything again, and what was delivered before is thrown away.
-pub(super) struct BlobReader {
+pub(super) struct RegistryBlob {
     registry: Arc<Inner>,
     image: Reference,
     blob: Descriptor,
@@ -40,7 +40,7 @@ struct Body {
     skip: u64,
 }
 
-impl BlobReader {
+impl RegistryBlob {
     /// Opens the blob at `offset`; fails when the registry does not have it.
     pub(super) fn open(
         registry: Arc<Inner>,
@@ -139,7 +139,7 @@ impl BlobReader {
     }
 }
 
-impl Read for BlobReader {
+impl Read for RegistryBlob {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if buffer.is_empty() {
             return Ok(0);
@@ -175,7 +175,7 @@ impl Read for BlobReader {
     }
 }
 
-impl BlobReader {
+impl RegistryBlob {
     fn cut(&self, host: String, error: Option<io::Error>) -> Failure {
         let (digest, size, position) = (self.blob.digest, self.blob.size, self.position);
         let stalled = error.as_ref().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut);

@@ -30,7 +30,7 @@ use std::time::Duration;
 use reqwest::Method;
 use reqwest::header::HeaderMap;
 
-use self::blob::BlobReader;
+use self::blob::RegistryBlob;
 use self::credentials::Credentials;
 use self::endpoint::{Ask, Endpoint, Need};
 use self::retry::{Again, Failure, Policy};
@@ -59,7 +59,7 @@ pub struct Options {
     pub logins: BTreeMap<String, Login>,
     /// Ends waiting and reading.
     pub stop: Stop,
-    /// Told of longer waits.
+    /// Who is told of longer waits.
     pub notice: Notice,
 }
 
@@ -255,7 +255,7 @@ impl Source for Registry {
             cursor.set_position(offset);
             return Ok(Box::new(cursor));
         }
-        Ok(Box::new(BlobReader::open(self.inner.clone(), image, blob, offset)?))
+        Ok(Box::new(RegistryBlob::open(self.inner.clone(), image, blob, offset)?))
     }
 
     fn is_remote(&self) -> bool {

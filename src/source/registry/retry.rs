@@ -40,7 +40,7 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    /// A failure that no repetition mends.
+    /// A failure that no repetition cures.
     pub(super) fn last(error: Error) -> Self {
         Self { error, again: Again::Never }
     }
@@ -52,11 +52,12 @@ impl From<Error> for Failure {
     }
 }
 
-type Told = dyn Fn(&str) + Send + Sync;
+/// Says a line to a person.
+type Say = dyn Fn(&str) + Send + Sync;
 
-/// Told of every longer wait; without it nobody is.
+/// Whoever is told of every longer wait, if anybody.
 #[derive(Clone, Default)]
-pub struct Notice(Option<Arc<Told>>);
+pub struct Notice(Option<Arc<Say>>);
 
 impl Notice {
     /// Tells `told`, from several threads at a time.
@@ -168,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_may_mend_is_repeated_and_only_so_often() {
+    fn only_what_may_pass_is_repeated_and_only_so_often() {
         for (again, retries, expected) in [
             (Again::Never, 3, 1),
             (Again::After(Duration::ZERO), 3, 4),

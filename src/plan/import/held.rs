@@ -9,7 +9,7 @@ use crate::record::Delta;
 
 /// One platform of an image on the medium, read and proven.
 #[derive(Clone, Debug)]
-pub struct Wanted {
+pub struct WantedImage {
     /// The names it is carried under.
     pub names: Names,
     /// The export that carried it.
@@ -93,7 +93,7 @@ pub struct HeldManifest {
     pub discards_layers: bool,
 }
 
-impl Wanted {
+impl WantedImage {
     /// The names with a tag as containerd records them.
     pub(super) fn tagged(&self) -> impl Iterator<Item = String> + '_ {
         self.names.iter().filter_map(|name| Some(format!("{}:{}", name.repository(), name.tag()?)))
@@ -174,7 +174,7 @@ impl Held {
     pub(super) fn complete(
         &self,
         name: &str,
-        wanted: &Wanted,
+        wanted: &WantedImage,
         chain: &[Digest],
     ) -> Option<(Descriptor, Vec<(Descriptor, LayerVerdict)>)> {
         let manifest = self.names.get(name)?.manifest.as_ref()?;

@@ -19,7 +19,7 @@ const FORMAT: &str = "pannier-inventory-v1";
 /// What a node holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Holdings {
+pub struct Inventory {
     format: String,
     /// When it was taken, by the node's clock (RFC 3339).
     pub created: String,
@@ -53,7 +53,7 @@ pub struct HeldImage {
     pub unpacked: Option<Digest>,
 }
 
-impl Holdings {
+impl Inventory {
     /// What a node holds of which nothing is known yet but what it is.
     pub fn empty(platform: Platform, containerd: String, snapshotters: Vec<String>, created: String) -> Self {
         Self {
@@ -110,8 +110,8 @@ impl Holdings {
             let format: String = version.format.escape_debug().take(40).collect();
             return Err(format!("is in the format {format}, of which this version knows only {FORMAT}"));
         }
-        let holdings: Self = serde_json::from_slice(bytes).map_err(|error| none(json::plain(&error)))?;
-        holdings.require_sound().map(|()| holdings)
+        let inventory: Self = serde_json::from_slice(bytes).map_err(|error| none(json::plain(&error)))?;
+        inventory.require_sound().map(|()| inventory)
     }
 
     /// An error, a sentence, where it says what no node would.
@@ -194,8 +194,8 @@ mod tests {
     use super::*;
     use crate::image::Compression;
 
-    fn sample() -> Holdings {
-        let mut holdings = Holdings::empty(
+    fn sample() -> Inventory {
+        let mut inventory = Inventory::empty(
             "linux/amd64".parse().unwrap(),
             "1.7.24".into(),
             vec!["overlayfs".into()],
@@ -203,25 +203,25 @@ mod tests {
         );
         let layer = Digest::of(b"tar");
         let blob = Descriptor::of(Compression::Gzip.oci_layer_type(), b"blob");
-        holdings.layers.insert(layer, vec![blob]);
-        holdings.images.push(HeldImage {
+        inventory.layers.insert(layer, vec![blob]);
+        inventory.images.push(HeldImage {
             names: ["nginx:1".parse().unwrap()].into(),
             config: Digest::of(b"config"),
             layers: vec![layer],
             unpacked: Some(layer),
         });
-        holdings
+        inventory
     }
 
-    fn changed(from: &str, to: &str) -> Result<Holdings, String> {
+    fn changed(from: &str, to: &str) -> Result<Inventory, String> {
         let text = String::from_utf8(sample().to_bytes().unwrap()).unwrap();
         assert!(text.contains(from), "{text}");
-        Holdings::parse(text.replace(from, to).as_bytes())
+        Inventory::parse(text.replace(from, to).as_bytes())
     }
 
     #[test]
     fn what_was_written_is_read() {
-        assert_eq!(Holdings::parse(&sample().to_bytes().unwrap()), Ok(sample()));
+        assert_eq!(Inventory::parse(&sample().to_bytes().unwrap()), Ok(sample()));
     }
 
     #[test]
@@ -268,8 +268,8 @@ mod tests {
             assert!(!error.contains('\u{1b}'), "{error:?}");
         }
         for bytes in [&b""[..], b"{", b"[]", b"null", &b"[".repeat(100_000), &[0xff; 64]] {
-            assert!(Holdings::parse(bytes).unwrap_err().contains("none that"));
+            assert!(Inventory::parse(bytes).unwrap_err().contains("none that"));
         }
-        assert!(Holdings::parse(&vec![b' '; MAX_BYTES as usize + 1]).unwrap_err().contains("16 MiB"));
+        assert!(Inventory::parse(&vec![b' '; MAX_BYTES as usize + 1]).unwrap_err().contains("16 MiB"));
     }
 }

@@ -9,7 +9,7 @@ use crate::image::Platform;
 
 /// A Linux program.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Program {
+pub struct Elf {
     /// What it runs on.
     pub platform: Platform,
     /// Whether it runs without a dynamic linker and libraries.
@@ -19,7 +19,7 @@ pub struct Program {
 /// The program header that names a dynamic linker.
 const PT_INTERP: u32 = 3;
 
-impl Program {
+impl Elf {
     /// Reads the head of the program at `path`.
     ///
     /// An error if it is no ELF program for 64 bits, or one for a processor that is not known.
@@ -37,7 +37,7 @@ impl Program {
     }
 }
 
-fn head(file: &mut (impl Read + Seek)) -> io::Result<Result<Program, &'static str>> {
+fn head(file: &mut (impl Read + Seek)) -> io::Result<Result<Elf, &'static str>> {
     let mut header = [0; 64];
     file.read_exact(&mut header)?;
     if !header.starts_with(b"\x7fELF") {
@@ -70,7 +70,7 @@ fn head(file: &mut (impl Read + Seek)) -> io::Result<Result<Program, &'static st
         is_static &= kind != PT_INTERP;
     }
     let platform = Platform { os: "linux".into(), architecture: architecture.into(), variant: None };
-    Ok(Ok(Program { platform, is_static }))
+    Ok(Ok(Elf { platform, is_static }))
 }
 
 fn half(bytes: &[u8], little: bool) -> u16 {
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn this_test_is_a_program_of_this_machine() {
-        let program = Program::examine(&std::env::current_exe().unwrap()).unwrap();
+        let program = Elf::examine(&std::env::current_exe().unwrap()).unwrap();
         assert_eq!(program.platform, Platform::host());
     }
 }

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use time::{Duration, OffsetDateTime};
 
-use crate::record::{LaneName, Moment};
+use crate::record::{LaneName, Timestamp};
 
 /// A lane, or none.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ impl FromStr for LaneSetting {
 
 /// A time from now on, a date, a moment, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Expires(pub(super) Option<Moment>);
+pub(super) struct Expires(pub(super) Option<Timestamp>);
 
 impl FromStr for Expires {
     type Err = String;
@@ -35,7 +35,7 @@ impl FromStr for Expires {
             let moment = after.and_then(|after| OffsetDateTime::now_utc().checked_add(after));
             return moment.map(|moment| Self(Some(moment.into()))).ok_or_else(wrong);
         }
-        let moment: Result<Moment, _> = text.parse().or_else(|_| format!("{text}T00:00:00Z").parse());
+        let moment: Result<Timestamp, _> = text.parse().or_else(|_| format!("{text}T00:00:00Z").parse());
         moment.map(|moment| Self(Some(moment))).map_err(|_| wrong())
     }
 }

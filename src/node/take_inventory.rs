@@ -5,18 +5,22 @@ use std::collections::{BTreeMap, HashMap};
 use super::manifest::{manifest, read};
 use super::{Node, label};
 use crate::error::{Error, Result, Side};
-use crate::holdings::{HeldImage, Holdings};
 use crate::image::{
     Descriptor, Digest, ImageConfig, LayerType, MAX_CONFIG, MediaKind, Reference, chain_ids, kind,
 };
+use crate::inventory::{HeldImage, Inventory};
 use crate::progress::Run;
 
 /// Asks a node what it holds. Layers are not read: their files are there, in full length.
 ///
 /// Images of which something is absent or damaged are left out, each with a warning.
-pub fn holdings(node: &Node, created: String, run: Run<'_>) -> Result<Holdings> {
-    let mut holdings =
-        Holdings::empty(node.platform.clone(), node.version.text.clone(), node.snapshotters.clone(), created);
+pub fn take_inventory(node: &Node, created: String, run: Run<'_>) -> Result<Inventory> {
+    let mut inventory = Inventory::empty(
+        node.platform.clone(),
+        node.version.text.clone(),
+        node.snapshotters.clone(),
+        created,
+    );
     let chains = node.chains(|_| true)?;
     let is_unpacked =
         |chain_id: &Digest| !chains.is_empty() && chains.iter().all(|(_, there)| there.contains(chain_id));
@@ -31,7 +35,7 @@ pub fn holdings(node: &Node, created: String, run: Run<'_>) -> Result<Holdings> 
             (record.labels.get(label::MEDIUM), record.labels.get(label::SEQUENCE))
             && let Ok(sequence) = sequence.parse::<u64>()
         {
-            let last = holdings.imported.entry(medium.clone()).or_default();
+            let last = inventory.imported.entry(medium.clone()).or_default();
             *last = sequence.max(*last);
         }
         let digest = record.target.digest;
@@ -41,7 +45,7 @@ pub fn holdings(node: &Node, created: String, run: Run<'_>) -> Result<Holdings> 
             });
             continue;
         }
-        let image = match look(node, &record.target, &mut holdings, &mut readable) {
+        let image = match look(node, &record.target, &mut inventory, &mut readable) {
             Ok(Some((config, layers))) => {
                 let unpacked = chain_ids(&layers).last().copied().filter(is_unpacked);
                 Some(HeldImage { names: [name].into(), config, layers, unpacked })
@@ -56,16 +60,16 @@ pub fn holdings(node: &Node, created: String, run: Run<'_>) -> Result<Holdings> 
         };
         images.insert(digest, image);
     }
-    holdings.images = images.into_values().flatten().collect();
-    holdings.images.sort_by(|a, b| a.names.cmp(&b.names));
-    Ok(holdings)
+    inventory.images = images.into_values().flatten().collect();
+    inventory.images.sort_by(|a, b| a.names.cmp(&b.names));
+    Ok(inventory)
 }
 
 /// The config and the layers of an image on the node's platform, if all of it is there.
 fn look(
     node: &Node,
     target: &Descriptor,
-    holdings: &mut Holdings,
+    inventory: &mut Inventory,
     readable: &mut HashMap<Digest, bool>,
 ) -> Result<Option<(Digest, Vec<Digest>)>> {
     let Some(manifest) = manifest(node, target)? else { return Ok(None) };
@@ -91,7 +95,7 @@ fn look(
         readable.insert(blob.digest, there);
         whole &= there;
         if there {
-            let (blob, known) = (blob.as_oci_layer(), holdings.layers.entry(*diff_id).or_default());
+            let (blob, known) = (blob.as_oci_layer(), inventory.layers.entry(*diff_id).or_default());
             if !known.contains(&blob) {
                 known.push(blob);
             }

@@ -20,7 +20,7 @@ const CHUNK: usize = 1 << 20;
 
 /// A file that is made again.
 #[derive(Debug)]
-pub struct Mend<'m> {
+pub struct Replacement<'m> {
     medium: &'m Medium,
     target: String,
     writer: Writer<'m>,
@@ -28,22 +28,22 @@ pub struct Mend<'m> {
 
 impl Medium {
     /// Starts the repaired file of the blob `digest`.
-    pub fn mend_blob(&self, digest: &Digest) -> Result<Mend<'_>> {
-        self.mend_within(blob_name(digest), self.part_of(digest))
+    pub fn replace_blob(&self, digest: &Digest) -> Result<Replacement<'_>> {
+        self.replace_within(blob_name(digest), self.part_of(digest))
     }
 
     /// Starts the repaired file `target`, a path beneath the root.
-    pub(crate) fn mend(&self, target: String) -> Result<Mend<'_>> {
-        self.mend_within(target, u64::MAX)
+    pub(crate) fn replace(&self, target: String) -> Result<Replacement<'_>> {
+        self.replace_within(target, u64::MAX)
     }
 
     /// The same, in files of at most so many bytes each.
-    fn mend_within(&self, target: String, most: u64) -> Result<Mend<'_>> {
+    fn replace_within(&self, target: String, most: u64) -> Result<Replacement<'_>> {
         let staged = format!("{INGEST}/{}.new", last(&target));
         // A name that an earlier repair left is made fresh: nothing of that file is believed.
         durable::remove(&self.root, &staged)?;
         let file = durable::create(&self.root, &staged)?;
-        Ok(Mend { medium: self, target, writer: Writer::new(self, staged, file, most) })
+        Ok(Replacement { medium: self, target, writer: Writer::new(self, staged, file, most) })
     }
 
     /// Makes the directories of a medium that are missing.
@@ -68,10 +68,10 @@ impl Medium {
     }
 
     /// Writes `oci-layout` anew.
-    pub fn mend_layout(&self) -> Result<()> {
-        let mut mend = self.mend("oci-layout".into())?;
-        mend.write_bytes(OCI_LAYOUT)?;
-        mend.commit(&Descriptor::of("", OCI_LAYOUT))
+    pub fn rewrite_layout(&self) -> Result<()> {
+        let mut replacement = self.replace("oci-layout".into())?;
+        replacement.write_bytes(OCI_LAYOUT)?;
+        replacement.commit(&Descriptor::of("", OCI_LAYOUT))
     }
 
     /// Removes a commit record that cannot be used, beside a newer one that can.
@@ -85,7 +85,7 @@ impl Medium {
     }
 }
 
-impl Mend<'_> {
+impl Replacement<'_> {
     /// The digest and size of what was written so far.
     pub fn written(&self) -> (Digest, u64) {
         self.writer.written()
@@ -177,7 +177,7 @@ impl Mend<'_> {
     }
 }
 
-impl Write for Mend<'_> {
+impl Write for Replacement<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.writer.write(bytes)
     }

@@ -9,7 +9,7 @@ use crate::containerd::{BlobInfo, ImageRecord, label};
 use crate::content;
 use crate::error::{Error, Result, Side};
 use crate::image::{Compression, Descriptor, Digest, Document, MAX_MANIFEST, MediaKind, Platform, kind};
-use crate::plan::import::{Held, HeldManifest, HeldName, Wanted, runs_on};
+use crate::plan::import::{Held, HeldManifest, HeldName, WantedImage, runs_on};
 use crate::progress::{Event, Run};
 
 /// As many blobs as mean that a node has few names: all of them take about 1 MiB, and one question.
@@ -28,12 +28,12 @@ pub enum Depth {
 ///
 /// With `prove`, a blob that the medium does not have counts for the layer that it is said to hold only
 /// once it was decoded to it; else whoever unpacks it finds out.
-pub fn inventory(node: &Node, wanted: &[Wanted], depth: Depth, prove: bool, run: Run<'_>) -> Result<Held> {
+pub fn held(node: &Node, wanted: &[WantedImage], depth: Depth, prove: bool, run: Run<'_>) -> Result<Held> {
     let layers = wanted.iter().flat_map(|image| &image.layers);
     let of_use: HashSet<Digest> =
         layers.flat_map(|layer| layer.deltas.iter().map(|delta| delta.base).chain([layer.diff_id])).collect();
-    let asked_about: HashSet<Digest> = wanted.iter().flat_map(Wanted::blobs).collect();
-    let mut listed: HashMap<Digest, Known> = HashMap::new();
+    let asked_about: HashSet<Digest> = wanted.iter().flat_map(WantedImage::blobs).collect();
+    let mut listed: HashMap<Digest, ListedBlob> = HashMap::new();
     let mut by_diff_id: HashMap<Digest, Vec<Digest>> = HashMap::new();
     let mut blobs = 0;
     node.client.each_blob(|info| {
@@ -44,12 +44,12 @@ pub fn inventory(node: &Node, wanted: &[Wanted], depth: Depth, prove: bool, run:
         } else if !asked_about.contains(&info.digest) {
             return;
         }
-        listed.insert(info.digest, Known::of(&info));
+        listed.insert(info.digest, ListedBlob::of(&info));
     })?;
     let mut held = Held { cri: node.cri, ..Held::default() };
     let (seen, decoded, manifests) = Default::default();
     let mut look =
-        Look { node, listed: &listed, asked_about: &asked_about, seen, decoded, manifests, depth, run };
+        Survey { node, listed: &listed, asked_about: &asked_about, seen, decoded, manifests, depth, run };
     for image in wanted {
         let documents = [&image.config, &image.original, &image.original_manifest, &image.carried_manifest];
         for document in documents {
@@ -77,14 +77,20 @@ pub fn inventory(node: &Node, wanted: &[Wanted], depth: Depth, prove: bool, run:
     }
     bases(wanted, &listed, &by_diff_id, &mut look, &mut held)?;
     names(node, wanted, blobs <= FEW_BLOBS, &mut look, &mut held)?;
-    let chains: HashSet<Digest> = wanted.iter().flat_map(Wanted::chain).collect();
+    let chains: HashSet<Digest> = wanted.iter().flat_map(WantedImage::chain).collect();
     held.chains = node.chains(|chain_id| chains.contains(chain_id))?;
     Ok(held)
 }
 
 /// Asks for the names that the images may have, and not for all unless there are `few`: a node may have many more,
 /// with which containerd answers at once.
-fn names(node: &Node, wanted: &[Wanted], few: bool, look: &mut Look<'_>, held: &mut Held) -> Result<()> {
+fn names(
+    node: &Node,
+    wanted: &[WantedImage],
+    few: bool,
+    look: &mut Survey<'_>,
+    held: &mut Held,
+) -> Result<()> {
     let all = if few { node.client.list_images()? } else { Vec::new() };
     let all: HashMap<String, ImageRecord> =
         all.into_iter().map(|record| (record.name.clone(), record)).collect();
@@ -116,14 +122,14 @@ fn names(node: &Node, wanted: &[Wanted], few: bool, look: &mut Look<'_>, held: &
 
 /// What is kept of a blob that containerd lists. A node may have many; their labels take far more.
 #[derive(Clone, Copy, Debug)]
-struct Known {
+struct ListedBlob {
     /// Length in bytes.
     size: u64,
     /// A manifest that keeps its config, but no layers: its containerd discards them once they are unpacked.
     discards_layers: bool,
 }
 
-impl Known {
+impl ListedBlob {
     fn of(info: &BlobInfo) -> Self {
         let keeps = |key: &String| key.starts_with("containerd.io/gc.ref.content.l.");
         let discards_layers =
@@ -135,10 +141,10 @@ impl Known {
 /// Notes blobs from which layers can be rebuilt: what is labelled as the base, or what the medium
 /// says was the base's blob. Their bytes are proven when they are used.
 fn bases(
-    wanted: &[Wanted],
-    listed: &HashMap<Digest, Known>,
+    wanted: &[WantedImage],
+    listed: &HashMap<Digest, ListedBlob>,
     by_diff_id: &HashMap<Digest, Vec<Digest>>,
-    look: &mut Look<'_>,
+    look: &mut Survey<'_>,
     held: &mut Held,
 ) -> Result<()> {
     let layers = wanted.iter().flat_map(|image| &image.layers).filter(|layer| layer.is_delta());
@@ -162,9 +168,9 @@ fn bases(
 }
 
 /// Looks at each blob once.
-struct Look<'a> {
+struct Survey<'a> {
     node: &'a Node,
-    listed: &'a HashMap<Digest, Known>,
+    listed: &'a HashMap<Digest, ListedBlob>,
     /// What was looked for in the list; anything else is asked for when it is met.
     asked_about: &'a HashSet<Digest>,
     seen: HashMap<Digest, bool>,
@@ -175,11 +181,11 @@ struct Look<'a> {
     run: Run<'a>,
 }
 
-impl Look<'_> {
-    fn known(&self, digest: Digest) -> Result<Option<Known>> {
+impl Survey<'_> {
+    fn known(&self, digest: Digest) -> Result<Option<ListedBlob>> {
         match self.listed.get(&digest) {
             None if !self.asked_about.contains(&digest) => {
-                Ok(self.node.client.blob(digest)?.map(|info| Known::of(&info)))
+                Ok(self.node.client.blob(digest)?.map(|info| ListedBlob::of(&info)))
             }
             known => Ok(known.copied()),
         }
@@ -237,7 +243,7 @@ impl Look<'_> {
     /// Decodes a blob that is labelled with a diff_id but unknown to the medium: labels can be set
     /// by anyone.
     fn prove(&mut self, diff_id: Digest, digest: Digest, held: &mut Held) -> Result<Option<Descriptor>> {
-        let Some(Known { size, .. }) = self.known(digest)? else { return Ok(None) };
+        let Some(ListedBlob { size, .. }) = self.known(digest)? else { return Ok(None) };
         let mut blob = Descriptor { media_type: Default::default(), digest, size };
         if !self.at(&blob, self.depth, held)? {
             return Ok(None);

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::elf::Elf;
 use crate::error::{Error, Result, Side};
 use crate::image::Platform;
-use crate::program::Program;
 use crate::record::RootName;
 use crate::source::{NamedPath, Platforms};
 
@@ -13,7 +13,7 @@ const HOW: &str = "`make static` builds one; --with-pannier=PATH takes it";
 
 /// A program for the root, and the text of the README.
 #[derive(Debug)]
-pub(super) struct Launcher {
+pub(super) struct PannierProgram {
     /// The program, under the name that it is carried by.
     pub(super) file: NamedPath,
     /// The README.
@@ -21,14 +21,14 @@ pub(super) struct Launcher {
 }
 
 /// The program at `path`, or this one: it must be linked statically, and run on one of `platforms`.
-pub(super) fn program(path: Option<&Path>, platforms: &Platforms) -> Result<Launcher> {
+pub(super) fn program(path: Option<&Path>, platforms: &Platforms) -> Result<PannierProgram> {
     let path = match path {
         Some(path) => path.to_owned(),
         None => {
             std::env::current_exe().map_err(Error::io(Side::Source, "find", PathBuf::from("this program")))?
         }
     };
-    let program = Program::examine(&path)?;
+    let program = Elf::examine(&path)?;
     let fail = |reason: String| Err(Error::invalid(Side::Source, path.display(), reason));
     if !program.is_static {
         return fail(format!("needs libraries that a bare node may lack; {HOW}"));
@@ -41,7 +41,7 @@ pub(super) fn program(path: Option<&Path>, platforms: &Platforms) -> Result<Laun
         return fail(reason);
     }
     let name = RootName::Program.as_str().parse().map_err(|error| Error::Usage(format!("{error}")))?;
-    Ok(Launcher { file: NamedPath { name, path }, readme: readme(&program.platform).into_bytes() })
+    Ok(PannierProgram { file: NamedPath { name, path }, readme: readme(&program.platform).into_bytes() })
 }
 
 /// Whether a program for `own` runs on `platform`, whatever its variant.
