@@ -354,10 +354,10 @@ pub(crate) fn readme() -> String {
         "# Small layouts and archives, each right or wrong in one way\n\n\
          Made by `cargo run --example make-fixtures`, this page too; what they are is said in \
          `tests/support/fixtures.rs`.\n\
-         `tests/fixtures.rs` exports every one of them, and fails when a file here is not what the program \
+         `tests/local/fixtures.rs` exports every one of them, and fails when a file here is not what the program \
          makes.\n\
          The two of real Dockers are kept as they were written. `corpus/` is the large set that benchmarks \
-         use,\n`manifests/` are Kubernetes manifests as they are found in the field, for `tests/manifests.rs`.\n\n\
+         use,\n`manifests/` are Kubernetes manifests as they are found in the field, for `tests/local/manifests.rs`.\n\n\
          | folder | what it is | `pannier export --all --platform linux/amd64` |\n|---|---|---|\n",
     );
     for fixture in all() {

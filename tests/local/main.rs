@@ -1,0 +1,22 @@
+//! What a bare Linux machine can test: layouts, archives, media in a folder, signatures, the command line.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod cli;
+mod export;
+mod files;
+mod fixtures;
+mod hostile_signature;
+mod interrupted;
+mod layout_builder;
+mod local_sources;
+mod manifests;
+mod medium;
+mod prune;
+mod recovery;
+mod repair;
+mod signing;
+mod trust;

@@ -1,0 +1,20 @@
+//! What needs a node: root, and the containerds of `target/tools`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bake;
+mod containerd_source;
+mod corpus;
+mod delta;
+mod doctor;
+mod hostile_media;
+mod import;
+mod import_damage;
+mod import_resume;
+mod plug_in;
+mod topup;
+mod update;
+mod volumes;

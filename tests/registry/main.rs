@@ -1,0 +1,13 @@
+//! What needs other programs: a registry on loopback, a proxy, and the tools that read what Pannier writes.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod export;
+mod faults;
+mod other_tools;
+mod peers;
+mod referrers;
+mod source;
