@@ -4,13 +4,13 @@
 //! [`carry_out`] moves the layers, then writes the documents that name them, brings all of it to the
 //! device, reads it back, and only then writes the commit record, and `index.json` after it.
 
-mod attached;
 mod carry;
 mod delta;
 mod documents;
 mod files;
 mod held;
 mod lane;
+mod referrers;
 mod resolve;
 mod targets;
 mod volumes;
@@ -239,7 +239,7 @@ fn carry_out_planned(
 
     medium.reserve(plan.bytes_of_record())?;
     let carried = carry::layers(source, medium, &plan, options, run)?;
-    let unattached = attached::carry(source, medium, &plan, options, run)?;
+    let failed_referrers = referrers::carry(source, medium, &plan, options, run)?;
     files::carry(source, medium, &plan, options, run)?;
     summary.files = files::written(&plan);
     summary.count(&plan, &carried);
@@ -247,9 +247,9 @@ fn carry_out_planned(
     let mut documents = BTreeMap::new();
     // Each is let go of once its place in the record is known.
     for image in images {
-        let blobs = image.attached.iter().flat_map(|attached| &attached.blobs);
-        let mut unattached = blobs.filter_map(|blob| unattached.get(&blob.digest).cloned());
-        if let Some(error) = carried.failure_of(&image).or_else(|| unattached.next()) {
+        let blobs = image.referrers.iter().flat_map(|referrer| &referrer.blobs);
+        let mut failures = blobs.filter_map(|blob| failed_referrers.get(&blob.digest).cloned());
+        if let Some(error) = carried.failure_of(&image).or_else(|| failures.next()) {
             failed.push((image.name.to_string(), error));
             continue;
         }

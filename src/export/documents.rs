@@ -51,20 +51,20 @@ pub(super) fn write_documents(
         write(&read(index)?, Role::OriginalIndex)?;
     }
     let mut referrers = Vec::new();
-    for attached in &image.attached {
-        for document in &attached.documents {
+    for referrer in &image.referrers {
+        for document in &referrer.documents {
             write(&read(document)?, Role::Referrer)?;
         }
-        let below = attached.documents.iter().skip(1);
+        let below = referrer.documents.iter().skip(1);
         referrers.push(Referrer {
-            subject: attached.subject,
-            descriptor: attached.descriptor.clone(),
-            artifact_type: attached.artifact_type.clone(),
-            name: attached.name.clone(),
-            blobs: below.chain(&attached.blobs).cloned().collect(),
+            subject: referrer.subject,
+            descriptor: referrer.descriptor.clone(),
+            artifact_type: referrer.artifact_type.clone(),
+            name: referrer.name.clone(),
+            blobs: below.chain(&referrer.blobs).cloned().collect(),
         });
     }
-    for blob in image.attached.iter().flat_map(|attached| &attached.blobs) {
+    for blob in image.referrers.iter().flat_map(|referrer| &referrer.blobs) {
         let Descriptor { digest, size, .. } = *blob;
         blobs.entry(digest).or_insert(Blob { digest, size, role: Role::Referrer });
     }

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use super::Options;
-use super::attached::copy_blob;
+use super::referrers::copy_blob;
 use crate::error::{Error, Result, Side};
 use crate::image::{Digest, MAX_MANIFEST};
 use crate::medium::Medium;

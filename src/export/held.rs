@@ -16,9 +16,9 @@ pub(super) fn held(medium: &Medium, images: &[Resolved], run: Run<'_>) -> Result
     let mut held = MediumState::default();
     if let Some(record) = medium.record() {
         held.images = whole_images(medium, record)?;
-        let attached = images.iter().flat_map(|image| &image.attached).flat_map(|attached| &attached.blobs);
-        let attached: BTreeSet<Digest> = attached.map(|blob| blob.digest).collect();
-        for blob in record.blobs.iter().filter(|blob| attached.contains(&blob.digest)) {
+        let referred = images.iter().flat_map(|image| &image.referrers).flat_map(|referrer| &referrer.blobs);
+        let referred: BTreeSet<Digest> = referred.map(|blob| blob.digest).collect();
+        for blob in record.blobs.iter().filter(|blob| referred.contains(&blob.digest)) {
             if medium.blob_size(&blob.digest)? == Some(blob.size) {
                 held.blobs.insert(blob.digest);
             }

@@ -48,7 +48,7 @@ fn resolve_all(
     let resolve = |wanted: &ImageRequest| {
         run.check()?;
         let image = resolve(source, wanted, &options.platforms)?;
-        let image = with_attached(source, image, options, run)?;
+        let image = with_referrers(source, image, options, run)?;
         run.report(Event::Finished { item: &wanted.name.to_string() });
         Ok(image)
     };
@@ -72,15 +72,15 @@ fn resolve_all(
 }
 
 /// Adds what refers to an image. A registry that does not want to tell is no reason to carry nothing.
-fn with_attached(
+fn with_referrers(
     source: &dyn Source,
     mut image: Resolved,
     options: &Options,
     run: Run<'_>,
 ) -> Result<Resolved> {
     if options.referrers {
-        match crate::source::attached(source, &image) {
-            Ok(attached) => image.attached = attached,
+        match crate::source::referrers(source, &image) {
+            Ok(referrers) => image.referrers = referrers,
             Err(error @ Error::Refused { .. }) => {
                 let text = format!("{}: carried without signatures and the like: {error}", image.name);
                 run.report(Event::Warning(&text));

@@ -11,8 +11,7 @@ use crate::layer::Zstd;
 use crate::medium::{Filesystem, Finished};
 use crate::record::{Delta, Image, Layer, Record, Referrer};
 use crate::recovery;
-
-use crate::source::{Attached, Offer, Resolved};
+use crate::source::{Offer, Resolved, ResolvedReferrer};
 
 /// What a medium holds, as far as a plan depends on it.
 #[derive(Clone, Debug, Default)]
@@ -70,7 +69,7 @@ pub struct LayerStep {
 
 /// A blob of something that refers to an image, carried as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AttachedStep {
+pub struct ReferrerStep {
     /// Where it is read from.
     pub pick: Pick,
     /// Whether the medium has it, committed.
@@ -96,7 +95,7 @@ pub struct ExportPlan {
     /// The layers, those that take longest first.
     pub layers: Vec<LayerStep>,
     /// Blobs of what refers to the images, each once.
-    pub attached: Vec<AttachedStep>,
+    pub referrers: Vec<ReferrerStep>,
     /// The files beside the images.
     pub files: Vec<FileStep>,
     /// Whether a document that lists the medium's files for other tools is missing.
@@ -153,7 +152,7 @@ impl ExportPlan {
         let names = images.iter().map(|image| name_verdict(image, held)).collect();
         Self {
             layers,
-            attached: attached(images, held),
+            referrers: referrers(images, held),
             files: Vec::new(),
             renews_file_list: false,
             root: None,
@@ -194,7 +193,7 @@ impl ExportPlan {
             let there = record.into_iter().flat_map(|record| &record.blobs);
             let (count, bytes) = there.fold((0, 0), |(count, bytes), blob| (count + 1, bytes + blob.size));
             let new = self.layers.len()
-                + self.attached.len()
+                + self.referrers.len()
                 + self.files.len()
                 + DOCUMENTS * (self.names.len() + 1);
             let bytes = bytes + self.bytes_to_write(filesystem);
@@ -208,7 +207,7 @@ impl ExportPlan {
             && self.layers.iter().all(|step| {
                 matches!(step.verdict, Verdict::Present(..) | Verdict::DeltaThere(..) | Verdict::LeftOut(_))
             })
-            && self.attached.iter().all(|step| step.present)
+            && self.referrers.iter().all(|step| step.present)
             && self.files.iter().all(|step| step.present && step.verdict == FileVerdict::Unchanged)
             && !self.renews_recovery
             && !self.renews_file_list
@@ -219,9 +218,9 @@ impl ExportPlan {
 
     /// Bytes of layers, of what refers to images, and of files that are read from the source.
     pub fn bytes_to_read(&self) -> u64 {
-        let attached: u64 = self.attached.iter().map(AttachedStep::bytes).sum();
+        let referrers: u64 = self.referrers.iter().map(ReferrerStep::bytes).sum();
         let files: u64 = self.files.iter().map(FileStep::bytes).sum();
-        self.layers.iter().map(LayerStep::bytes).sum::<u64>() + attached + files
+        self.layers.iter().map(LayerStep::bytes).sum::<u64>() + referrers + files
     }
 
     /// Bytes of layers that the medium has already, as they are encoded there.
@@ -237,11 +236,11 @@ impl ExportPlan {
     /// Bytes that will be written, at most: no layer is carried in more bytes than its original.
     pub fn bytes_to_write(&self, filesystem: &Filesystem) -> u64 {
         let layers: u64 = self.layers.iter().map(|step| filesystem.occupied(step.bytes())).sum();
-        let attached: u64 = self.attached.iter().map(|step| filesystem.occupied(step.bytes())).sum();
+        let referrers: u64 = self.referrers.iter().map(|step| filesystem.occupied(step.bytes())).sum();
         let files: u64 = self.files.iter().map(|step| filesystem.occupied(step.bytes())).sum();
         // The blob of the README, and the copies.
         let root = self.root.map_or(0, |bytes| filesystem.occupied(bytes) + 3 * filesystem.block);
-        layers + attached + files + root + self.documents + self.recovery + SLACK
+        layers + referrers + files + root + self.documents + self.recovery + SLACK
     }
 
     /// Bytes that the commit record and `index.json` grow by: a generous guess.
@@ -261,7 +260,7 @@ impl LayerStep {
     }
 }
 
-impl AttachedStep {
+impl ReferrerStep {
     /// Bytes that are read from the source for it.
     pub fn bytes(&self) -> u64 {
         if self.present { 0 } else { self.pick.blob.size }
@@ -269,15 +268,15 @@ impl AttachedStep {
 }
 
 /// The blobs of what refers to the images, each once.
-fn attached(images: &[Resolved], held: &MediumState) -> Vec<AttachedStep> {
+fn referrers(images: &[Resolved], held: &MediumState) -> Vec<ReferrerStep> {
     let mut seen = BTreeSet::new();
     let blobs = images.iter().flat_map(|image| {
-        let blobs = image.attached.iter().flat_map(|attached| &attached.blobs);
+        let blobs = image.referrers.iter().flat_map(|referrer| &referrer.blobs);
         blobs.map(move |blob| Pick { image: image.image.clone(), blob: blob.clone() })
     });
     blobs
         .filter(|pick| seen.insert(pick.blob.digest))
-        .map(|pick| AttachedStep { present: held.blobs.contains(&pick.blob.digest), pick })
+        .map(|pick| ReferrerStep { present: held.blobs.contains(&pick.blob.digest), pick })
         .collect()
 }
 
@@ -350,8 +349,8 @@ fn documents(image: &Resolved) -> u64 {
     let indexes: u64 = image.indexes.iter().map(|index| index.size).sum();
     let platforms: u64 =
         image.platforms.iter().map(|platform| 2 * platform.manifest.size + platform.config.size).sum();
-    let attached = image.attached.iter().flat_map(|attached| &attached.documents);
-    indexes + platforms + attached.map(|document| document.size).sum::<u64>()
+    let referrers = image.referrers.iter().flat_map(|referrer| &referrer.documents);
+    indexes + platforms + referrers.map(|document| document.size).sum::<u64>()
 }
 
 fn name_verdict(image: &Resolved, held: &MediumState) -> ImageVerdict {
@@ -361,14 +360,14 @@ fn name_verdict(image: &Resolved, held: &MediumState) -> ImageVerdict {
         return ImageVerdict::Moved;
     }
     let has = |manifest: Digest| there.platforms.iter().any(|platform| platform.original.digest == manifest);
-    let refers = |attached: &Attached| {
+    let refers = |referrer: &ResolvedReferrer| {
         let same = |known: &Referrer| {
-            known.descriptor.digest == attached.descriptor.digest && known.name == attached.name
+            known.descriptor.digest == referrer.descriptor.digest && known.name == referrer.name
         };
         there.referrers.iter().any(same)
     };
     if image.platforms.iter().all(|platform| has(platform.manifest.digest))
-        && image.attached.iter().all(refers)
+        && image.referrers.iter().all(refers)
     {
         ImageVerdict::Unchanged
     } else {
@@ -410,7 +409,7 @@ pub(super) mod tests {
                 layers,
             }],
             absent: Vec::new(),
-            attached: Vec::new(),
+            referrers: Vec::new(),
         }
     }
 

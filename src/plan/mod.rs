@@ -12,7 +12,7 @@ mod spread;
 
 pub use carried::{carried_index, carried_manifest};
 pub use delta::{At, Base, BaseImage, Bases, DeltaStep, Target};
-pub use export::{AttachedStep, ExportPlan, ImageVerdict, LayerStep, MediumState, Pick, Verdict};
+pub use export::{ExportPlan, ImageVerdict, LayerStep, MediumState, Pick, ReferrerStep, Verdict};
 pub use files::{FileOrigin, FileStep, FileVerdict, files as plan_files};
 pub use next::{ExportedImage, ExportedLayer, next_record};
 pub use spread::{Load, NoRoom, Room, spread};

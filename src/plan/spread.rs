@@ -53,7 +53,7 @@ impl Load {
         for (digest, bytes) in layers {
             *parts.entry(digest).or_default() += bytes;
         }
-        parts.extend(plan.attached.iter().map(|step| (step.pick.blob.digest, step.bytes())));
+        parts.extend(plan.referrers.iter().map(|step| (step.pick.blob.digest, step.bytes())));
         Self { name: image.name.clone(), parts, documents: plan.documents }
     }
 

@@ -9,9 +9,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use oci_spec::image::{self as oci, DescriptorBuilder, ImageManifestBuilder};
-use serde::Deserialize;
 
 use super::archive::Archive;
+use super::docker_names::Saved;
 use super::oci_layout::{Files, OciLayout, not_listed, refuse_ambiguous};
 use super::tar_index::Extent;
 use super::{Listed, Source, docker_names, find};
@@ -22,30 +22,6 @@ use crate::image::{
     OCI_CONFIG, OCI_MANIFEST, Reference,
 };
 use crate::progress::Stop;
-
-/// An entry of `manifest.json`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Saved {
-    /// The path of the image's config.
-    pub(super) config: String,
-    repo_tags: Option<Vec<String>>,
-    layers: Option<Vec<String>>,
-}
-
-impl Saved {
-    /// Its names in full; what is no name, such as `<none>:<none>`, is left out.
-    pub(super) fn names(&self) -> Vec<Reference> {
-        self.repo_tags.iter().flatten().filter_map(|tag| tag.parse().ok()).collect()
-    }
-
-    /// The digest of its config, where the config's path tells it.
-    pub(super) fn config_digest(&self) -> Option<Digest> {
-        let file = self.config.rsplit('/').next()?;
-        let hex = file.strip_suffix(".json").unwrap_or(file);
-        Digest::from_hex(hex.strip_prefix("sha256:").unwrap_or(hex)).ok()
-    }
-}
 
 /// Opens the archive `path`.
 pub(super) fn open(path: &Path, stop: &Stop) -> Result<Box<dyn Source>> {

@@ -2,11 +2,38 @@
 
 use std::collections::BTreeSet;
 
+use serde::Deserialize;
+
 use super::Listed;
 use super::archive::Archive;
-use super::docker_archive::Saved;
 use super::oci_layout::{Files, blob_path, refuse_ambiguous};
-use crate::image::{Descriptor, Digest, Document, MAX_INDEX_DEPTH, MAX_MANIFEST};
+use crate::image::{Descriptor, Digest, Document, MAX_INDEX_DEPTH, MAX_MANIFEST, Reference};
+
+/// An entry of `manifest.json`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Saved {
+    /// The path of the image's config.
+    pub(super) config: String,
+    /// Its tags, with `<none>:<none>` among them.
+    repo_tags: Option<Vec<String>>,
+    /// The paths of its layers.
+    pub(super) layers: Option<Vec<String>>,
+}
+
+impl Saved {
+    /// Its names in full; what is no name, such as `<none>:<none>`, is left out.
+    pub(super) fn names(&self) -> Vec<Reference> {
+        self.repo_tags.iter().flatten().filter_map(|tag| tag.parse().ok()).collect()
+    }
+
+    /// The digest of its config, where the config's path tells it.
+    pub(super) fn config_digest(&self) -> Option<Digest> {
+        let file = self.config.rsplit('/').next()?;
+        let hex = file.strip_suffix(".json").unwrap_or(file);
+        Digest::from_hex(hex.strip_prefix("sha256:").unwrap_or(hex)).ok()
+    }
+}
 
 /// What `index.json` lists, with the names that only `manifest.json` gives.
 ///

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 
-use super::{Listed, Offer, Referrer, Source, find_or_explain};
+use super::{FoundReferrer, Listed, Offer, Source, find_or_explain};
 use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest, Reference};
 use crate::medium::Medium;
@@ -70,11 +70,11 @@ impl Source for MediumSource {
         self.open_blob(&file.blob(), offset)
     }
 
-    fn referrers(&self, _: &Reference, subject: &Descriptor) -> Result<Vec<Referrer>> {
+    fn referrers(&self, _: &Reference, subject: &Descriptor) -> Result<Vec<FoundReferrer>> {
         let about = self.record.images.iter().flat_map(|image| &image.referrers);
         let about = about.filter(|referrer| referrer.subject == subject.digest);
-        let mut referrers: Vec<Referrer> = about
-            .map(|referrer| Referrer {
+        let mut referrers: Vec<FoundReferrer> = about
+            .map(|referrer| FoundReferrer {
                 descriptor: referrer.descriptor.clone(),
                 artifact_type: referrer.artifact_type.clone(),
                 tag: referrer.name.as_ref().and_then(|name| name.tag().map(str::to_owned)),

@@ -1,7 +1,6 @@
 //! Where images come from. One file for each kind of source; all answer to [`Source`].
 
 mod archive;
-mod attached;
 mod containerd;
 mod docker_archive;
 mod docker_names;
@@ -11,6 +10,7 @@ mod oci_archive;
 mod oci_dir;
 mod oci_layout;
 mod open;
+mod referrers;
 pub mod registry;
 mod resolve;
 mod tar_index;
@@ -22,11 +22,11 @@ use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest, Reference};
 use crate::record::CarriedFile;
 
-pub use attached::{Attached, attached};
 pub use containerd::ContainerdSource;
 pub use local_files::{LocalFiles, NamedPath};
 pub use medium::MediumSource;
 pub use open::{SourceSpec, open_local};
+pub use referrers::{ResolvedReferrer, referrers};
 pub(crate) use resolve::find_or_explain;
 pub use resolve::{
     ImageRequest, Platforms, Resolved, ResolvedLayer, ResolvedPlatform, everything, only, resolve,
@@ -52,7 +52,7 @@ pub struct Offer {
 
 /// Something that belongs to an image: a signature, an attestation, an SBOM.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Referrer {
+pub struct FoundReferrer {
     /// Its manifest or index.
     pub descriptor: Descriptor,
     /// What it is, where the list it was found in says so.
@@ -101,7 +101,7 @@ pub trait Source: Send + Sync {
 
     /// What refers to `subject`, an index or manifest of `image`. Empty for sources that have no way
     /// to tell.
-    fn referrers(&self, image: &Reference, subject: &Descriptor) -> Result<Vec<Referrer>> {
+    fn referrers(&self, image: &Reference, subject: &Descriptor) -> Result<Vec<FoundReferrer>> {
         let _ = (image, subject);
         Ok(Vec::new())
     }

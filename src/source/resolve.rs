@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Attached, Listed, Offer, Source, find};
+use super::{Listed, Offer, ResolvedReferrer, Source, find};
 use crate::error::{Error, Result, Side};
 use crate::image::{
     Child, Descriptor, Digest, Document, ImageConfig, LayerType, Listed as Blobs, MAX_CONFIG,
@@ -47,7 +47,7 @@ pub struct Resolved {
     /// Platforms that an index lists and the source does not hold, where all were asked for.
     pub absent: Vec<Platform>,
     /// What refers to it, where that is carried.
-    pub attached: Vec<Attached>,
+    pub referrers: Vec<ResolvedReferrer>,
 }
 
 /// One platform of a resolved image.
@@ -116,7 +116,7 @@ pub fn resolve(source: &dyn Source, wanted: &ImageRequest, platforms: &Platforms
         indexes: walk.indexes,
         platforms: walk.found,
         absent: walk.absent,
-        attached: Vec::new(),
+        referrers: Vec::new(),
     })
 }
 

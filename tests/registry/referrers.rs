@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 const TOOLS: [&str; 4] = ["docker-registry", "htpasswd", "skopeo", "oras"];
 const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 
-/// An image of two platforms in a registry, signed by cosign's tag scheme, with an SBOM attached to
-/// the manifest of linux/amd64.
+/// An image of two platforms in a registry, signed by cosign's tag scheme, with an SBOM that refers
+/// to the manifest of linux/amd64.
 struct Signed {
     server: Server,
     layout: Layout,

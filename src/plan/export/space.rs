@@ -12,9 +12,9 @@ impl ExportPlan {
     /// Files that will be made, at most: a layer leaves a note until the commit.
     fn files_to_write(&self) -> u64 {
         let layers = self.layers.iter().filter(|step| step.bytes() > 0).count();
-        let attached = self.attached.iter().filter(|step| !step.present).count();
+        let referrers = self.referrers.iter().filter(|step| !step.present).count();
         let files = self.files.iter().filter(|step| !step.present).count();
-        (2 * layers + attached + files + DOCUMENTS * self.names.len()) as u64
+        (2 * layers + referrers + files + DOCUMENTS * self.names.len()) as u64
     }
 
     /// An error unless everything will fit on `filesystem`, which `path` is on.

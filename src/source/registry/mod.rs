@@ -34,7 +34,7 @@ use self::blob::RegistryBlob;
 use self::credentials::Credentials;
 use self::endpoint::{Ask, Endpoint, Need};
 use self::retry::{Again, Failure, Policy};
-use super::{Listed, Referrer, Source};
+use super::{FoundReferrer, Listed, Source};
 use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest, MediaKind, Reference, kind};
 use crate::progress::Stop;
@@ -262,7 +262,7 @@ impl Source for Registry {
         true
     }
 
-    fn referrers(&self, image: &Reference, subject: &Descriptor) -> Result<Vec<Referrer>> {
+    fn referrers(&self, image: &Reference, subject: &Descriptor) -> Result<Vec<FoundReferrer>> {
         self.inner.referrers(image, subject)
     }
 }

@@ -8,7 +8,7 @@ use super::endpoint::{Ask, Need};
 use super::{Inner, manifest};
 use crate::error::{Error, Result, Side};
 use crate::image::{Child, Descriptor, Reference};
-use crate::source::Referrer;
+use crate::source::FoundReferrer;
 
 /// Most pages of referrers that are followed.
 const MAX_PAGES: usize = 100;
@@ -33,7 +33,7 @@ struct Entry {
 impl Inner {
     /// Lists what refers to `subject`: by the referrers API, or the tag that stands in for it where
     /// a registry has none, and by cosign's tags.
-    pub(super) fn referrers(&self, image: &Reference, subject: &Descriptor) -> Result<Vec<Referrer>> {
+    pub(super) fn referrers(&self, image: &Reference, subject: &Descriptor) -> Result<Vec<FoundReferrer>> {
         let stem = format!("sha256-{}", subject.digest.hex());
         let mut found = match self.by_api(image, subject)? {
             Some(found) => found,
@@ -46,14 +46,14 @@ impl Inner {
                 let descriptor = self.fetch(image, Need::Resolve, &tag)?;
                 // cosign writes a referrer and a tag for the same manifest, if asked to.
                 found.retain(|other| other.descriptor.digest != descriptor.digest);
-                found.push(Referrer { descriptor, artifact_type: None, tag: Some(tag) });
+                found.push(FoundReferrer { descriptor, artifact_type: None, tag: Some(tag) });
             }
         }
         Ok(found)
     }
 
     /// `None` where the registry does not have the API.
-    fn by_api(&self, image: &Reference, subject: &Descriptor) -> Result<Option<Vec<Referrer>>> {
+    fn by_api(&self, image: &Reference, subject: &Descriptor) -> Result<Option<Vec<FoundReferrer>>> {
         let mut path = format!("referrers/{}", subject.digest);
         let mut found = Vec::new();
         for _ in 0..MAX_PAGES {
@@ -84,7 +84,7 @@ impl Inner {
                 Err(Error::NotFound { .. }) => return Ok(None),
                 Err(error) => return Err(error),
             };
-            found.extend(listing.manifests.into_iter().map(Referrer::from));
+            found.extend(listing.manifests.into_iter().map(FoundReferrer::from));
             match next {
                 Some(query) => path = format!("referrers/{}?{query}", subject.digest),
                 None => return Ok(Some(found)),
@@ -93,17 +93,17 @@ impl Inner {
         Err(Error::invalid(Side::Source, image, format!("more than {MAX_PAGES} pages of referrers")))
     }
 
-    fn by_fallback_tag(&self, image: &Reference, tag: &str) -> Result<Vec<Referrer>> {
+    fn by_fallback_tag(&self, image: &Reference, tag: &str) -> Result<Vec<FoundReferrer>> {
         let descriptor = self.fetch(image, Need::Resolve, tag)?;
         let bytes = self.document(image, descriptor.digest)?;
         let listing: Listing = serde_json::from_slice(&bytes).map_err(|_| {
             Error::invalid(Side::Source, image, format!("its tag {tag} is no index of referrers"))
         })?;
-        Ok(listing.manifests.into_iter().map(Referrer::from).collect())
+        Ok(listing.manifests.into_iter().map(FoundReferrer::from).collect())
     }
 }
 
-impl From<Entry> for Referrer {
+impl From<Entry> for FoundReferrer {
     fn from(Entry { child, artifact_type }: Entry) -> Self {
         Self { descriptor: child.descriptor, artifact_type, tag: None }
     }
@@ -135,7 +135,7 @@ mod tests {
             "digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
             "artifactType":"application/spdx+json","annotations":{"a":"b"}}]}"#;
         let listing: Listing = serde_json::from_str(text).unwrap();
-        let referrer = Referrer::from(listing.manifests.into_iter().next().unwrap());
+        let referrer = FoundReferrer::from(listing.manifests.into_iter().next().unwrap());
         assert_eq!(referrer.artifact_type.as_deref(), Some("application/spdx+json"));
     }
 }

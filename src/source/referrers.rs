@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
-use super::{Referrer, Resolved, Source};
+use super::{FoundReferrer, Resolved, Source};
 use crate::error::{Error, Result, Side};
 use crate::image::{
     Descriptor, Digest, Document, MAX_INDEX_DEPTH, MAX_MANIFEST, MediaKind, OCI_CONFIG, Reference, kind,
@@ -15,7 +15,7 @@ const MAX_REFERRERS: usize = 1000;
 
 /// A referrer, resolved: everything about it but its blobs' bytes. It is carried untouched.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Attached {
+pub struct ResolvedReferrer {
     /// The index or manifest that it is about.
     pub subject: Digest,
     /// Its manifest or index.
@@ -34,7 +34,7 @@ pub struct Attached {
 ///
 /// One level: what refers to a referrer is not asked for. Errors: those of the source, a manifest
 /// that is damaged or ambiguous, more than 1000 of them.
-pub fn attached(source: &dyn Source, image: &Resolved) -> Result<Vec<Attached>> {
+pub fn referrers(source: &dyn Source, image: &Resolved) -> Result<Vec<ResolvedReferrer>> {
     let platforms = image.platforms.iter().map(|platform| &platform.manifest);
     let mut subjects = BTreeSet::new();
     let mut found = Vec::new();
@@ -54,27 +54,32 @@ pub fn attached(source: &dyn Source, image: &Resolved) -> Result<Vec<Attached>> 
     Ok(found)
 }
 
-fn read(source: &dyn Source, image: &Resolved, subject: &Descriptor, referrer: Referrer) -> Result<Attached> {
-    let name = referrer.tag.and_then(|tag| format!("{}:{tag}", image.name.repository()).parse().ok());
-    let mut attached = Attached {
+fn read(
+    source: &dyn Source,
+    image: &Resolved,
+    subject: &Descriptor,
+    found: FoundReferrer,
+) -> Result<ResolvedReferrer> {
+    let name = found.tag.and_then(|tag| format!("{}:{tag}", image.name.repository()).parse().ok());
+    let mut referrer = ResolvedReferrer {
         subject: subject.digest,
-        descriptor: referrer.descriptor.clone(),
-        artifact_type: referrer.artifact_type,
+        descriptor: found.descriptor.clone(),
+        artifact_type: found.artifact_type,
         name,
         documents: Vec::new(),
         blobs: Vec::new(),
     };
-    let own = attached.visit(source, &image.image, &referrer.descriptor, 0)?;
-    if attached.artifact_type.is_none() {
-        attached.artifact_type = artifact_type(&own);
+    let own = referrer.visit(source, &image.image, &found.descriptor, 0)?;
+    if referrer.artifact_type.is_none() {
+        referrer.artifact_type = artifact_type(&own);
     }
     // It is printed, and part of index.json.
     let legal = |text: &String| text.len() <= 255 && text.bytes().all(|b| b.is_ascii_graphic());
-    attached.artifact_type = attached.artifact_type.filter(legal);
-    Ok(attached)
+    referrer.artifact_type = referrer.artifact_type.filter(legal);
+    Ok(referrer)
 }
 
-impl Attached {
+impl ResolvedReferrer {
     /// Notes a document and what it lists; its bytes.
     fn visit(
         &mut self,

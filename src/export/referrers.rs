@@ -25,7 +25,7 @@ pub(super) fn carry(
     run: Run<'_>,
 ) -> Result<BTreeMap<Digest, Arc<Error>>> {
     let mut failed = BTreeMap::new();
-    for step in plan.attached.iter().filter(|step| !step.present) {
+    for step in plan.referrers.iter().filter(|step| !step.present) {
         run.check()?;
         let pick = &step.pick;
         let item = format!("{} {}", pick.blob.digest.short(), pick.image);
