@@ -7,7 +7,7 @@ use serde_json::json;
 use super::node::references;
 use super::output::Output;
 use super::trust::TrustArgs;
-use super::{import as said, signals, text};
+use super::{import as said, planned, signals, text};
 use crate::bake::{ContainerdProgram, Distribution, Target, archive, bake};
 use crate::error::{Error, Result, Side};
 use crate::image::{Platform, Reference};
@@ -122,7 +122,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
         target.program.version.text,
     ));
     let baked =
-        bake(&medium, &target, &options, run, |prepared, node| said::announce(prepared, node, output))?;
+        bake(&medium, &target, &options, run, |prepared, node| planned::announce(prepared, node, output))?;
     let summary = baked.summary;
     said::conclude(&summary, None, output)?;
     if !summary.failed.is_empty() {

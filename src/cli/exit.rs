@@ -7,7 +7,6 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::output::Output;
-use super::signals::INTERRUPTED;
 use super::text;
 use crate::error::{Error, Side};
 use crate::medium::Filesystem;
@@ -20,6 +19,8 @@ const INCOMPLETE: u8 = 3;
 const VERIFICATION: u8 = 4;
 const STORAGE: u8 = 5;
 const UNREACHABLE: u8 = 6;
+/// The exit status of a process that was interrupted.
+pub(super) const INTERRUPTED: u8 = 130;
 
 /// The exit status for `error`: the table in the README.
 fn status(error: &Error) -> u8 {

@@ -6,12 +6,12 @@ use serde_json::json;
 
 use super::node::{NodeArgs, references};
 use super::output::Output;
-use super::planned::Planned;
+use super::planned::{self, Planned};
 use super::trust::TrustArgs;
 use super::{pruned, signals, text, volumes};
 use crate::error::{Error, Result};
-use crate::import::{self, Options, Prepared, Summary, carry_out, missing_volumes, plan_prune, prepare};
-use crate::node::{Node, PrunedNames};
+use crate::import::{self, Options, Summary, carry_out, missing_volumes, plan_prune, prepare};
+use crate::node::PrunedNames;
 use crate::plan::import::ImportPlan;
 use crate::plan::import::prune::{PrunePlan, Scope};
 use crate::progress::Run;
@@ -122,7 +122,7 @@ fn import_one(
         return Ok(None);
     }
     let prepared = prepare(&medium, &node, options, |_| {}, run)?;
-    announce(&prepared, &node, output);
+    planned::announce(&prepared, &node, output);
     let summary = carry_out(&medium, &node, prepared, options, run)?;
     let pruning = args.prune.filter(|_| summary.failed.is_empty());
     let pruned = pruning.map(|scope| import::prune(&medium, &node, scope.into(), run)).transpose();
@@ -145,39 +145,6 @@ fn import_one(
         return Ok(None);
     }
     Ok(Some((volume, missing)))
-}
-
-/// Says before the first byte what will be done.
-pub(super) fn announce(prepared: &Prepared, node: &Node, output: &Output) {
-    let totals = &prepared.totals;
-    if totals.is_done {
-        return;
-    }
-    output.say(format_args!(
-        "{}: {} to send in {}, {} to unpack ({}).",
-        text::count(totals.images, "image"),
-        text::size(totals.send_bytes),
-        text::count(totals.layers, "layer"),
-        text::count(totals.unpacks, "layer"),
-        text::size(totals.unpack_bytes),
-    ));
-    for space in &prepared.space {
-        output.say(format_args!(
-            "{} will be taken up on {}, {} are free.",
-            text::size(space.need.total()),
-            space.path.display(),
-            text::size(space.free),
-        ));
-        if node.cri && space.kubelet_collects() {
-            output.complain(format_args!(
-                "warning: {} will be more than 85 % full, where kubelet begins to remove images that are not pinned or in use",
-                space.path.display(),
-            ));
-        }
-    }
-    if prepared.space.is_empty() {
-        output.say("How much is free there cannot be seen from here.");
-    }
 }
 
 /// Says what was done.

@@ -14,6 +14,7 @@ mod images;
 mod import;
 mod install_units;
 mod inventory;
+mod json;
 mod limits;
 mod list;
 mod node;
@@ -40,7 +41,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::error::Result;
-use output::Output;
+use output::{Globals, Output};
 
 /// Carry sets of container images across an air gap and put them straight into containerd.
 ///
@@ -57,20 +58,6 @@ struct Cli {
 }
 
 /// What every command understands.
-#[derive(Clone, Copy, Debug, clap::Args)]
-#[command(next_help_heading = "Output")]
-struct Globals {
-    /// Print JSON on standard output: one document, or lines while a command works
-    #[arg(long, global = true)]
-    json: bool,
-    /// Print nothing but errors, and the data that was asked for
-    #[arg(long, short, global = true)]
-    quiet: bool,
-    /// Say more about what is done
-    #[arg(long, short, global = true)]
-    verbose: bool,
-}
-
 #[derive(Debug, Subcommand)]
 enum Command {
     Export(Box<export::Args>),

@@ -5,7 +5,6 @@ use std::collections::HashSet;
 use serde::Serialize;
 use serde_json::json;
 
-use super::import::announce;
 use super::output::Output;
 use super::{pruned, text};
 use crate::error::Result;
@@ -178,5 +177,38 @@ fn lists(lists: &Lists) -> &'static str {
         Lists::Original => "original",
         Lists::Carried => "carried",
         Lists::Mixed(_) => "mixed",
+    }
+}
+
+/// Says before the first byte what will be done.
+pub(super) fn announce(prepared: &Prepared, node: &Node, output: &Output) {
+    let totals = &prepared.totals;
+    if totals.is_done {
+        return;
+    }
+    output.say(format_args!(
+        "{}: {} to send in {}, {} to unpack ({}).",
+        text::count(totals.images, "image"),
+        text::size(totals.send_bytes),
+        text::count(totals.layers, "layer"),
+        text::count(totals.unpacks, "layer"),
+        text::size(totals.unpack_bytes),
+    ));
+    for space in &prepared.space {
+        output.say(format_args!(
+            "{} will be taken up on {}, {} are free.",
+            text::size(space.need.total()),
+            space.path.display(),
+            text::size(space.free),
+        ));
+        if node.cri && space.kubelet_collects() {
+            output.complain(format_args!(
+                "warning: {} will be more than 85 % full, where kubelet begins to remove images that are not pinned or in use",
+                space.path.display(),
+            ));
+        }
+    }
+    if prepared.space.is_empty() {
+        output.say("How much is free there cannot be seen from here.");
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
-use super::output::json_line;
+use super::json::json_line;
 use super::text;
 use crate::progress::{Event, Phase, Reporter};
 

@@ -9,13 +9,10 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
-use super::exit;
+use super::exit::{self, INTERRUPTED};
 use super::output::Output;
 use crate::error::{Error, Result, Side};
 use crate::progress::Stop;
-
-/// The exit status of a process that was interrupted.
-pub(super) const INTERRUPTED: u8 = 130;
 
 /// How long the work may take to come to a safe point. What does not get there, such as a read from a
 /// server that has gone silent, is ended where it is: that is no worse than a kill, which every

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::node::NodeArgs;
 use super::output::Output;
 use super::trust::TrustArgs;
-use super::{exit, import, signals};
+use super::{exit, planned, signals};
 use crate::config::{self, Config};
 use crate::error::{Error, Result, Side};
 use crate::import::{Options, Summary, carry_out, prepare};
@@ -171,7 +171,7 @@ impl Watcher<'_> {
             Options { images: Vec::new(), unpack: true, pin: true, repair: false, keep_going: true };
         let node = self.node()?;
         let prepared = prepare(medium, &node, &options, |_| {}, self.run)?;
-        import::announce(&prepared, &node, self.output);
+        planned::announce(&prepared, &node, self.output);
         let summary = carry_out(medium, &node, prepared, &options, self.run)?;
         if !summary.failed.is_empty() {
             let total = summary.images + summary.failed.len();

@@ -1,11 +1,9 @@
 //! What a top-up rests on: what nodes must hold that import it.
 
-use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Image, Record};
 use crate::image::{Digest, Platform};
 
 /// An export that left layers out, or carried some as deltas, and what it counted on.
@@ -59,21 +57,5 @@ impl fmt::Display for Basis {
                 write!(f, "the inventory of {created}, {platform}, with digest {digest}")
             }
         }
-    }
-}
-
-impl Record {
-    /// What an image rests on; nothing where all of it is on the medium, or an older version exported it.
-    pub fn rests_on(&self, image: &Image) -> &[Basis] {
-        let top_up = self.top_ups.iter().find(|top_up| top_up.sequence == image.sequence);
-        top_up.filter(|_| !self.is_whole(image)).map_or(&[], |top_up| &top_up.rests_on)
-    }
-
-    /// Notes what the newest export rests on, and forgets what no image rests on any more.
-    pub fn note_basis(&mut self, rests_on: Vec<Basis>) {
-        self.top_ups.push(TopUp { sequence: self.sequence, rests_on });
-        let partial = self.images.iter().filter(|image| !self.is_whole(image));
-        let needed: BTreeSet<u64> = partial.map(|image| image.sequence).collect();
-        self.top_ups.retain(|top_up| needed.contains(&top_up.sequence) && !top_up.rests_on.is_empty());
     }
 }

@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use super::basis::TopUp;
 use super::delta::Delta;
-use super::entries::{Blob, Encoded, Image, Layer, Role};
+use super::entries::{Blob, Encoded, Image, Layer, Role, exact};
 use super::files::CarriedFile;
 use super::lane::{Lane, Timestamp};
 use super::level::Level;
 use super::parts::Parts;
 use super::plugged::Plugged;
 use super::pruned::Pruned;
-use super::root_file::RootFile;
+use super::root_file::{RootFile, RootName};
 use super::volume::Volume;
 use crate::image::{Descriptor, Digest, length};
 
@@ -108,15 +108,6 @@ pub struct Record {
     /// Copies of blobs at the root of the medium.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub root: Vec<RootFile>,
-}
-
-/// A list without room for more: with many images, that room is a third of what a record takes.
-pub(super) fn exact<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
-    deserializer: D,
-) -> Result<Vec<T>, D::Error> {
-    let mut list = Vec::deserialize(deserializer)?;
-    list.shrink_to_fit();
-    Ok(list)
 }
 
 /// Recovery data: see [`crate::recovery`].
@@ -234,5 +225,15 @@ impl Record {
     /// The layer with this diff_id.
     pub fn layer(&self, diff_id: &Digest) -> Option<&Layer> {
         self.layers.iter().find(|layer| layer.diff_id == *diff_id)
+    }
+
+    /// The deltas that lead to a layer.
+    pub fn deltas_to(&self, diff_id: Digest) -> impl Iterator<Item = &Delta> {
+        self.deltas.iter().filter(move |delta| delta.diff_id == diff_id)
+    }
+
+    /// The file at the root that has this name.
+    pub fn root_file(&self, name: RootName) -> Option<&RootFile> {
+        self.root.iter().find(|file| file.name == name)
     }
 }

@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Record;
 use crate::image::{Compression, Descriptor, Digest, length};
 use crate::limits::{DELTA as MAX_PATCH, DELTA_TAR as MAX_TAR};
 
@@ -53,12 +52,5 @@ impl Delta {
             () if self.base == self.diff_id => Some("it starts from the layer that it leads to"),
             () => None,
         }
-    }
-}
-
-impl Record {
-    /// The deltas that lead to a layer.
-    pub fn deltas_to(&self, diff_id: Digest) -> impl Iterator<Item = &Delta> {
-        self.deltas.iter().filter(move |delta| delta.diff_id == diff_id)
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! No file, socket or clock: [`crate::medium`] reads and writes records, [`crate::plan`] compares them.
 
+mod artifact;
 mod basis;
 mod commit;
 mod delta;
@@ -20,6 +21,7 @@ mod root_file;
 mod sound;
 mod volume;
 
+pub(crate) use artifact::{FILES_NAME, FILES_TYPE};
 pub use basis::{Basis, TopUp};
 pub(crate) use commit::TOOL;
 pub use commit::{Record, Recovery, RecoveryFile};
@@ -27,7 +29,6 @@ pub use delta::{DELTA, Delta};
 pub use entries::{Blob, Encoded, Image, ImagePlatform, Layer, Referrer, Role};
 pub use file::Unusable;
 pub use files::{CarriedFile, FileName, FileNameError};
-pub(crate) use files::{FILES_NAME, FILES_TYPE};
 pub use geometry::Geometry;
 pub(crate) use geometry::{BLOCK, FILE, RUN};
 pub use lane::{Lane, LaneName, Timestamp};

@@ -1,11 +1,25 @@
-//! Which files of a medium an image needs.
+//! What an image needs: files of the medium, and what nodes must hold.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Delta, Image, Layer, Record};
+use super::{Basis, Delta, Image, Layer, Record, TopUp};
 use crate::image::{Descriptor, Digest};
 
 impl Record {
+    /// What an image rests on; nothing where all of it is on the medium, or an older version exported it.
+    pub fn rests_on(&self, image: &Image) -> &[Basis] {
+        let top_up = self.top_ups.iter().find(|top_up| top_up.sequence == image.sequence);
+        top_up.filter(|_| !self.is_whole(image)).map_or(&[], |top_up| &top_up.rests_on)
+    }
+
+    /// Notes what the newest export rests on, and forgets what no image rests on any more.
+    pub fn note_basis(&mut self, rests_on: Vec<Basis>) {
+        self.top_ups.push(TopUp { sequence: self.sequence, rests_on });
+        let partial = self.images.iter().filter(|image| !self.is_whole(image));
+        let needed: BTreeSet<u64> = partial.map(|image| image.sequence).collect();
+        self.top_ups.retain(|top_up| needed.contains(&top_up.sequence) && !top_up.rests_on.is_empty());
+    }
+
     /// Every blob and delta that each image needs, in the order of the images.
     pub fn needs(&self) -> Vec<BTreeSet<Digest>> {
         let files = |layer: &Layer| {

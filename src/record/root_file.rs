@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Record;
 use crate::image::{Descriptor, Digest};
 
 /// The names that there can be at the root.
@@ -45,12 +44,5 @@ impl RootFile {
     /// The blob that it is a copy of.
     pub fn blob(&self) -> Descriptor {
         Descriptor { media_type: Default::default(), digest: self.digest, size: self.size }
-    }
-}
-
-impl Record {
-    /// The file at the root that has this name.
-    pub fn root_file(&self, name: RootName) -> Option<&RootFile> {
-        self.root.iter().find(|file| file.name == name)
     }
 }

@@ -8,11 +8,13 @@ mod certificate;
 mod memory;
 mod patterns;
 mod policy;
+mod refusal;
 mod signature;
 mod signing;
 
 pub use allowed_signers::{AllowedSigners, Signer};
 pub use memory::{LastTaken, Memory, Position, remember};
-pub use policy::{Policy, Refusal, SignatureVerdict};
+pub use policy::{Policy, SignatureVerdict};
+pub use refusal::Refusal;
 pub use signature::{INVENTORY_NAMESPACE, NAMESPACE};
 pub use signing::SigningKey;
