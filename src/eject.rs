@@ -17,7 +17,7 @@ const MAX_HOLDERS: usize = 10;
 pub fn mount_of(path: &Path) -> Result<Mount> {
     let fail = Error::io(Side::Medium, "examine", path);
     let real = path.canonicalize().map_err(fail)?;
-    let refuse = |reason: &str| Error::invalid(Side::Medium, path.display(), reason);
+    let refuse = |reason: &str| Error::unfit(path.display(), reason);
     let mount = Mount::of(&real).ok_or_else(|| refuse("it cannot be seen where it is mounted"))?;
     let removable = Device::of(&real).is_some_and(|device| device.is_removable());
     if mount.point == Path::new("/") || (mount.point != real && !removable) {
@@ -55,7 +55,7 @@ fn ask_udisks(mount: &Mount, device: u64) -> Result<()> {
         Ok(output) if String::from_utf8_lossy(&output.stderr).contains("busy") => Err(busy(mount, device)),
         Ok(output) => {
             let said = String::from_utf8_lossy(&output.stderr).trim().escape_debug().to_string();
-            Err(Error::invalid(Side::Medium, mount.point.display(), format!("udisksctl: {said}")))
+            Err(Error::unfit(mount.point.display(), format!("udisksctl: {said}")))
         }
         Err(_) => {
             let denied = std::io::ErrorKind::PermissionDenied;

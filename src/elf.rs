@@ -24,15 +24,15 @@ impl Elf {
     ///
     /// An error if it is no ELF program for 64 bits, or one for a processor that is not known.
     pub fn examine(path: &Path) -> Result<Self> {
-        let mut file = File::open(path).map_err(Error::io(Side::Source, "open", path))?;
-        let fail = |reason: &str| Error::invalid(Side::Source, path.display(), reason);
+        let mut file = File::open(path).map_err(Error::io(Side::Here, "open", path))?;
+        let fail = |reason: &str| Error::invalid(Side::Here, path.display(), reason);
         match head(&mut file) {
             Ok(Ok(program)) => Ok(program),
             Ok(Err(reason)) => Err(fail(reason)),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 Err(fail("not a Linux program: it ends within its head"))
             }
-            Err(error) => Err(Error::from_io(Side::Source, "read", path.to_owned(), error)),
+            Err(error) => Err(Error::from_io(Side::Here, "read", path.to_owned(), error)),
         }
     }
 }

@@ -1,13 +1,16 @@
 //! Errors, by what the person in front of the machine can do about them.
 
+mod reasons;
+
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use crate::image::Digest;
-use crate::record::{Basis, Level};
+use crate::record::Level;
 use crate::trust::Refusal;
+
+pub use reasons::{Lacking, NoMedium};
 
 /// Which side of the carrying failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +21,15 @@ pub enum Side {
     Medium,
     /// The containerd that images are put into.
     Node,
+    /// The machine that the command runs on: its files, its keys, its standard output.
+    Here,
+}
+
+impl Side {
+    /// How a message about this side begins: `medium: `, and nothing for the machine itself.
+    fn prefix(self) -> String {
+        if self == Self::Here { String::new() } else { format!("{self}: ") }
+    }
 }
 
 impl fmt::Display for Side {
@@ -26,6 +38,7 @@ impl fmt::Display for Side {
             Self::Source => "source",
             Self::Medium => "medium",
             Self::Node => "node",
+            Self::Here => "this machine",
         })
     }
 }
@@ -38,7 +51,7 @@ pub enum Error {
     #[error("{0}")]
     Usage(String),
     /// Something that was asked for is not there.
-    #[error("{side}: not found: {what}")]
+    #[error("{}not found: {what}", side.prefix())]
     NotFound {
         /// Where it was looked for.
         side: Side,
@@ -46,7 +59,7 @@ pub enum Error {
         what: String,
     },
     /// Bytes are not what their digest says.
-    #[error("{side}: {what} is damaged: its bytes have digest {found}, expected {expected}")]
+    #[error("{}{what} is damaged: its bytes have digest {found}, expected {expected}", side.prefix())]
     DigestMismatch {
         /// Where the bytes came from.
         side: Side,
@@ -58,7 +71,7 @@ pub enum Error {
         found: Digest,
     },
     /// A blob is shorter or longer than its descriptor says.
-    #[error("{side}: {what} is damaged: {found} bytes long, expected {expected}")]
+    #[error("{}{what} is damaged: {found} bytes long, expected {expected}", side.prefix())]
     SizeMismatch {
         /// Where the bytes came from.
         side: Side,
@@ -70,7 +83,7 @@ pub enum Error {
         found: u64,
     },
     /// A document or stream that cannot be accepted.
-    #[error("{side}: {what}: {reason}")]
+    #[error("{}{what}: {reason}", side.prefix())]
     Invalid {
         /// Where it came from.
         side: Side,
@@ -79,8 +92,24 @@ pub enum Error {
         /// A sentence, free of the document's bytes.
         reason: String,
     },
+    /// A directory that is no medium which can be read.
+    #[error("medium: {}: {why}", path.display())]
+    NoMedium {
+        /// The directory.
+        path: PathBuf,
+        /// What it is instead.
+        why: NoMedium,
+    },
+    /// The medium is sound, and cannot take or give what is asked of it.
+    #[error("medium: {what}: {reason}")]
+    Unfit {
+        /// The medium, or a file on it.
+        what: String,
+        /// A sentence.
+        reason: String,
+    },
     /// An operating system call failed.
-    #[error("{side}: cannot {action} {}", path.display())]
+    #[error("{}cannot {action} {}", side.prefix(), path.display())]
     Io {
         /// The side the path belongs to.
         side: Side,
@@ -92,7 +121,7 @@ pub enum Error {
         source: io::Error,
     },
     /// It would not fit; found out before the first byte.
-    #[error("{side}: {} needs {needed} bytes, {free} are free", path.display())]
+    #[error("{}{} needs {needed} bytes, {free} are free", side.prefix(), path.display())]
     NoSpace {
         /// The side that is too small.
         side: Side,
@@ -142,7 +171,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// containerd or a registry cannot be reached, or went away.
-    #[error("{side}: {address} cannot be reached")]
+    #[error("{}{address} cannot be reached", side.prefix())]
     Unreachable {
         /// Which side.
         side: Side,
@@ -152,7 +181,7 @@ pub enum Error {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// containerd or a registry answered with an error.
-    #[error("{side}: {action} failed: {reason}")]
+    #[error("{}{action} failed: {reason}", side.prefix())]
     Refused {
         /// Which side.
         side: Side,
@@ -160,14 +189,6 @@ pub enum Error {
         action: String,
         /// Its answer.
         reason: String,
-    },
-    /// Some of the images could not be carried; the others were.
-    #[error("{} of {total} images were not carried", failed.len())]
-    Partial {
-        /// How many were asked for.
-        total: usize,
-        /// The names of those that failed, and why.
-        failed: Vec<(String, Arc<Error>)>,
     },
     /// Less is proven of a medium than was required.
     #[error("medium: verified as {reached} only, {required} is required: {reason}")]
@@ -193,20 +214,6 @@ pub enum Error {
         /// The path.
         path: PathBuf,
     },
-    /// `verify` found damage.
-    #[error("medium: {errors} {} of damage", if *errors == 1 { "finding" } else { "findings" })]
-    Findings {
-        /// How many findings mean damage.
-        errors: usize,
-    },
-    /// `repair` could not get everything back.
-    #[error("medium: {lost} of {} damaged files could not be repaired", repaired + lost)]
-    Unrepaired {
-        /// How many files are whole again.
-        repaired: usize,
-        /// How many are not.
-        lost: usize,
-    },
     /// The medium was made for nodes that hold more than this one does.
     #[error("node: lacks {0}")]
     Lacking(Box<Lacking>),
@@ -221,12 +228,6 @@ pub enum Error {
         layer: Digest,
         /// The blob.
         blob: Digest,
-    },
-    /// What containerd holds is damaged.
-    #[error("node: {errors} damaged blobs")]
-    Damaged {
-        /// How many blobs are damaged or gone.
-        errors: usize,
     },
     /// Nobody whose word counts has signed the medium as it is.
     #[error("medium: {what} is not to be trusted: {reason}")]
@@ -248,22 +249,6 @@ pub enum Error {
         /// Bytes free there.
         free: u64,
     },
-    /// A set of several media of which some were not imported yet.
-    #[error("volume {number} of {of} is on the node; {} {} not", volumes(missing), if missing.len() == 1 { "is" } else { "are" })]
-    VolumesMissing {
-        /// The medium that was imported.
-        number: u32,
-        /// How many there are.
-        of: u32,
-        /// Those that are missing.
-        missing: Vec<u32>,
-    },
-    /// Something keeps pods from starting on the node.
-    #[error("node: {errors} {} pods from starting", if *errors == 1 { "finding keeps" } else { "findings keep" })]
-    NotReady {
-        /// How many findings.
-        errors: usize,
-    },
     /// The medium is not taken, for whom it is for, for its age, or for what its signers may not bring.
     #[error("medium: {what} is not taken: {refusal}")]
     NotTaken {
@@ -283,38 +268,6 @@ pub enum Error {
     /// The person or the system asked to stop.
     #[error("interrupted")]
     Interrupted,
-}
-
-/// What a node lacks of what a medium counts on.
-#[derive(Clone, Debug)]
-pub struct Lacking {
-    /// The names of the image.
-    pub image: String,
-    /// The layer, by its diff_id.
-    pub layer: Digest,
-    /// The layer of the image that is to be rebuilt from it; `None` where it is one itself.
-    pub rebuilds: Option<Digest>,
-    /// What the medium rests on.
-    pub rests_on: Vec<Basis>,
-    /// How many layers it lacks besides.
-    pub more: usize,
-}
-
-impl fmt::Display for Lacking {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { image, layer, rebuilds, more, .. } = self;
-        let more = match more {
-            0 => String::new(),
-            1 => " (and one more)".into(),
-            more => format!(" (and {more} more)"),
-        };
-        match rebuilds {
-            Some(rebuilt) => {
-                write!(f, "layer {layer}{more}, from which layer {rebuilt} of {image} is to be rebuilt")
-            }
-            None => write!(f, "layer {layer}{more} of {image}, which the medium was made without"),
-        }
-    }
 }
 
 /// The result of everything that can fail.
@@ -346,6 +299,11 @@ impl Error {
     /// Something that cannot be accepted, as it came from `side`.
     pub fn invalid(side: Side, what: impl fmt::Display, reason: impl fmt::Display) -> Self {
         Self::Invalid { side, what: what.to_string(), reason: reason.to_string() }
+    }
+
+    /// The medium is sound, and cannot take or give what is asked of it.
+    pub fn unfit(what: impl fmt::Display, reason: impl fmt::Display) -> Self {
+        Self::Unfit { what: what.to_string(), reason: reason.to_string() }
     }
 
     /// Whether bytes turned out not to be what they should.
@@ -386,11 +344,6 @@ impl Error {
     pub fn not_found(side: Side, what: impl fmt::Display) -> Self {
         Self::NotFound { side, what: what.to_string() }
     }
-}
-
-fn volumes(numbers: &[u32]) -> String {
-    let numbers: Vec<String> = numbers.iter().map(ToString::to_string).collect();
-    format!("{} {}", if numbers.len() == 1 { "volume" } else { "volumes" }, numbers.join(", "))
 }
 
 fn by(holders: &[String]) -> String {

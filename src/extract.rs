@@ -23,10 +23,7 @@ pub enum Extracted {
 ///
 /// An error for a name that the medium does not have, or a medium without a commit.
 pub fn select<'m>(medium: &'m Medium, names: &[FileName]) -> Result<Vec<&'m CarriedFile>> {
-    let record = medium.record().ok_or_else(|| {
-        let reason = "no export has been committed to it; `pannier export --to` does";
-        Error::invalid(Side::Medium, medium.path().display(), reason)
-    })?;
+    let record = medium.committed()?;
     if names.is_empty() {
         return Ok(record.files.iter().collect());
     }

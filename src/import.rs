@@ -89,7 +89,7 @@ pub fn prepare(
     mut see: impl FnMut(&ImportPlan),
     run: Run<'_>,
 ) -> Result<Prepared> {
-    let record = record_of(medium)?;
+    let record = medium.committed()?;
     let images = wanted::select(record, &options.images)?;
     wanted::require_platform(&images, &node.platform)?;
     run.report(Event::Phase { phase: Phase::Resolving, bytes: 0, items: images.len() });
@@ -124,7 +124,7 @@ pub fn each_wanted<'m>(
     run: Run<'_>,
     mut see: impl FnMut(WantedImage) -> Result<()>,
 ) -> Result<&'m Record> {
-    let record = record_of(medium)?;
+    let record = medium.committed()?;
     let images = wanted::select(record, names)?;
     wanted::require_platform(&images, platform)?;
     for image in images {
@@ -197,7 +197,7 @@ struct Import<'a> {
 
 impl Import<'_> {
     fn all(&self, parts: Vec<Part>, summary: &mut Summary) -> Result<()> {
-        let record = record_of(self.medium)?;
+        let record = self.medium.committed()?;
         let images = wanted::select(record, &self.options.images)?;
         for (images, part) in images.chunks(part::IMAGES).zip(parts) {
             let plan = match part {
@@ -267,11 +267,4 @@ fn on_the_full_disk(error: Error, node: &Node) -> Error {
         }
         (error, _) => error,
     }
-}
-
-fn record_of(medium: &Medium) -> Result<&Record> {
-    medium.record().ok_or_else(|| {
-        let reason = "no export has been committed to it; `pannier export --to` does";
-        Error::invalid(Side::Medium, medium.path().display(), reason)
-    })
 }

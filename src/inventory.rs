@@ -91,7 +91,7 @@ impl Inventory {
         };
         check(&bytes, &signature)
             .map_err(|reason| Error::UntrustedInventory { what: what.clone(), reason })?;
-        let held = Self::parse(&bytes).map_err(|reason| Error::invalid(Side::Source, what, reason))?;
+        let held = Self::parse(&bytes).map_err(|reason| Error::invalid(Side::Here, what, reason))?;
         Ok((held, Digest::of(&bytes)))
     }
 
@@ -183,9 +183,9 @@ pub fn signature_of(path: &Path) -> PathBuf {
 }
 
 fn read_at_most(path: &Path, limit: u64) -> Result<Vec<u8>> {
-    let file = File::open(path).map_err(Error::io(Side::Source, "open", path))?;
+    let file = File::open(path).map_err(Error::io(Side::Here, "open", path))?;
     let mut bytes = Vec::new();
-    file.take(limit).read_to_end(&mut bytes).map_err(Error::io(Side::Source, "read", path))?;
+    file.take(limit).read_to_end(&mut bytes).map_err(Error::io(Side::Here, "read", path))?;
     Ok(bytes)
 }
 

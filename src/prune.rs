@@ -50,7 +50,7 @@ pub fn finish_earlier_run(medium: &Medium) -> Result<()> {
 /// Errors: a name that is not on the medium; `index.json` is missing or damaged, so that nobody knows
 /// what belongs to other tools.
 pub fn prepare(medium: &Medium, selection: &Selection) -> Result<Pruning> {
-    let record = committed(medium)?;
+    let record = medium.committed()?;
     let foreign = match medium.index_state()? {
         IndexState::Present { foreign, .. } => foreign,
         IndexState::Missing | IndexState::Damaged(_) => {
@@ -78,13 +78,6 @@ pub fn prepare(medium: &Medium, selection: &Selection) -> Result<Pruning> {
     }
     Pruning::new(record, &around, selection)
         .map_err(|name| Error::not_found(Side::Medium, format!("{name} on {}", medium.path().display())))
-}
-
-fn committed(medium: &Medium) -> Result<&Record> {
-    medium.record().ok_or_else(|| {
-        let reason = "no export has been committed to it; `pannier export --to` does";
-        Error::invalid(Side::Medium, medium.path().display(), reason)
-    })
 }
 
 /// Everything that other tools' entries lead to, and rather too much: whatever looks like a digest in a

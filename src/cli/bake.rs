@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use super::failure::{Ended, Failure};
 use super::node::references;
 use super::output::Output;
 use super::trust::TrustArgs;
@@ -96,7 +97,7 @@ impl From<Distro> for Distribution {
 /// Its containerd is to be ended, and what it mounted unmounted.
 const STOPPING: std::time::Duration = std::time::Duration::from_secs(30);
 
-pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
+pub(super) fn run(args: &Args, output: &Output) -> Ended {
     let options = Options {
         images: references(&args.images)?,
         unpack: true,
@@ -112,7 +113,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
         output.complain(format_args!("warning: {}: {}; it is ignored", rejected.name, rejected.reason));
     }
     if args.how == How::Archive {
-        return write_archive(args, &medium, &options.images, run, output);
+        return Ok(write_archive(args, &medium, &options.images, run, output)?);
     }
     let target = target(args)?;
     output.say(format_args!(
@@ -126,11 +127,14 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
     let summary = baked.summary;
     said::conclude(&summary, None, output)?;
     if !summary.failed.is_empty() {
-        return Err(Error::Partial { total: summary.images + summary.failed.len(), failed: summary.failed });
+        return Err(Failure::Partial {
+            total: summary.images + summary.failed.len(),
+            failed: summary.failed,
+        });
     }
     match baked.missing {
         Some((volume, missing)) if !missing.is_empty() => {
-            Err(Error::VolumesMissing { number: volume.number, of: volume.of, missing })
+            Err(Failure::VolumesMissing { number: volume.number, of: volume.of, missing })
         }
         _ => {
             output.say(format_args!("{} can be moved to its place.", target.root.display()));

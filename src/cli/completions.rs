@@ -32,5 +32,5 @@ pub(super) fn run(args: &Args, mut command: clap::Command, output: &Output) -> R
 pub(super) fn man(args: &ManArgs, command: clap::Command) -> Result<()> {
     std::fs::create_dir_all(&args.out)
         .and_then(|()| clap_mangen::generate_to(command, &args.out))
-        .map_err(|source| Error::from_io(Side::Source, "write", args.out.clone(), source))
+        .map_err(|source| Error::from_io(Side::Here, "write", args.out.clone(), source))
 }

@@ -8,7 +8,7 @@ use super::node::NodeArgs;
 use super::output::Output;
 use super::{signals, text};
 use crate::diff::{Contents, Diff, DiffImage};
-use crate::error::{Error, Result, Side};
+use crate::error::Result;
 use crate::inventory::Inventory;
 use crate::medium::{Medium, now};
 use crate::node::take_inventory;
@@ -90,10 +90,7 @@ fn side(path: &Path, args: &Args, output: &Output) -> Result<Contents> {
     for rejected in medium.rejected() {
         output.complain(format_args!("warning: {}: {}; it is ignored", rejected.name, rejected.reason));
     }
-    let Some(record) = medium.record() else {
-        let reason = "no export has been committed to it; `pannier export --to` does";
-        return Err(Error::invalid(Side::Medium, path.display(), reason));
-    };
+    let record = medium.committed()?;
     Ok(Contents::of_record(record))
 }
 

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
+use super::failure::{Ended, Failure};
 use super::output::Output;
 use super::trust::TrustArgs;
 use super::{signals, text};
 use crate::doctor::{Diagnosis, NodeFacts, Severity, Socket, Subject, examine, repair};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::lists::{Named, kubernetes, references};
 use crate::progress::{Run, Silent};
 
@@ -44,7 +45,7 @@ pub(super) struct Args {
     trust: TrustArgs,
 }
 
-pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
+pub(super) fn run(args: &Args, output: &Output) -> Ended {
     let stop = signals::stop()?;
     let run = Run { reporter: &Silent, stop: &stop };
     let medium = args.medium.as_deref().map(|path| args.trust.open(path, output)).transpose()?;
@@ -66,7 +67,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
     print(&facts, &findings, &repaired, output)?;
     match findings.iter().filter(|finding| finding.severity == Severity::Error).count() {
         0 => Ok(()),
-        errors => Err(Error::NotReady { errors }),
+        errors => Err(Failure::NotReady { errors }),
     }
 }
 

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
+use super::failure::{Ended, Failure};
 use super::output::Output;
 use super::{signals, text, verify};
 use crate::eject::{mount_of, unmount};
-use crate::error::{Error, Result};
 use crate::medium::Medium;
 use crate::progress::Run;
 use crate::record::Level;
@@ -27,7 +27,7 @@ pub(super) struct Args {
     no_verify: bool,
 }
 
-pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
+pub(super) fn run(args: &Args, output: &Output) -> Ended {
     let stop = signals::stop()?;
     let reporter = output.reporter();
     let run = Run { reporter: &*reporter, stop: &stop };
@@ -44,7 +44,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
         }
         match report.errors() {
             0 => level = report.level,
-            errors => return Err(Error::Findings { errors }),
+            errors => return Err(Failure::Findings { errors }),
         }
     }
     run.check()?;
@@ -54,8 +54,8 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
     unmount(&mount)?;
     if output.json() {
         let (mount, device) = (&mount.point, &mount.source);
-        return output.document(&json!({ "event": "ejected", "mount": mount, "device": device,
-            "commit": commit, "verification": level }));
+        return Ok(output.document(&json!({ "event": "ejected", "mount": mount, "device": device,
+            "commit": commit, "verification": level }))?);
     }
     let verified = level.map_or("not verified".to_owned(), |level| format!("verified ({level})"));
     output.say(format_args!(

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use time::OffsetDateTime;
 
+use super::failure::{Ended, Failure};
 use super::output::Output;
 use super::registry::RegistryArgs;
 use super::size::Size;
@@ -197,18 +198,18 @@ impl std::str::FromStr for Rename {
     }
 }
 
-pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
+pub(super) fn run(args: &Args, output: &Output) -> Ended {
     if let Some(Size(bytes)) = args.split.filter(|size| size.0 < LEAST_PART) {
-        return Err(Error::Usage(format!("--split {bytes}: parts have at least {LEAST_PART} bytes")));
+        return Err(Error::Usage(format!("--split {bytes}: parts have at least {LEAST_PART} bytes")).into());
     }
     if args.require_verify == Some(Level::Replugged) {
         let text =
             "V3 is what `pannier verify --require-verify V3` proves after the medium was plugged in again";
-        return Err(Error::Usage(text.into()));
+        return Err(Error::Usage(text.into()).into());
     }
     let named = args.wanted.named(output)?;
     if args.wanted.list_only {
-        return wanted::print(&named, output);
+        return Ok(wanted::print(&named, output)?);
     }
     let stop = signals::stop()?;
     let reporter = output.reporter();
@@ -247,7 +248,8 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
     if wanted.is_empty() && files.is_empty() && (!args.all || source.files().is_empty()) {
         return Err(Error::Usage(
             "nothing is named: give IMAGE, --list FILE, --manifests PATH, --all, or --file PATH".into(),
-        ));
+        )
+        .into());
     }
     let Some(destinations) = args.destinations()? else {
         let prepare = |medium: Option<&Medium>| prepare(&*source, medium, args.to(), &wanted, &options, run);
@@ -256,7 +258,8 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
     if wanted.is_empty() || !args.file.is_empty() {
         return Err(Error::Usage(
             "images are spread over media, files are not: export the files to one of the media, by a command of their own".into(),
-        ));
+        )
+        .into());
     }
     let spread = spread(&*source, &destinations, &wanted, &options, run)?;
     volumes::announce(&spread, output);
@@ -266,7 +269,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
         let options = Options { volume: Some(plan.volume.clone()), source_files: false, ..options.clone() };
         let prepare = |medium: Option<&Medium>| plan.prepare(&*source, medium, &options, run);
         match to_medium(args, &plan.path, &*source, prepare, &options, run, output) {
-            Err(Error::Partial { failed: some, .. }) => failed.extend(some),
+            Err(Failure::Partial { failed: some, .. }) => failed.extend(some),
             other => other?,
         }
     }
@@ -282,10 +285,10 @@ fn to_medium(
     options: &Options,
     run: Run<'_>,
     output: &Output,
-) -> Result<()> {
+) -> Ended {
     let existing = Medium::find(path)?;
     if args.dry_run {
-        return report::describe(&prepare(existing.as_ref())?, path, output);
+        return Ok(report::describe(&prepare(existing.as_ref())?, path, output)?);
     }
     let known = existing.as_ref().and_then(|medium| medium.record()).map(|record| record.medium.clone());
     // A first export that cannot begin leaves nothing behind, not even an empty medium.
@@ -297,7 +300,7 @@ fn to_medium(
     let _lock = output.lock_to_export(&mut medium)?;
     options.split.into_iter().for_each(|bytes| medium.split_at(bytes));
     if known.is_some() && known.as_ref() != medium.record().map(|record| &record.medium) {
-        return Err(Error::Swapped { path: path.to_owned() });
+        return Err(Error::Swapped { path: path.to_owned() }.into());
     }
     for rejected in medium.rejected() {
         output.complain(format_args!("warning: {}: {}; it is ignored", rejected.name, rejected.reason));
@@ -314,8 +317,8 @@ fn to_medium(
     partial(summary.images + summary.failed.len(), summary.failed)
 }
 
-fn partial(total: usize, failed: Vec<(String, Arc<Error>)>) -> Result<()> {
-    if failed.is_empty() { Ok(()) } else { Err(Error::Partial { total, failed }) }
+fn partial(total: usize, failed: Vec<(String, Arc<Error>)>) -> Ended {
+    if failed.is_empty() { Ok(()) } else { Err(Failure::Partial { total, failed }) }
 }
 
 fn platforms(args: &Args, say: bool, output: &Output) -> Result<Platforms> {

@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
+use super::failure::{Ended, Failure};
 use super::node::{NodeArgs, references};
 use super::output::Output;
 use super::{signals, text};
-use crate::error::{Error, Result};
 use crate::images::{NodeImage, list, record_names};
 use crate::node::{Node, check_images, unpin};
 use crate::progress::{Run, Stop};
@@ -36,7 +36,7 @@ pub(super) struct Args {
     digests: bool,
 }
 
-pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
+pub(super) fn run(args: &Args, output: &Output) -> Ended {
     let stop = signals::stop()?;
     let node = args.node.survey(None, &stop, output)?;
     let names = record_names(&node, &references(&args.images)?)?;
@@ -46,7 +46,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
     if args.unpin {
         let unpinned = unpin(&node.client, &names)?;
         if output.json() {
-            return output.document(&json!({ "unpinned": unpinned }));
+            return Ok(output.document(&json!({ "unpinned": unpinned }))?);
         }
         output.say(format_args!("{} unpinned.", text::count(unpinned.len(), "name")));
         return Ok(());
@@ -56,9 +56,10 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
         images.retain(|image| image.tags.iter().chain(&image.digests).any(|name| names.contains(name)));
     }
     if output.json() {
-        return output.document(&json!({ "images": images }));
+        return Ok(output.document(&json!({ "images": images }))?);
     }
-    output.data(&table(&images, args.digests || output.verbose()))
+    output.data(&table(&images, args.digests || output.verbose()))?;
+    Ok(())
 }
 
 fn table(images: &[NodeImage], digests: bool) -> String {
@@ -96,7 +97,7 @@ fn name(image: &NodeImage) -> &str {
     image.tags.first().or(image.digests.first()).map_or("<none>", String::as_str)
 }
 
-fn check(node: &Node, names: &[String], stop: &Stop, output: &Output) -> Result<()> {
+fn check(node: &Node, names: &[String], stop: &Stop, output: &Output) -> Ended {
     let reporter = output.reporter();
     let run = Run { reporter: &*reporter, stop };
     let (blobs, bytes, findings) = check_images(&node.client, names, run)?;
@@ -126,6 +127,6 @@ fn check(node: &Node, names: &[String], stop: &Stop, output: &Output) -> Result<
     }
     match findings.len() {
         0 => Ok(()),
-        errors => Err(Error::Damaged { errors }),
+        errors => Err(Failure::Damaged { errors }),
     }
 }

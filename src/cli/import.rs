@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
+use super::failure::{Ended, Failure};
 use super::node::{NodeArgs, references};
 use super::output::Output;
 use super::planned::{self, Planned};
 use super::trust::TrustArgs;
 use super::{pruned, signals, text, volumes};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::import::{self, Options, Summary, carry_out, missing_volumes, plan_prune, prepare};
 use crate::node::PrunedNames;
 use crate::plan::import::ImportPlan;
@@ -82,7 +83,7 @@ impl From<PruneScope> for Scope {
     }
 }
 
-pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
+pub(super) fn run(args: &Args, output: &Output) -> Ended {
     let options = Options {
         images: references(&args.images)?,
         unpack: !args.no_unpack,
@@ -106,7 +107,7 @@ fn import_one(
     options: &Options,
     run: Run<'_>,
     output: &Output,
-) -> Result<Option<(Volume, Vec<u32>)>> {
+) -> Ended<Option<(Volume, Vec<u32>)>> {
     let medium = args.trust.open(&args.medium, output)?;
     for rejected in medium.rejected() {
         output.complain(format_args!("warning: {}: {}; it is ignored", rejected.name, rejected.reason));
@@ -133,7 +134,10 @@ fn import_one(
         if args.prune.is_some() {
             output.say("Nothing was taken away, since not everything was imported.");
         }
-        return Err(Error::Partial { total: summary.images + summary.failed.len(), failed: summary.failed });
+        return Err(Failure::Partial {
+            total: summary.images + summary.failed.len(),
+            failed: summary.failed,
+        });
     }
     args.trust.remember(&medium)?;
     let volume =

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::output::Output;
 use super::{facts, text};
-use crate::error::{Error, Result, Side};
+use crate::error::{Error, Result};
 use crate::medium::{Medium, MediumFacts};
 use crate::record::list;
 
@@ -32,10 +32,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
     for rejected in medium.rejected() {
         output.complain(format_args!("warning: {}: {}", rejected.name, rejected.reason));
     }
-    let Some(record) = medium.record() else {
-        let reason = "no export has been committed to it; `pannier export --to` does";
-        return Err(Error::invalid(Side::Medium, args.medium.display(), reason));
-    };
+    let record = medium.committed()?;
     let listing = list(record);
     let facts = MediumFacts::of(&args.medium)?;
     if output.json() {

@@ -9,7 +9,9 @@ mod exit;
 mod export;
 mod extract;
 mod facts;
+mod failure;
 mod files;
+mod hint;
 mod images;
 mod import;
 mod install_units;
@@ -40,7 +42,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::error::Result;
+use failure::Ended;
 use output::{Globals, Output};
 
 /// Carry sets of container images across an air gap and put them straight into containerd.
@@ -99,30 +101,31 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(command: &Command, output: &Output) -> Result<()> {
+fn run(command: &Command, output: &Output) -> Ended {
     match command {
-        Command::Export(args) => export::run(args, output),
-        Command::Import(args) => import::run(args, output),
-        Command::Doctor(args) => doctor::run(args, output),
-        Command::Bake(args) => bake::run(args, output),
-        Command::Verify(args) => verify::run(args, output),
-        Command::Sign(args) => sign::run(args, output),
-        Command::Trust(args) => trust::command::run(args, output),
-        Command::List(args) => list::run(args, output),
-        Command::Repair(args) => repair::run(args, output),
-        Command::Files(args) => files::run(args, output),
-        Command::Extract(args) => extract::run(args, output),
-        Command::Prune(args) => prune::run(args, output),
-        Command::Eject(args) => eject::run(args, output),
-        Command::Images(args) => images::run(args, output),
-        Command::Inventory(args) => inventory::run(args, output),
-        Command::Diff(args) => diff::run(args, output),
-        Command::Limits(args) => limits::run(args, output),
-        Command::Watch(args) => watch::run(args, output),
-        Command::InstallUnits(args) => install_units::run(args, output),
-        Command::Completions(args) => completions::run(args, Cli::command(), output),
-        Command::Man(args) => completions::man(args, Cli::command()),
+        Command::Export(args) => export::run(args, output)?,
+        Command::Import(args) => import::run(args, output)?,
+        Command::Doctor(args) => doctor::run(args, output)?,
+        Command::Bake(args) => bake::run(args, output)?,
+        Command::Verify(args) => verify::run(args, output)?,
+        Command::Sign(args) => sign::run(args, output)?,
+        Command::Trust(args) => trust::command::run(args, output)?,
+        Command::List(args) => list::run(args, output)?,
+        Command::Repair(args) => repair::run(args, output)?,
+        Command::Files(args) => files::run(args, output)?,
+        Command::Extract(args) => extract::run(args, output)?,
+        Command::Prune(args) => prune::run(args, output)?,
+        Command::Eject(args) => eject::run(args, output)?,
+        Command::Images(args) => images::run(args, output)?,
+        Command::Inventory(args) => inventory::run(args, output)?,
+        Command::Diff(args) => diff::run(args, output)?,
+        Command::Limits(args) => limits::run(args, output)?,
+        Command::Watch(args) => watch::run(args, output)?,
+        Command::InstallUnits(args) => install_units::run(args, output)?,
+        Command::Completions(args) => completions::run(args, Cli::command(), output)?,
+        Command::Man(args) => completions::man(args, Cli::command())?,
     }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -130,7 +130,7 @@ fn print(bytes: &[u8]) -> Result<()> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Error::from_io(Side::Source, "write", "standard output".into(), error))
+            Err(Error::from_io(Side::Here, "write", "standard output".into(), error))
         }
         _ => Ok(()),
     }

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
+use super::failure::{Ended, Failure};
 use super::node::references;
 use super::output::Output;
 use super::sign::{self, SignArgs};
 use super::{signals, text, verify};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::medium::Medium;
 use crate::plan::prune::{Pruning, Selection};
 use crate::progress::Run;
@@ -54,7 +55,7 @@ pub(super) struct Args {
     sign: SignArgs,
 }
 
-pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
+pub(super) fn run(args: &Args, output: &Output) -> Ended {
     let selection = Selection {
         names: references(&args.image)?.into_iter().collect(),
         files: args.file.iter().cloned().collect(),
@@ -68,7 +69,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
     let mut medium = Medium::open(&args.medium)?;
     if args.dry_run {
         let plan = prepare(&medium, &selection)?;
-        return describe(&plan, args, output);
+        return Ok(describe(&plan, args, output)?);
     }
     let _lock = output.lock(&mut medium)?;
     // Whoever reads now has to end first; it is no use to read everything before that is known.
@@ -79,7 +80,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
     let was_signed = medium.has_signature()?;
     if plan.is_nothing() {
         sign::renew(&medium, key.as_ref(), was_signed, output)?;
-        return conclude(&plan, None, args, output);
+        return Ok(conclude(&plan, None, args, output)?);
     }
     let damaged = damage(&medium, &plan, args.drop_damaged, run)?;
     if !damaged.is_empty() {
@@ -88,7 +89,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
         } else {
             damaged.iter().for_each(|finding| output.complain(verify::describe(finding).trim_end()));
         }
-        return Err(Error::Findings { errors: damaged.len() });
+        return Err(Failure::Findings { errors: damaged.len() });
     }
     let readers = medium.shut_out_readers()?;
     if !readers.is_certain() {
@@ -96,7 +97,8 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
     }
     let summary = carry_out(&mut medium, &plan, args.recovery.map(|percent| percent.0), run)?;
     sign::renew(&medium, key.as_ref(), was_signed, output)?;
-    conclude(&plan, Some(&summary), args, output)
+    conclude(&plan, Some(&summary), args, output)?;
+    Ok(())
 }
 
 fn announce(plan: &Pruning, args: &Args, output: &Output) {

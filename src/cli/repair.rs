@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::export::Rename;
+use super::failure::{Ended, Failure};
 use super::output::Output;
 use super::registry::RegistryArgs;
 use super::sign::{self, SignArgs};
 use super::source::Access;
 use super::{signals, text};
-use crate::error::{Error, Result, Side};
+use crate::error::Result;
 use crate::medium::Medium;
 use crate::plan::repair::{Remedy, RepairStep, name_at_source};
 use crate::progress::Run;
@@ -57,7 +58,7 @@ pub(super) struct Args {
     registry: RegistryArgs,
 }
 
-pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
+pub(super) fn run(args: &Args, output: &Output) -> Ended {
     let stop = signals::stop()?;
     let reporter = output.reporter();
     let run = Run { reporter: &*reporter, stop: &stop };
@@ -72,9 +73,8 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
         medium = Medium::open(&args.medium)?;
         restored = restore_records(&mut medium)?;
     }
-    if medium.record().is_none() && medium.rejected().is_empty() {
-        let reason = "no export has been committed to it; `pannier export --to` does";
-        return Err(Error::invalid(Side::Medium, args.medium.display(), reason));
+    if medium.rejected().is_empty() {
+        medium.committed()?;
     }
     let access =
         Access { address: args.address.as_deref(), namespace: &args.namespace, registry: &args.registry };
@@ -86,7 +86,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
     let source = source.as_deref();
     let prepared = prepare(&medium, source, &options, run)?;
     if args.dry_run {
-        return describe(&prepared, &restorable_records(&medium)?, args, output);
+        return Ok(describe(&prepared, &restorable_records(&medium)?, args, output)?);
     }
     let was_signed = medium.has_signature()?;
     let mut summary = Summary::default();
@@ -194,7 +194,7 @@ fn describe(prepared: &Prepared, restorable: &[String], args: &Args, output: &Ou
 }
 
 /// Says what was done, and what is true of the medium now.
-fn conclude(summary: &Summary, args: &Args, output: &Output) -> Result<()> {
+fn conclude(summary: &Summary, args: &Args, output: &Output) -> Ended {
     if output.json() {
         output.document(&json!({ "event": "summary", "repaired": summary.repaired, "lost": summary.lost,
             "commit": summary.commit }))?;
@@ -213,7 +213,7 @@ fn conclude(summary: &Summary, args: &Args, output: &Output) -> Result<()> {
     }
     let (repaired, lost) = (summary.repaired.len(), summary.lost.len());
     if lost > 0 {
-        return Err(Error::Unrepaired { repaired, lost });
+        return Err(Failure::Unrepaired { repaired, lost });
     }
     let medium = args.medium.display();
     match (repaired, summary.commit) {

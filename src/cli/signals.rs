@@ -37,7 +37,7 @@ pub(super) fn stop() -> Result<Stop> {
 /// The same for work that has more to tidy up.
 pub(super) fn stop_within(patience: Duration) -> Result<Stop> {
     let stop = Stop::default();
-    let failed = |source| Error::from_io(Side::Source, "handle", "signals".into(), source);
+    let failed = |source| Error::from_io(Side::Here, "handle", "signals".into(), source);
     let mut heeded = vec![SIGINT, SIGTERM];
     if !hangup_is_ignored() {
         heeded.push(SIGHUP);
@@ -59,7 +59,9 @@ pub(super) fn stop_within(patience: Duration) -> Result<Stop> {
     let waiting = std::thread::Builder::new().name("signals".into()).spawn(move || {
         if signals.forever().next().is_some() {
             std::thread::sleep(patience);
-            std::thread::spawn(|| OUTPUT.get().map(|output| exit::failed(&Error::Interrupted, output)));
+            std::thread::spawn(|| {
+                OUTPUT.get().map(|output| exit::failed(&Error::Interrupted.into(), output))
+            });
             std::thread::sleep(LAST_WORDS);
             std::process::exit(i32::from(INTERRUPTED));
         }

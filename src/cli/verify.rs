@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::failure::{Ended, Failure};
 use super::output::Output;
 use super::trust::TrustArgs;
 use super::{signals, text};
@@ -31,7 +32,7 @@ pub(super) struct Args {
     trust: TrustArgs,
 }
 
-pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
+pub(super) fn run(args: &Args, output: &Output) -> Ended {
     let stop = signals::stop()?;
     let medium = args.trust.open_to_look(&args.medium, output)?;
     let reporter = output.reporter();
@@ -43,14 +44,14 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
         print(&report, args, output)?;
     }
     if report.errors() > 0 {
-        return Err(Error::Findings { errors: report.errors() });
+        return Err(Failure::Findings { errors: report.errors() });
     }
     let reached = report.level.unwrap_or(Level::Written);
     match args.require_verify.filter(|required| *required > reached) {
         None => Ok(()),
         Some(required) => {
             let reason = report.limit.unwrap_or("its blobs come to less than 1 GiB").to_owned();
-            Err(Error::Unproven { reached, required, reason })
+            Err(Error::Unproven { reached, required, reason }.into())
         }
     }
 }

@@ -3,9 +3,9 @@
 use std::io::{IsTerminal, Read};
 use std::path::Path;
 
+use super::failure::{Ended, Failure};
 use super::output::Output;
 use super::text;
-use crate::error::{Error, Result};
 use crate::export::{Spread, VolumePlan};
 use crate::record::Volume;
 
@@ -30,8 +30,8 @@ pub(super) fn begin(plan: &VolumePlan, output: &Output) {
 /// Asks for the next medium of a set at `path`; an error that names what is missing where nobody can be asked.
 ///
 /// Returns once somebody pressed Enter.
-pub(super) fn ask_for_next(volume: &Volume, missing: Vec<u32>, path: &Path, output: &Output) -> Result<()> {
-    let incomplete = Error::VolumesMissing { number: volume.number, of: volume.of, missing };
+pub(super) fn ask_for_next(volume: &Volume, missing: Vec<u32>, path: &Path, output: &Output) -> Ended {
+    let incomplete = Failure::VolumesMissing { number: volume.number, of: volume.of, missing };
     let mut input = std::io::stdin();
     if !output.talks() || !input.is_terminal() {
         return Err(incomplete);

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::FlockOperation;
 use serde_json::json;
 
+use super::failure::{Ended, Failure};
 use super::node::NodeArgs;
 use super::output::Output;
 use super::trust::TrustArgs;
@@ -56,14 +57,15 @@ pub(super) struct Args {
     node: NodeArgs,
 }
 
-pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
+pub(super) fn run(args: &Args, output: &Output) -> Ended {
     let config = Config::read(args.config.as_deref())?;
     if !config.trust.is_required() {
         let file = args.config.as_deref().unwrap_or(Path::new(config::DEFAULT));
         return Err(Error::Usage(format!(
             "media are imported unasked only where they have to be signed: set allowed-signers in the section [trust] of {}",
             file.display()
-        )));
+        ))
+        .into());
     }
     let stop = signals::stop()?;
     let reporter = output.reporter();
@@ -82,7 +84,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
         for path in changes.arrived {
             let result = watcher.medium(&path);
             match result {
-                Err(error @ Error::Interrupted) => return Err(error),
+                Err(error @ Failure::Error(Error::Interrupted)) => return Err(error),
                 result if args.once => return result,
                 // It was said what became of it.
                 _ => deadline = args.deadline(),
@@ -101,7 +103,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
             }
             // Nothing was being done: an orderly end.
             Err(Error::Interrupted) => return Ok(()),
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         }
     }
 }
@@ -121,7 +123,7 @@ struct Watcher<'a> {
 
 impl Watcher<'_> {
     /// Imports the medium at `path`, and says what became of it.
-    fn medium(&self, path: &Path) -> Result<()> {
+    fn medium(&self, path: &Path) -> Ended {
         let _one_at_a_time = self.lock()?;
         self.output.say(format_args!("{} is a medium.", path.display()));
         let (commit, result) = self.import(path);
@@ -155,18 +157,18 @@ impl Watcher<'_> {
     }
 
     /// The commit that was read, if any, and how its import went.
-    fn import(&self, path: &Path) -> (Option<u64>, Result<Summary>) {
+    fn import(&self, path: &Path) -> (Option<u64>, Ended<Summary>) {
         let trust = TrustArgs::configured(self.args.config.clone());
         let medium = match trust.open(path, self.output) {
             Ok(medium) => medium,
-            Err(error) => return (None, Err(error)),
+            Err(error) => return (None, Err(error.into())),
         };
         let commit = medium.record().map(|record| record.sequence);
         let imported = self.import_opened(&medium);
-        (commit, imported.and_then(|summary| trust.remember(&medium).map(|()| summary)))
+        (commit, imported.and_then(|summary| Ok(trust.remember(&medium).map(|()| summary)?)))
     }
 
-    fn import_opened(&self, medium: &Medium) -> Result<Summary> {
+    fn import_opened(&self, medium: &Medium) -> Ended<Summary> {
         let options =
             Options { images: Vec::new(), unpack: true, pin: true, repair: false, keep_going: true };
         let node = self.node()?;
@@ -175,7 +177,7 @@ impl Watcher<'_> {
         let summary = carry_out(medium, &node, prepared, &options, self.run)?;
         if !summary.failed.is_empty() {
             let total = summary.images + summary.failed.len();
-            return Err(Error::Partial { total, failed: summary.failed });
+            return Err(Failure::Partial { total, failed: summary.failed });
         }
         Ok(summary)
     }
@@ -225,11 +227,11 @@ impl Watcher<'_> {
 }
 
 /// What became of a medium, in a word or two.
-fn verdict(error: &Error) -> &'static str {
-    match error {
-        Error::Untrusted { .. } | Error::NotTaken { .. } => "refused",
-        Error::Interrupted => "interrupted",
-        Error::Partial { .. } => "imported in part",
+fn verdict(failure: &Failure) -> &'static str {
+    match failure {
+        Failure::Error(Error::Untrusted { .. } | Error::NotTaken { .. }) => "refused",
+        Failure::Error(Error::Interrupted) => "interrupted",
+        Failure::Partial { .. } => "imported in part",
         _ => "not imported",
     }
 }

@@ -65,7 +65,7 @@ fn root(medium: Option<&Medium>, to: &Path, options: &Options, readme: &[u8]) ->
         };
         if taken {
             let reason = "is there and was not put there by an export; move it away";
-            return Err(Error::invalid(Side::Medium, path.display(), reason));
+            return Err(Error::unfit(path.display(), reason));
         }
     }
     let record = medium.and_then(Medium::record);

@@ -30,10 +30,7 @@ impl Targets {
     /// Adds what nodes hold that imported the medium at `path`: all of it.
     pub fn add_medium(&mut self, path: &Path) -> Result<()> {
         let medium = Medium::open(path)?;
-        let Some(record) = medium.record() else {
-            let reason = "no export has been committed to it, so no node can have imported it";
-            return Err(Error::invalid(Side::Medium, path.display(), reason));
-        };
+        let record = medium.committed()?;
         let number = self.media.len();
         for image in &record.images {
             for platform in &image.platforms {

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 
-use super::record_of;
 use crate::error::Result;
 use crate::medium::Medium;
 use crate::node::{self, Node, PrunedNames};
@@ -14,7 +13,7 @@ use crate::progress::Run;
 /// It goes by all images of the newest record, also where only some are imported. `moving` are the names
 /// that an import which is still to come will move.
 pub fn plan_prune(medium: &Medium, node: &Node, moving: &HashSet<String>, scope: Scope) -> Result<PrunePlan> {
-    let kept = Kept::of(record_of(medium)?);
+    let kept = Kept::of(medium.committed()?);
     let imported = node::imported(node, |image| kept.lacks(image))?;
     let uses = match imported.is_empty() {
         true => Default::default(),

@@ -15,10 +15,10 @@ pub fn read(path: &Path) -> Result<Vec<Named>> {
     let mut text = String::new();
     if path == Path::new("-") {
         let input = io::stdin().lock().take(MAX_LIST).read_to_string(&mut text);
-        input.map_err(Error::io(Side::Source, "read", "standard input"))?;
+        input.map_err(Error::io(Side::Here, "read", "standard input"))?;
         return parse(&text, "standard input");
     }
-    let failed = || Error::io(Side::Source, "read", path);
+    let failed = || Error::io(Side::Here, "read", path);
     let mut file = File::open(path).map_err(failed())?;
     let mut start = [0; 4];
     let is_snap = file.read(&mut start).map_err(failed())? == 4 && start == snap::MAGIC;

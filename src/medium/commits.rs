@@ -44,7 +44,7 @@ pub(super) fn newest(root: &Root) -> Result<(Option<Head>, Vec<Rejected>)> {
             Ok(record) if newest.is_none() => newest = Some(record),
             Ok(_) => {}
             Err(reason @ Unusable::Newer(_)) if newest.is_none() => {
-                return Err(Error::invalid(Side::Medium, path(sequence), reason));
+                return Err(Error::unfit(root.join(&path(sequence)).display(), reason));
             }
             Err(reason) => {
                 rejected.push(Rejected { sequence, name: path(sequence), reason: reason.to_string() });
@@ -106,7 +106,7 @@ impl Medium {
         match sequences(&self.root)?.last() {
             Some(&last) if last >= MAX_SEQUENCE => {
                 let reason = "no further commit fits behind the last; export to an empty medium";
-                Err(Error::invalid(Side::Medium, self.path().display(), reason))
+                Err(Error::unfit(self.path().display(), reason))
             }
             last => Ok(last.map_or(1, |last| last + 1)),
         }
@@ -150,7 +150,7 @@ impl Medium {
         if bytes.len() as u64 > MAX_RECORD {
             let reason =
                 format!("the set is too large for one medium: its record takes {} bytes", bytes.len());
-            return Err(Error::invalid(Side::Medium, &name, reason));
+            return Err(Error::unfit(&name, reason));
         }
         // What an export left that was cut off before it wrote the record.
         self.remove_signatures(record.sequence)?;

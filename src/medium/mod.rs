@@ -35,11 +35,14 @@ mod root_files;
 mod signed;
 mod writer;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 
+use rustix::fs::OFlags;
+
 use crate::content::{self, Verified};
-use crate::error::{Error, Result, Side};
+use crate::error::{Error, NoMedium, Result, Side};
 use crate::image::{Descriptor, Digest};
 use crate::record::Record;
 
@@ -84,23 +87,27 @@ impl Medium {
     ///
     /// An error unless there is a layout or a commit record; [`Error::Locked`] while something is deleted.
     pub fn open(path: &Path) -> Result<Self> {
-        let nothing = || {
-            let reason =
-                "not a medium: it has neither oci-layout nor .pannier; `pannier export --to` makes one";
-            Error::invalid(Side::Medium, path.display(), reason)
+        let nothing = |why| Error::NoMedium { path: path.to_owned(), why };
+        let root = match Root::open(path) {
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                return Err(nothing(NoMedium::Absent));
+            }
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotADirectory => {
+                return Err(nothing(NoMedium::File));
+            }
+            other => other?,
         };
-        if !path.exists() {
-            return Err(nothing());
-        }
-        let root = Root::open(path)?;
         // Before the record is read: what it names stays.
         let reader = lock::shared(&root)?;
-        Self::examine(root, reader)?.ok_or_else(nothing)
+        Self::examine(root, reader)?.ok_or_else(|| nothing(NoMedium::Nothing))
     }
 
     /// Opens the medium at `path` if there is one; `None` for a directory that is none, or absent.
     pub fn find(path: &Path) -> Result<Option<Self>> {
-        if path.exists() { Self::examine(Root::open(path)?, None) } else { Ok(None) }
+        match Root::open(path) {
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+            other => Self::examine(other?, None),
+        }
     }
 
     fn examine(root: Root, reader: Option<Lock>) -> Result<Option<Self>> {
@@ -149,6 +156,17 @@ impl Medium {
     /// The newest valid commit record; `None` before the first export.
     pub fn record(&self) -> Option<&Record> {
         self.record.as_ref().map(|(record, _)| record)
+    }
+
+    /// The newest valid commit record, for whoever can do nothing without one.
+    ///
+    /// Errors: [`Error::NoMedium`], which tells a medium whose records are all damaged from one to which
+    /// an export was begun and never finished, and from the layout of another tool.
+    pub fn committed(&self) -> Result<&Record> {
+        match &self.record {
+            Some((record, _)) => Ok(record),
+            None => Err(without_record(&self.root, self.rejected.first())),
+        }
     }
 
     /// Whether somebody's signature over the record counted when it was opened.
@@ -250,6 +268,21 @@ impl Medium {
     pub fn sync(&self) -> Result<()> {
         durable::barrier(&self.root)
     }
+}
+
+/// What a medium is whose `newest` record is unusable, or that has none.
+fn without_record(root: &Root, newest: Option<&Rejected>) -> Error {
+    let is_there = |name: &str| root.open_at(name, OFlags::RDONLY | OFlags::DIRECTORY).is_ok();
+    let why = match newest {
+        Some(Rejected { name, reason, .. }) => NoMedium::AllDamaged {
+            newest: name.clone(),
+            reason: reason.clone(),
+            recovery: is_there(recovery::DIRECTORY),
+        },
+        None if is_there(".pannier") => NoMedium::Unfinished,
+        None => NoMedium::OtherLayout,
+    };
+    Error::NoMedium { path: root.path().to_owned(), why }
 }
 
 /// The path of a blob beneath the root, built from the decoded digest.

@@ -7,7 +7,7 @@ use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest};
 use crate::record::{Record, Unusable};
 
-const DIRECTORY: &str = ".pannier/recovery";
+pub(super) const DIRECTORY: &str = ".pannier/recovery";
 const KINDS: [&str; 3] = ["parity", "table", "record"];
 
 /// Whether a file of this name is one of recovery data: `<sequence>.<kind>.<number>`.

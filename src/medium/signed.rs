@@ -33,7 +33,7 @@ impl Medium {
             reason,
         };
         let Some(sequence) = sequences(&root)?.pop() else {
-            return Err(untrusted(DIRECTORY.into(), "there is no commit record".into()));
+            return Err(super::without_record(&root, None));
         };
         let name = path(sequence);
         let refuse = |reason: String| untrusted(name.clone(), reason);
@@ -49,7 +49,7 @@ impl Medium {
         let authentic = check(&bytes, &signatures).map_err(refuse)?;
         let record = Record::parse(&bytes).map_err(|error| match error {
             Unusable::Damaged(reason) => refuse(reason),
-            newer @ Unusable::Newer(_) => Error::invalid(Side::Medium, root.join(&name).display(), newer),
+            newer @ Unusable::Newer(_) => Error::unfit(root.join(&name).display(), newer),
         })?;
         if record.sequence != sequence {
             return Err(refuse(format!("its sequence is {}, which its name does not say", record.sequence)));
@@ -73,20 +73,15 @@ impl Medium {
         &self,
         sign: impl FnOnce(&[u8], &[Vec<u8>]) -> Result<Option<Vec<u8>>>,
     ) -> Result<(u64, bool)> {
-        let Some((record, digest)) = &self.record else {
-            return Err(Error::invalid(
-                Side::Medium,
-                self.path().display(),
-                "no export has been committed to it",
-            ));
-        };
+        let record = self.committed()?;
+        let digest = self.head();
         let name = path(record.sequence);
         let refuse = |reason: &str| Error::invalid(Side::Medium, self.root.join(&name).display(), reason);
         if sequences(&self.root)?.last() != Some(&record.sequence) {
             return Err(refuse("a newer commit record is there and damaged; export or repair first"));
         }
         let bytes = self.root.read(&name, MAX_RECORD)?.ok_or_else(|| refuse("it has just gone"))?;
-        if Digest::of(&bytes) != *digest {
+        if Some(Digest::of(&bytes)) != digest {
             return Err(refuse("it was changed while it was read"));
         }
         let (mut signatures, mut free) = (Vec::new(), None);
@@ -97,7 +92,9 @@ impl Medium {
             }
         }
         let Some(signature) = sign(&bytes, &signatures)? else { return Ok((record.sequence, false)) };
-        let free = free.ok_or_else(|| refuse("it has as many signatures as are read"))?;
+        let free = free.ok_or_else(|| {
+            Error::unfit(self.root.join(&name).display(), "it has as many signatures as are read")
+        })?;
         durable::write_new(&self.root, DIRECTORY, &free, &signature)?;
         Ok((record.sequence, true))
     }

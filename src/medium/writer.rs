@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::parts::MOST;
 use super::root::Root;
 use super::{Medium, durable};
-use crate::error::{Error, Result, Side};
+use crate::error::{Error, Result};
 use crate::image::{Digest, Hasher};
 
 /// After so many bytes, of one file or of all together, the file that is being written is brought to the device,
@@ -139,7 +139,7 @@ impl<'m> Writer<'m> {
     fn begin_next(&mut self) -> Result<()> {
         if self.full + 1 >= MOST {
             let reason = format!("takes more than {MOST} parts; make them larger with --split SIZE");
-            return Err(Error::invalid(Side::Medium, self.root.join(&self.name).display(), reason));
+            return Err(Error::unfit(self.root.join(&self.name).display(), reason));
         }
         self.sync()?;
         let next = durable::create(self.root, &part_name(&self.name, self.full + 1))?;

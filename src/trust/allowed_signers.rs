@@ -56,7 +56,7 @@ impl fmt::Display for Signer {
 impl AllowedSigners {
     /// Reads the file at `path`, which the person at this machine named.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read(path).map_err(Error::io(Side::Node, "read", path))?;
+        let text = std::fs::read(path).map_err(Error::io(Side::Here, "read", path))?;
         Self::parse(&text).map_err(|reason| Error::Usage(format!("{}: {reason}", path.display())))
     }
 

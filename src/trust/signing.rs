@@ -123,16 +123,16 @@ impl SigningKey {
     }
 
     fn refused(&self, reason: String) -> Error {
-        Error::Refused { side: Side::Source, action: format!("signing with {}", self.path.display()), reason }
+        Error::Refused { side: Side::Here, action: format!("signing with {}", self.path.display()), reason }
     }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
-    let length = std::fs::metadata(path).map_err(Error::io(Side::Source, "examine", path))?.len();
+    let length = std::fs::metadata(path).map_err(Error::io(Side::Here, "examine", path))?.len();
     if length > MAX_KEY {
         return Err(Error::Usage(format!("{}: {length} bytes are too long for a key", path.display())));
     }
-    std::fs::read(path).map_err(Error::io(Side::Source, "read", path))
+    std::fs::read(path).map_err(Error::io(Side::Here, "read", path))
 }
 
 /// The public key or certificate that a file holds.

@@ -19,4 +19,5 @@ mod prune;
 mod recovery;
 mod repair;
 mod signing;
+mod states;
 mod trust;

@@ -216,7 +216,7 @@ fn nothing_is_deleted_while_something_is_damaged() {
     assert_eq!((bench.names().len(), bench.findings().len()), (2, 0));
     // Without index.json nobody knows what is another tool's.
     fs::remove_file(bench.medium().join("index.json")).unwrap();
-    let refused = bench.prune(1, &["--image", "app1:1"]);
+    let refused = bench.prune(4, &["--image", "app1:1"]);
     assert!(refused.stderr().contains("index.json"), "{}", refused.stderr());
 }
 

@@ -25,7 +25,7 @@ pub(super) fn program(path: Option<&Path>, platforms: &Platforms) -> Result<Pann
     let path = match path {
         Some(path) => path.to_owned(),
         None => {
-            std::env::current_exe().map_err(Error::io(Side::Source, "find", PathBuf::from("this program")))?
+            std::env::current_exe().map_err(Error::io(Side::Here, "find", PathBuf::from("this program")))?
         }
     };
     let program = Elf::examine(&path)?;

@@ -1,0 +1,77 @@
+//! Why a medium cannot be used: values that errors carry.
+
+use std::fmt;
+
+use crate::image::Digest;
+use crate::record::Basis;
+
+/// What a directory is that is no medium which can be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoMedium {
+    /// There is nothing under this path.
+    Absent,
+    /// A file, or something else that is no directory.
+    File,
+    /// A directory with neither `oci-layout` nor `.pannier`.
+    Nothing,
+    /// An export was begun, and no export has ever been committed.
+    Unfinished,
+    /// An OCI image layout of another tool: Pannier has committed nothing to it.
+    OtherLayout,
+    /// Commit records are there, and each of them is damaged.
+    AllDamaged {
+        /// The newest one, beneath the medium's root.
+        newest: String,
+        /// What is wrong with it: a sentence.
+        reason: String,
+        /// Whether recovery data are on the medium, which have copies of records.
+        recovery: bool,
+    },
+}
+
+impl fmt::Display for NoMedium {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent => f.write_str("there is nothing here"),
+            Self::File => f.write_str("not a medium: this is no directory"),
+            Self::Nothing => f.write_str("not a medium: it has neither oci-layout nor .pannier"),
+            Self::Unfinished => f.write_str("an export to it was begun and never finished"),
+            Self::OtherLayout => f.write_str("an OCI layout of another tool: it has no commit record"),
+            Self::AllDamaged { newest, reason, .. } => {
+                write!(f, "every commit record is damaged; the newest, {newest}: {reason}")
+            }
+        }
+    }
+}
+
+/// What a node lacks of what a medium counts on.
+#[derive(Clone, Debug)]
+pub struct Lacking {
+    /// The names of the image.
+    pub image: String,
+    /// The layer, by its diff_id.
+    pub layer: Digest,
+    /// The layer of the image that is to be rebuilt from it; `None` where it is one itself.
+    pub rebuilds: Option<Digest>,
+    /// What the medium rests on.
+    pub rests_on: Vec<Basis>,
+    /// How many layers it lacks besides.
+    pub more: usize,
+}
+
+impl fmt::Display for Lacking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { image, layer, rebuilds, more, .. } = self;
+        let more = match more {
+            0 => String::new(),
+            1 => " (and one more)".into(),
+            more => format!(" (and {more} more)"),
+        };
+        match rebuilds {
+            Some(rebuilt) => {
+                write!(f, "layer {layer}{more}, from which layer {rebuilt} of {image} is to be rebuilt")
+            }
+            None => write!(f, "layer {layer}{more} of {image}, which the medium was made without"),
+        }
+    }
+}
