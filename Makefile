@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build static static-dev install man completions test test-faults test-long lint demo corpus figures bench heap bombs fuzz
+.PHONY: help build static static-dev install man completions picture test test-faults test-long lint demo corpus figures bench heap bombs fuzz
 
 CARGO := cargo
 TOOLS := $(or $(PANNIER_TOOLS),$(CURDIR)/target/tools)
@@ -78,6 +78,12 @@ figures: ## sizes, times and memory of carrying the corpus, with what they are c
 	fixtures/corpus/build.sh target/corpus/full
 	$(CARGO) build --locked --release --bin pannier --example node
 	tests/figures.sh
+
+picture: ## docs/picture.svg, an export and an import in a terminal, drawn from a real run; as root
+	tests/setup/install.sh build node faults
+	fixtures/corpus/build.sh target/corpus/small --small
+	$(CARGO) build --locked --release --bin pannier --example node
+	python3 -B tests/picture/picture.py target/release/pannier target/release/examples/node target/corpus/small docs/picture.svg
 
 bench: ## Pannier against ctr, skopeo, zstd and sha256sum in turn, target/bench/results.md; long: ONLY=PATTERN,... takes some cases, ROUNDS=N
 	tests/setup/install.sh build node peers faults
