@@ -101,6 +101,16 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Whether the program understands these words as its command line, its own name first; the error is what it would
+/// print. For the test of the commands that the documentation shows.
+#[doc(hidden)]
+pub fn parses<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<(), String> {
+    match Cli::try_parse_from(words) {
+        Err(error) if error.use_stderr() => Err(error.to_string()),
+        _ => Ok(()),
+    }
+}
+
 fn run(command: &Command, output: &Output) -> Ended {
     match command {
         Command::Export(args) => export::run(args, output)?,
