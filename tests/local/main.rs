@@ -6,6 +6,7 @@
 mod support;
 
 mod cli;
+mod docs;
 mod export;
 mod files;
 mod fixtures;

@@ -5,20 +5,16 @@
 //! what the block speaks of, `sh no-run` needs a node, a network or a device. In both every command of `pannier` has to
 //! be one that the program understands.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::support::carry::{run, text};
+use crate::support::image::{files, image, noise};
+use crate::support::layout::layout;
 use pannier::image::Platform;
 use serde_json::Value;
-use support::carry::{run, text};
-use support::image::{files, image, noise};
-use support::layout::layout;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
