@@ -477,3 +477,22 @@ fn the_list_of_hostile_media_names_every_test_and_no_other() {
         assert_eq!(Some(&names), tests.get(&number), "H{number}");
     }
 }
+
+#[test]
+fn files_that_the_text_speaks_of_exist() {
+    let mut checked = 0;
+    for path in pages() {
+        let page = read(&path);
+        let (_, prose) = split(&page);
+        for span in spans(&prose) {
+            let folders = ["src/", "tests/", "docs/", "fixtures/", "examples/", "proto/", ".ci/"];
+            let is_path =
+                folders.iter().any(|folder| span.starts_with(folder)) && !span.contains([' ', '*', '<']);
+            if is_path {
+                assert!(root().join(span).exists(), "{}: there is no {span}", path.display());
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 30, "{checked} paths were found");
+}
