@@ -496,3 +496,54 @@ fn files_that_the_text_speaks_of_exist() {
     }
     assert!(checked > 30, "{checked} paths were found");
 }
+
+/// Keys of documents in a piece of code: before a colon in JSON, in brackets, and members of what is serialised.
+fn keys_in(code: &str) -> BTreeSet<String> {
+    let code = code.split("#[cfg(test)]").next().unwrap();
+    let mut found = BTreeSet::new();
+    let quoted: Vec<&str> = code.split('"').collect();
+    for (before, word, after) in quoted.windows(3).step_by(1).map(|part| (part[0], part[1], part[2])) {
+        let is_word = !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric());
+        let is_member = after.starts_with(": ") && before.trim_end().ends_with(['{', ',']);
+        let is_set = before.ends_with("document[") && after.starts_with("] =");
+        if is_word && (is_member || is_set) {
+            found.insert(word.to_owned());
+        }
+    }
+    let (mut serialised, mut inside) = (false, false);
+    for line in code.lines().map(str::trim) {
+        if line.starts_with("#[derive(") {
+            serialised = line.contains("Serialize");
+        } else if line.contains("struct ") && line.ends_with('{') {
+            inside = serialised;
+        } else if line == "}" {
+            inside = false;
+        } else if let Some((name, _)) = line.trim_start_matches("pub ").split_once(": ").filter(|_| inside)
+            && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+        {
+            let mut words = name.split('_');
+            let first = words.next().unwrap().to_owned();
+            found.insert(
+                words.fold(first, |name, word| format!("{name}{}{}", word[..1].to_uppercase(), &word[1..])),
+            );
+        }
+    }
+    found
+}
+
+#[test]
+fn every_field_in_the_code_is_described() {
+    let described = described();
+    let mut count = 0;
+    let written = ["src/diff.rs", "src/images.rs", "src/inventory.rs", "src/repair.rs", "src/verify.rs"];
+    let written =
+        written.iter().map(|path| root().join(path)).chain(files_below(&root().join("src/cli"), ".rs"));
+    for path in written {
+        let found = keys_in(&read(&path));
+        count += found.len();
+        for key in found {
+            assert!(described.contains(&key), "docs/scripting.md has no `{key}` of {}", path.display());
+        }
+    }
+    assert!(count > 150, "{count} keys were found");
+}

@@ -420,7 +420,7 @@ fn a_directory_is_baked_in_a_chroot_by_the_containerd_in_path() {
     assert_starts(&machine.0, "quay.io/team/app:1");
 }
 
-/// The steps of the README's "Canonical Kubernetes with a stick" that need neither the snap store nor snapd.
+/// The steps of `docs/canonical-kubernetes.md` that need neither the snap store nor snapd.
 #[test]
 fn canonical_kubernetes_is_brought_with_a_stick_as_the_readme_says() {
     let Some(version) = newest() else { return };

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::carry::{assert_names_only_what_is_there, blobs, pannier, run, text};
 
-/// The statuses that the README's table gives to a run that failed.
+/// The statuses that the table in `docs/scripting.md` gives to a run that failed.
 const FAILED: [i32; 7] = [1, 2, 3, 4, 5, 6, 130];
 /// What `verify` may find after an export that was cut off: a record that it was writing, an `index.json`
 /// that is behind, and blobs that nothing names yet.
@@ -110,7 +110,7 @@ impl Oracle<'_> {
     }
 }
 
-/// (e) A run that failed says so as the README says: its status, one message, and no panic. Its message.
+/// (e) A run that failed says so as the documentation says: its status, one message, and no panic. Its message.
 pub(crate) fn failed_as_documented(case: &str, output: &Output) -> String {
     let printed = String::from_utf8_lossy(&output.stderr).into_owned();
     let status = output.status.code();
