@@ -1,82 +1,15 @@
 //! The documentation: links lead somewhere, lines are short, commands exist and run, and what is said of documents,
 //! findings, faults and hostile media is what the code and the tests have.
 //!
-//! A block of shell commands says in its first line whether this file runs it: `sh run` is run in a directory that has
-//! what the block speaks of, `sh no-run` needs a node, a network or a device. In both every command of `pannier` has to
-//! be one that the program understands.
+//! A block of shell commands says in its first line who runs it: `sh run` is run here, in a directory that has what the
+//! block speaks of; `sh node` is run by `tests/node/docs.rs`; `sh no-run` needs a network, a device or a whole system.
+//! In all of them every command of `pannier` has to be one that the program understands.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use crate::support::carry::{run, text};
-use crate::support::image::{files, image, noise};
-use crate::support::layout::layout;
-use pannier::image::Platform;
+use crate::support::carry::run;
+use crate::support::pages::{Desk, files_below, pages, read, root, spans, split};
 use serde_json::Value;
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// Every file below a directory whose name ends with `ending`, without what cargo and git keep.
-fn files_below(directory: &Path, ending: &str) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_str().unwrap();
-        if path.is_symlink() || name == "target" || name == ".git" {
-            continue;
-        }
-        match path.is_dir() {
-            true => found.extend(files_below(&path, ending)),
-            false if name.ends_with(ending) => found.push(path),
-            false => {}
-        }
-    }
-    found.sort();
-    found
-}
-
-/// What people read: the pages at the root and those in `docs/`, without lists of digests and the like.
-fn pages() -> Vec<PathBuf> {
-    let all = files_below(root(), ".md").into_iter();
-    all.filter(|path| path.parent() == Some(root()) || path.starts_with(root().join("docs"))).collect()
-}
-
-fn read(path: &Path) -> String {
-    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-/// A block of code: what stands behind its first fence, and its lines.
-struct Block {
-    info: String,
-    line: usize,
-    code: String,
-}
-
-/// The blocks of a page, and its text without them.
-fn split(page: &str) -> (Vec<Block>, String) {
-    let (mut blocks, mut prose, mut open): (Vec<Block>, String, Option<Block>) = <_>::default();
-    for (number, line) in page.lines().enumerate() {
-        match (line.trim_start().strip_prefix("```"), &mut open) {
-            (Some(info), None) => {
-                open = Some(Block { info: info.to_owned(), line: number + 1, code: String::new() });
-            }
-            (Some(_), Some(_)) => blocks.extend(open.take()),
-            (None, Some(block)) => block.code.push_str(&format!("{line}\n")),
-            (None, None) => prose.push_str(&format!("{line}\n")),
-        }
-    }
-    assert!(open.is_none(), "a block has no end");
-    (blocks, prose)
-}
-
-/// The text between backticks.
-fn spans(prose: &str) -> Vec<&str> {
-    prose.split("\n\n").flat_map(|paragraph| paragraph.split('`').skip(1).step_by(2)).collect()
-}
 
 /// The name of a heading in a link, as GitHub makes it.
 fn anchor(heading: &str) -> String {
@@ -194,12 +127,13 @@ fn commands_that_are_shown_exist() {
         for block in split(&read(&path)).0 {
             let at = format!("{}:{}", path.display(), block.line);
             if block.info.split(' ').next() == Some("sh") {
-                assert!(["sh run", "sh no-run"].contains(&&*block.info), "{at}: say `sh run` or `sh no-run`");
+                let marked = ["sh run", "sh node", "sh no-run"].contains(&&*block.info);
+                assert!(marked, "{at}: say `sh run`, `sh node` or `sh no-run`");
             } else {
                 let shell = ["bash", "shell", "shell-session"].contains(&&*block.info);
                 let unmarked =
                     block.info.is_empty() && block.code.lines().any(|line| line.starts_with("pannier "));
-                assert!(!shell && !unmarked, "{at}: commands stand in blocks of `sh run` or `sh no-run`");
+                assert!(!shell && !unmarked, "{at}: commands stand in blocks of `sh`");
                 continue;
             }
             for command in commands(&block.code) {
@@ -258,62 +192,6 @@ fn options_that_the_text_speaks_of_exist() {
         }
     }
     assert!(checked > 40, "{checked} options were found");
-}
-
-/// A directory that has what the pages speak of, and a medium in it.
-struct Desk(tempfile::TempDir);
-
-impl Desk {
-    fn new() -> Self {
-        let desk = Self(tempfile::tempdir().unwrap());
-        let host = Platform::host().to_string();
-        let nginx = || image("docker.io/library/nginx:1.22").platform(&host).layer(noise("base", 1, 300_000));
-        let app = |seed| image("registry.local/app:1").platform(&host).layer(noise("app", seed, 200_000));
-        layout().with(nginx()).with(app(2)).write_dir(&desk.at("images"));
-        layout().with(nginx()).with(app(3)).write_dir(&desk.at("newer"));
-        for name in [".ssh", "deploy", "media", "srv", "root"] {
-            fs::create_dir(desk.at(name)).unwrap();
-        }
-        fs::write(desk.at("images.txt"), "# what the nodes run\nnginx:1.22\n").unwrap();
-        let pod = "kind: Pod\nspec: {containers: [{image: 'registry.local/app:1'}]}\n";
-        fs::write(desk.at("deploy/pod.yaml"), pod).unwrap();
-        let config = format!("state-directory = {:?}\n", text(&desk.at("state")));
-        fs::write(desk.at("config.toml"), config).unwrap();
-        for name in ["k8s.snap", "k8s.assert", "helm-v3"] {
-            fs::write(desk.at(name), files([(name, "content")])).unwrap();
-        }
-        let made = "ssh-keygen -q -t ed25519 -N '' -C '' -f .ssh/id_ed25519 && \
-                    echo \"ops@site $(cat .ssh/id_ed25519.pub)\" > allowed_signers";
-        desk.run(made);
-        desk.run("pannier export --quiet --from oci:images --all --to media/stick");
-        desk
-    }
-
-    fn at(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    /// Runs lines of shell; what they print on standard output.
-    fn run(&self, shell: &str) -> String {
-        let program = Path::new(env!("CARGO_BIN_EXE_pannier")).parent().unwrap();
-        let shell = ["/media/", "/srv/", "/root/"].iter().fold(shell.to_owned(), |shell, place| {
-            shell
-                .replace(&format!(" {place}"), &format!(" {}", &place[1..]))
-                .replace(&format!(":{place}"), &format!(":{}", &place[1..]))
-        });
-        let output = Command::new("bash")
-            .args(["-eu", "-o", "pipefail", "-c", &shell])
-            .current_dir(self.0.path())
-            .env("PATH", format!("{}:{}", program.display(), std::env::var("PATH").unwrap()))
-            .env("HOME", self.0.path())
-            .env("PANNIER_CONFIG", text(&self.at("config.toml")))
-            .env_remove("SSH_AUTH_SOCK")
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{shell}: {:?}: {said}", output.status.code());
-        String::from_utf8(output.stdout).unwrap()
-    }
 }
 
 #[test]

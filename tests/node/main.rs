@@ -9,6 +9,7 @@ mod bake;
 mod containerd_source;
 mod corpus;
 mod delta;
+mod docs;
 mod doctor;
 mod hostile_media;
 mod import;

@@ -13,6 +13,7 @@ pub(crate) mod mounted;
 pub(crate) mod node;
 pub(crate) mod node_state;
 pub(crate) mod oracle;
+pub(crate) mod pages;
 pub(crate) mod proxy;
 pub(crate) mod pushed;
 pub(crate) mod registry;
