@@ -428,3 +428,34 @@ fn every_field_in_the_code_is_described() {
     }
     assert!(count > 150, "{count} keys were found");
 }
+
+#[test]
+fn messages_that_can_be_looked_up_are_messages_of_the_program() {
+    let code: String = files_below(&root().join("src"), ".rs").iter().map(|path| read(path)).collect();
+    // What the system says, or is put together.
+    let foreign = [
+        "Input/output error",
+        "No space left on device",
+        "Read-only file system",
+        "medium: cannot write ...",
+        "medium: N findings of damage",
+    ];
+    let mut checked = 0;
+    for row in read(&root().join("docs/troubleshooting.md")).lines().filter(|line| line.starts_with("| `")) {
+        let message = spans(row.split(" | ").next().unwrap());
+        for span in message.into_iter().filter(|span| !foreign.contains(span)) {
+            let said = span.replace("warning: ", "");
+            let sides = ["source: ", "medium: ", "node: "].iter();
+            let said = sides.fold(said, |said, side| said.trim_start_matches(side).to_owned());
+            // What stands for a name or a number.
+            let parts = said
+                .split("...")
+                .flat_map(|part| part.split(|c: char| c.is_ascii_digit() || c.is_ascii_uppercase()));
+            for part in parts.map(str::trim).filter(|part| part.len() >= 10) {
+                assert!(code.contains(part), "docs/troubleshooting.md: the program does not say {part:?}");
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 25, "{checked} parts of messages were found");
+}
