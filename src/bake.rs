@@ -14,10 +14,10 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result, Side};
 use crate::image::Platform;
 use crate::import::{self, Prepared, Summary};
-use crate::medium::Medium;
 use crate::node::{Node, NodeOptions};
 use crate::progress::{Event, Run};
 use crate::record::Volume;
+use crate::trust::Admitted;
 
 pub use archive::{Archive, archive};
 pub use daemon::{ContainerdProgram, Daemon};
@@ -60,7 +60,7 @@ pub struct Baked {
 /// To be called from a thread that lives as long as the process: the kernel ends the containerd with
 /// the thread that started it.
 pub fn bake(
-    medium: &Medium,
+    medium: &Admitted,
     target: &Target,
     options: &import::Options,
     run: Run<'_>,
@@ -83,7 +83,7 @@ pub fn bake(
 }
 
 fn fill(
-    medium: &Medium,
+    medium: &Admitted,
     target: &Target,
     daemon: &Daemon,
     options: &import::Options,

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::layer::Zstd;
-use crate::medium::{Filesystem, IndexWritten, Medium};
+use crate::medium::{Filesystem, IndexWritten, Lock, Medium};
 use crate::plan::{ExportPlan, ExportedImage, ExportedLayer, MediumState, next_record};
 use crate::progress::{Event, Phase, Run};
 use crate::readback;
@@ -185,10 +185,12 @@ fn plan(
 pub fn carry_out(
     source: &dyn Source,
     medium: &mut Medium,
+    lock: &Lock,
     prepared: Prepared,
     options: &Options,
     run: Run<'_>,
 ) -> Result<Summary> {
+    lock.require_on(medium)?;
     let result = carry_out_planned(source, medium, prepared, options, run);
     if result.as_ref().is_err_and(Error::is_medium_full) {
         // The error that led here is the one to tell.

@@ -7,6 +7,7 @@ use crate::image::Digest;
 use crate::medium::{Destination, Filesystem, Medium, Occupant};
 use crate::progress::{Event, Phase, Run, Watched};
 use crate::record::{CarriedFile, FileName};
+use crate::trust::Admitted;
 
 /// What became of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +44,7 @@ pub fn select<'m>(medium: &'m Medium, names: &[FileName]) -> Result<Vec<&'m Carr
 /// Nothing is written if one of them would take the place of something else, unless `force` says that it
 /// may. Returns what became of each, in their order. Errors: damage on the medium, no space.
 pub fn extract(
-    medium: &Medium,
+    medium: &Admitted,
     files: &[&CarriedFile],
     to: &Destination,
     force: bool,

@@ -22,6 +22,7 @@ use crate::node::{self, HeldLease, Naming, Node};
 use crate::plan::import::{ImportPlan, Totals, WantedImage};
 use crate::progress::{Event, Phase, Run, Silent};
 use crate::record::{Image, Record};
+use crate::trust::Admitted;
 
 use part::{Obstacles, Part};
 pub use prune::{plan_prune, prune};
@@ -83,7 +84,7 @@ pub struct Summary {
 /// Nothing is changed. Errors: an image that the medium lacks, or has for other platforms only;
 /// damage to documents (collected instead when the import keeps going); not enough space.
 pub fn prepare(
-    medium: &Medium,
+    medium: &Admitted,
     node: &Node,
     options: &Options,
     mut see: impl FnMut(&ImportPlan),
@@ -118,7 +119,7 @@ pub fn prepare(
 ///
 /// Errors: an image that the medium lacks, has for other platforms only, or damaged; those of `see`.
 pub fn each_wanted<'m>(
-    medium: &'m Medium,
+    medium: &'m Admitted,
     names: &[Reference],
     platform: &Platform,
     run: Run<'_>,
@@ -139,7 +140,7 @@ pub fn each_wanted<'m>(
 /// At every moment CRI is shown only images all of which is there. What was sent and unpacked before
 /// an interruption is held by the lease, which the next import takes over.
 pub fn carry_out(
-    medium: &Medium,
+    medium: &Admitted,
     node: &Node,
     prepared: Prepared,
     options: &Options,

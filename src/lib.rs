@@ -30,7 +30,7 @@
 //! | [`repair`], [`recovery`] | getting back what is damaged on a medium, also from parity on it |
 //! | [`prune`], [`eject`] | taking images off a medium, and it off the machine |
 //! | [`limits`] | how much is read of what comes from outside |
-//! | [`trust`] | who signed a medium, and whose signatures count |
+//! | [`trust`] | who signed a medium, whose signatures count, and the gate that a medium passes: [`trust::Admission`] |
 //! | [`config`] | what the administrator of a machine has decided |
 //! | [`watch`] | waiting for media that are plugged in |
 //! | [`cli`] | the command line: everything that is printed or drawn |

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Result, Side};
 use crate::image::{Digest, Index, MAX_MANIFEST, MediaKind, kind};
-use crate::medium::{Filesystem, ForeignEntry, IndexState, Medium};
+use crate::medium::{Filesystem, ForeignEntry, IndexState, Lock, Medium};
 use crate::plan::prune::{BesideRecord, Pruning, Selection};
 use crate::progress::{Event, Phase, Run};
 use crate::record::{Record, Role};
@@ -148,7 +148,14 @@ pub fn damage(medium: &Medium, plan: &Pruning, damaged_may_go: bool, run: Run<'_
 /// Carries out a plan. `percent` is how much recovery data there is to be; `None` for as much as before.
 ///
 /// Errors: the medium cannot be written, or has no space for new recovery data beside the old.
-pub fn carry_out(medium: &mut Medium, plan: &Pruning, percent: Option<u32>, run: Run<'_>) -> Result<Summary> {
+pub fn carry_out(
+    medium: &mut Medium,
+    lock: &Lock,
+    plan: &Pruning,
+    percent: Option<u32>,
+    run: Run<'_>,
+) -> Result<Summary> {
+    lock.require_on(medium)?;
     let deleted = plan.deleted();
     let mut recovery = 0;
     let mut next = plan.next.clone();

@@ -18,7 +18,7 @@ use serde::Serialize;
 
 use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest};
-use crate::medium::{Filesystem, IndexState, Medium, Rejected};
+use crate::medium::{Filesystem, IndexState, Lock, Medium, Rejected};
 use crate::plan::repair::{Offered, RepairPlan, described, reencoded};
 use crate::progress::{Event, Run};
 use crate::readback::{self, Fault};
@@ -218,10 +218,12 @@ fn index_fault(medium: &Medium, newer: bool) -> Result<Option<String>> {
 /// then stays repaired.
 pub fn carry_out(
     medium: &mut Medium,
+    lock: &Lock,
     source: Option<&dyn Source>,
     prepared: Prepared,
     run: Run<'_>,
 ) -> Result<Summary> {
+    lock.require_on(medium)?;
     require_space(medium, &prepared)?;
     medium.make_directories()?;
     let mut summary = Summary::default();

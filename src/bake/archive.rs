@@ -17,6 +17,7 @@ use crate::import;
 use crate::medium::Medium;
 use crate::plan::import::{Choices, Held, ImagePlan, ImportPlan, LayerVerdict, WantedImage};
 use crate::progress::{Event, Phase, Run};
+use crate::trust::Admitted;
 
 /// Bytes that are moved at a time.
 const CHUNK: usize = 1 << 20;
@@ -43,7 +44,7 @@ pub struct Archive {
 /// Until it is complete and on the disk it has a name that nobody imports. Errors: those of reading the
 /// images; a layer that is not whole on the medium, but a delta or left out; not enough space.
 pub fn archive(
-    medium: &Medium,
+    medium: &Admitted,
     images: &[Reference],
     platform: &Platform,
     folder: &Path,
@@ -85,7 +86,7 @@ fn medium_only(wanted: WantedImage) -> Result<ImagePlan> {
     let names: Vec<String> = image.wanted.names.iter().map(ToString::to_string).collect();
     let reason = "the medium carries layers of it as what differs from others, or leaves them out; an archive \
                   needs them whole: export without --have";
-    Err(Error::invalid(Side::Medium, names.join(" "), reason))
+    Err(Error::unfit(names.join(" "), reason))
 }
 
 /// What the archive consists of. A set may have thousands of images, of which only this much is kept.

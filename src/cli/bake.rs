@@ -13,9 +13,9 @@ use crate::bake::{ContainerdProgram, Distribution, Target, archive, bake};
 use crate::error::{Error, Result, Side};
 use crate::image::{Platform, Reference};
 use crate::import::Options;
-use crate::medium::Medium;
 use crate::progress::Run;
 use crate::sysroot;
+use crate::trust::Admitted;
 
 /// Put images into the directory of a containerd that does not run
 ///
@@ -146,7 +146,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Ended {
 /// Leaves an archive in the distribution's folder.
 fn write_archive(
     args: &Args,
-    medium: &Medium,
+    medium: &Admitted,
     images: &[Reference],
     run: Run<'_>,
     output: &Output,

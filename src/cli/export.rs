@@ -297,7 +297,7 @@ fn to_medium(
         Some(_) => None,
     };
     let mut medium = Medium::create(path)?;
-    let _lock = output.lock_to_export(&mut medium)?;
+    let lock = output.lock_to_export(&mut medium)?;
     options.split.into_iter().for_each(|bytes| medium.split_at(bytes));
     if known.is_some() && known.as_ref() != medium.record().map(|record| &record.medium) {
         return Err(Error::Swapped { path: path.to_owned() }.into());
@@ -311,7 +311,7 @@ fn to_medium(
     };
     report::announce(&prepared, path, output);
     let was_signed = medium.has_signature()?;
-    let summary = carry_out(source, &mut medium, prepared, options, run)?;
+    let summary = carry_out(source, &mut medium, &lock, prepared, options, run)?;
     report::conclude(&summary, path, args.file.len(), output)?;
     report::signed(&summary, options, was_signed, output);
     partial(summary.images + summary.failed.len(), summary.failed)

@@ -1,10 +1,10 @@
 //! The place that a medium is on, for people.
 
 use super::text;
-use crate::medium::MediumFacts;
+use crate::medium::PlaceFacts;
 
 /// In one line.
-pub(super) fn describe(facts: &MediumFacts) -> String {
+pub(super) fn describe(facts: &PlaceFacts) -> String {
     let mut parts =
         vec![format!("{} free in clusters of {}", text::size(facts.free), text::size(facts.cluster))];
     if let Some(files) = facts.files_free {

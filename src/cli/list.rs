@@ -7,7 +7,7 @@ use serde_json::json;
 use super::output::Output;
 use super::{facts, text};
 use crate::error::{Error, Result};
-use crate::medium::{Medium, MediumFacts};
+use crate::medium::{Medium, PlaceFacts};
 use crate::record::list;
 
 /// List the images on a medium: platforms, sizes, what is shared
@@ -34,7 +34,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
     }
     let record = medium.committed()?;
     let listing = list(record);
-    let facts = MediumFacts::of(&args.medium)?;
+    let facts = PlaceFacts::of(&args.medium)?;
     if output.json() {
         let mut document = serde_json::to_value(&listing)
             .map_err(|error| Error::Usage(format!("the listing cannot be written as JSON: {error}")))?;

@@ -71,7 +71,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Ended {
         let plan = prepare(&medium, &selection)?;
         return Ok(describe(&plan, args, output)?);
     }
-    let _lock = output.lock(&mut medium)?;
+    let lock = output.lock(&mut medium)?;
     // Whoever reads now has to end first; it is no use to read everything before that is known.
     drop(medium.shut_out_readers()?);
     finish_earlier_run(&medium)?;
@@ -95,7 +95,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Ended {
     if !readers.is_certain() {
         output.complain("warning: it cannot be seen whether another pannier reads from it");
     }
-    let summary = carry_out(&mut medium, &plan, args.recovery.map(|percent| percent.0), run)?;
+    let summary = carry_out(&mut medium, &lock, &plan, args.recovery.map(|percent| percent.0), run)?;
     sign::renew(&medium, key.as_ref(), was_signed, output)?;
     conclude(&plan, Some(&summary), args, output)?;
     Ok(())

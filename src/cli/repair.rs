@@ -67,7 +67,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Ended {
     let key = args.sign.key()?;
     let mut medium = Medium::open(&args.medium)?;
     let mut restored = Vec::new();
-    let _lock = if args.dry_run { None } else { Some(output.lock(&mut medium)?) };
+    let lock = if args.dry_run { None } else { Some(output.lock(&mut medium)?) };
     if !args.dry_run {
         medium.settle()?;
         medium = Medium::open(&args.medium)?;
@@ -90,9 +90,9 @@ pub(super) fn run(args: &Args, output: &Output) -> Ended {
     }
     let was_signed = medium.has_signature()?;
     let mut summary = Summary::default();
-    if !prepared.is_nothing() {
+    if let Some(lock) = lock.as_ref().filter(|_| !prepared.is_nothing()) {
         announce(&prepared, output);
-        summary = carry_out(&mut medium, source, prepared, run)?;
+        summary = carry_out(&mut medium, lock, source, prepared, run)?;
     }
     summary.repaired.splice(0..0, restored);
     if summary.lost.is_empty() {

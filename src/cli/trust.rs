@@ -1,18 +1,15 @@
-//! Opening a medium as the configuration and the command line ask for it.
+//! The options of the gate, and what it tells.
 
 pub(super) mod command;
 
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
-use time::OffsetDateTime;
-
 use super::output::Output;
 use crate::config::Config;
-use crate::error::{Error, Result};
-use crate::medium::Medium;
+use crate::error::Result;
 use crate::record::LaneName;
-use crate::trust::{AllowedSigners, Memory, Policy, Position, Refusal, SignatureVerdict, Signer, remember};
+use crate::trust::{Admission, Admitted, Allowances, Notice};
 
 /// Where syslog or the journal listens.
 const LOG: &str = "/dev/log";
@@ -54,117 +51,47 @@ impl TrustArgs {
         }
     }
 
-    /// Opens the medium at `path` if it is what the configuration and the flags ask for.
-    ///
-    /// Signatures are checked over the bytes of the newest commit record before anything is parsed; then
-    /// its lane, its time, what its signers may bring, and that nothing newer was taken.
-    /// Errors: [`Error::Untrusted`], [`Error::NotTaken`].
-    pub(super) fn open(&self, path: &Path, output: &Output) -> Result<Medium> {
-        self.admit(path, true, output)
+    /// Opens the medium at `path` through the gate; see [`Admission::open`].
+    pub(super) fn open(&self, path: &Path, output: &Output) -> Result<Admitted> {
+        self.admission()?.open(path, |notice| tell(path, &notice, output))
     }
 
     /// The same for a command that takes nothing: a machine in no lane may look at a medium of any.
-    pub(super) fn open_to_look(&self, path: &Path, output: &Output) -> Result<Medium> {
-        self.admit(path, false, output)
+    pub(super) fn open_to_look(&self, path: &Path, output: &Output) -> Result<Admitted> {
+        self.admission()?.open_to_look(path, |notice| tell(path, &notice, output))
     }
 
     /// Remembers that the medium was taken, so that no older one is. To be called after success only.
-    ///
-    /// Without a signature nothing is: whoever wrote the medium could have written any sequence.
-    pub(super) fn remember(&self, medium: &Medium) -> Result<()> {
-        match (medium.record(), medium.head()) {
-            (Some(record), Some(digest)) if medium.is_authentic() => {
-                let position = Position::of(record, digest);
-                let config = Config::read(self.config.as_deref())?;
-                remember(&config.state_directory, |memory| memory.note(position))
-            }
-            _ => Ok(()),
-        }
+    pub(super) fn remember(&self, medium: &Admitted) -> Result<()> {
+        self.admission()?.remember(medium)
     }
 
-    fn admit(&self, path: &Path, taking: bool, output: &Output) -> Result<Medium> {
-        let config = Config::read(self.config.as_deref())?;
-        let policy = self.policy(&config, taking)?;
-        let mut signers = Vec::new();
-        let medium = if policy.allowed.is_none() && !policy.required {
-            Medium::open(path)?
-        } else {
-            Medium::open_signed(path, |bytes, signatures| {
-                match policy.signatures(bytes, signatures)? {
-                    SignatureVerdict::Signed(found) => signers = found,
-                    SignatureVerdict::Unchecked => {}
-                    SignatureVerdict::Unsigned(reason) if self.allow_unsigned => {
-                        let text = format!("without signatures that count ({reason})");
-                        self.allowed(path, &text, output);
-                    }
-                    SignatureVerdict::Unsigned(reason) => {
-                        output.complain(format_args!("warning: {reason}; this machine does not require it"))
-                    }
-                }
-                Ok(!signers.is_empty())
-            })?
-        };
-        for signer in &signers {
-            output.say(format_args!("Signed by {signer}."));
-        }
-        self.judge(&medium, &signers, &policy, &config, output).map(|()| medium)
-    }
-
-    /// Asks of the record what signatures do not tell.
-    fn judge(
-        &self,
-        medium: &Medium,
-        signers: &[Signer],
-        policy: &Policy,
-        config: &Config,
-        output: &Output,
-    ) -> Result<()> {
-        let Some((record, digest)) = medium.record().zip(medium.head()) else { return Ok(()) };
-        let path = medium.path();
-        let refuse = |refusal| Error::NotTaken { what: path.display().to_string(), refusal };
-        policy.lane(record).map_err(refuse)?;
-        if record.expires.is_none() && signers.is_empty() {
-            return Ok(());
-        }
-        let memory = Memory::read(&config.state_directory)?;
-        match policy.expiry(record, &memory) {
-            Err(refusal) if self.allow_expired => {
-                self.allowed(path, &format!("although {refusal}"), output);
-            }
-            other => other.map_err(refuse)?,
-        }
-        if signers.is_empty() {
-            return Ok(());
-        }
-        policy.brings(record, signers).map_err(refuse)?;
-        match policy.order(&Position::of(record, digest), &memory) {
-            Err(refusal @ (Refusal::Older { .. } | Refusal::Forked(_))) if self.allow_rollback => {
-                self.allowed(path, &format!("although {refusal}"), output);
-                Ok(())
-            }
-            other => other.map_err(refuse),
-        }
-    }
-
-    /// Tells, and logs, what was allowed by hand.
-    fn allowed(&self, path: &Path, how: &str, output: &Output) {
-        let text = format!("{} is taken {how}", path.display());
-        log(Path::new(LOG), &text);
-        output.complain(format_args!("warning: {text}"));
-    }
-
-    fn policy(&self, config: &Config, taking: bool) -> Result<Policy> {
-        let trust = &config.trust;
-        let file = self.allowed_signers.as_deref().or(trust.allowed_signers.as_deref());
-        Ok(Policy {
-            allowed: file.map(AllowedSigners::read).transpose()?,
-            required: !self.allow_unsigned && (self.allowed_signers.is_some() || trust.is_required()),
-            threshold: trust.threshold.get(),
-            rules: trust.policy.clone(),
-            lane: self.lane.clone().or_else(|| trust.lane.clone()),
-            needs_lane: taking,
-            now: OffsetDateTime::now_utc(),
+    fn admission(&self) -> Result<Admission> {
+        Ok(Admission {
+            config: Config::read(self.config.as_deref())?,
+            allowed_signers: self.allowed_signers.clone(),
+            lane: self.lane.clone(),
+            allow: Allowances {
+                unsigned: self.allow_unsigned,
+                rollback: self.allow_rollback,
+                expired: self.allow_expired,
+            },
         })
+    }
+}
+
+/// Tells what the gate says of the medium at `path`, and logs what was allowed by hand.
+fn tell(path: &Path, notice: &Notice, output: &Output) {
+    match notice {
+        Notice::SignedBy(signer) => output.say(format_args!("Signed by {signer}.")),
+        Notice::NotRequired(reason) => {
+            output.complain(format_args!("warning: {reason}; this machine does not require it"));
+        }
+        Notice::ByHand(how) => {
+            let text = format!("{} is taken {how}", path.display());
+            log(Path::new(LOG), &text);
+            output.complain(format_args!("warning: {text}"));
+        }
     }
 }
 

@@ -17,9 +17,10 @@ use super::{exit, planned, signals};
 use crate::config::{self, Config};
 use crate::error::{Error, Result, Side};
 use crate::import::{Options, Summary, carry_out, prepare};
-use crate::medium::{Medium, now, write_result};
+use crate::medium::{now, write_result};
 use crate::node::Node;
 use crate::progress::Run;
+use crate::trust::Admitted;
 use crate::watch::Watch;
 
 /// Between two attempts to reach a containerd that does not run yet.
@@ -168,7 +169,7 @@ impl Watcher<'_> {
         (commit, imported.and_then(|summary| Ok(trust.remember(&medium).map(|()| summary)?)))
     }
 
-    fn import_opened(&self, medium: &Medium) -> Ended<Summary> {
+    fn import_opened(&self, medium: &Admitted) -> Ended<Summary> {
         let options =
             Options { images: Vec::new(), unpack: true, pin: true, repair: false, keep_going: true };
         let node = self.node()?;

@@ -14,8 +14,8 @@ use crate::error::Result;
 use crate::image::Reference;
 use crate::import::Space;
 use crate::lists::{Named, Pull};
-use crate::medium::Medium;
 use crate::progress::Run;
+use crate::trust::Admitted;
 
 pub use kubelet::{Amount, Kubelet, PullIntent, Thresholds};
 pub use registries::{HostsFile, MirrorHost, Proxy};
@@ -29,7 +29,7 @@ pub struct Subject<'a> {
     /// The root of the system whose files are looked at.
     pub system: PathBuf,
     /// A medium that is to be imported.
-    pub medium: Option<&'a Medium>,
+    pub medium: Option<&'a Admitted>,
     /// Images that workloads name.
     pub named: Vec<Named>,
 }

@@ -11,7 +11,7 @@ use crate::error::Result;
 /// The filesystem and the device that a path is on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct MediumFacts {
+pub struct PlaceFacts {
     /// The filesystem's usual name.
     pub filesystem: String,
     /// Bytes free for this user.
@@ -32,7 +32,7 @@ pub struct MediumFacts {
     pub write_through: Option<bool>,
 }
 
-impl MediumFacts {
+impl PlaceFacts {
     /// Of the filesystem of `path`, or of its nearest parent that exists.
     pub fn of(path: &Path) -> Result<Self> {
         let filesystem = Filesystem::of(path)?;

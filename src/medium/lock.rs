@@ -26,9 +26,19 @@ const READERS: &str = commits::DIRECTORY;
 pub struct Lock {
     _handle: OwnedFd,
     certain: bool,
+    /// Device and number of the medium's directory.
+    on: (u64, u64),
 }
 
 impl Lock {
+    /// An error unless this is a lock on `medium`: what writes asks for one, and another one does not help.
+    pub fn require_on(&self, medium: &Medium) -> Result<()> {
+        if self.on == identity(&medium.root)? {
+            return Ok(());
+        }
+        Err(Error::unfit(medium.path().display(), "the lock is one on another medium"))
+    }
+
     /// Whether others are kept out. A filesystem that knows no locks lets everybody pass.
     pub fn is_certain(&self) -> bool {
         self.certain
@@ -59,7 +69,7 @@ impl Medium {
             .map_err(|source| self.root.error("lock", WRITERS, source))?;
         let certain = take(&self.root, WRITERS, &handle, FlockOperation::NonBlockingLockExclusive)?;
         self.reload()?;
-        Ok(Lock { _handle: handle, certain })
+        Ok(Lock { _handle: handle, certain, on: identity(&self.root)? })
     }
 
     /// Keeps out readers, and waits for none: [`Error::Locked`] while there is one besides this medium
@@ -72,8 +82,13 @@ impl Medium {
             .open_at(READERS, OFlags::RDONLY | OFlags::DIRECTORY)
             .map_err(|source| self.root.error("lock", READERS, source))?;
         let certain = take(&self.root, READERS, &handle, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(Lock { _handle: handle, certain })
+        Ok(Lock { _handle: handle, certain, on: identity(&self.root)? })
     }
+}
+
+fn identity(root: &Root) -> Result<(u64, u64)> {
+    let stat = rustix::fs::fstat(root).map_err(|errno| root.error("examine", ".", errno.into()))?;
+    Ok((stat.st_dev, stat.st_ino))
 }
 
 /// The lock of whoever reads; `None` where there is nothing to lock yet, or locks are unknown.
@@ -82,7 +97,8 @@ impl Medium {
 pub(super) fn shared(root: &Root) -> Result<Option<Lock>> {
     let Ok(handle) = root.open_at(READERS, OFlags::RDONLY | OFlags::DIRECTORY) else { return Ok(None) };
     let certain = take(root, READERS, &handle, FlockOperation::NonBlockingLockShared)?;
-    Ok(certain.then_some(Lock { _handle: handle, certain }))
+    let on = identity(root)?;
+    Ok(certain.then_some(Lock { _handle: handle, certain, on }))
 }
 
 /// True if the lock was taken, false where the filesystem or the system knows none.

@@ -50,7 +50,7 @@ pub(crate) use commits::now;
 pub use commits::{Rejected, Sign};
 pub use destination::{Destination, Occupant};
 pub use device::{Device, Mount};
-pub use facts::MediumFacts;
+pub use facts::PlaceFacts;
 pub use filesystem::Filesystem;
 pub use index::{ForeignEntry, IndexState, IndexWritten};
 pub use ingest::{Finished, Ingest};

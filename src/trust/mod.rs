@@ -3,6 +3,7 @@
 //! The record names the digest of everything else, so a signature over its bytes covers the medium.
 //! Whose keys count is said by the machine that reads, never by the medium.
 
+mod admit;
 mod allowed_signers;
 mod certificate;
 mod memory;
@@ -12,6 +13,7 @@ mod refusal;
 mod signature;
 mod signing;
 
+pub use admit::{Admission, Admitted, Allowances, Notice};
 pub use allowed_signers::{AllowedSigners, Signer};
 pub use memory::{LastTaken, Memory, Position, remember};
 pub use policy::{Policy, SignatureVerdict};

@@ -8,7 +8,7 @@ use crate::cli::output::Output;
 use crate::cli::{facts, text};
 use crate::error::Result;
 use crate::export::{Options, Prepared, Summary};
-use crate::medium::MediumFacts;
+use crate::medium::PlaceFacts;
 use crate::plan::{FileStep, FileVerdict, ImageVerdict, Verdict};
 use crate::record::Level;
 
@@ -72,7 +72,7 @@ pub(super) fn describe(prepared: &Prepared, path: &Path, output: &Output) -> Res
             "bytesToRead": plan.bytes_to_read(),
             "bytesToWrite": if plan.is_nothing() { 0 } else { plan.bytes_to_write(filesystem) },
             "bytesFree": filesystem.free,
-            "place": MediumFacts::of(path)?,
+            "place": PlaceFacts::of(path)?,
         }));
     }
     let mut lines = String::new();
@@ -89,7 +89,7 @@ pub(super) fn describe(prepared: &Prepared, path: &Path, output: &Output) -> Res
     }
     output.data(&lines)?;
     announce(prepared, path, output);
-    output.say(facts::describe(&MediumFacts::of(path)?));
+    output.say(facts::describe(&PlaceFacts::of(path)?));
     output.say("Nothing was written.");
     Ok(())
 }

@@ -11,11 +11,11 @@ use crate::error::{Error, Result};
 use crate::image::{Platform, Reference};
 use crate::import::{self, Options};
 use crate::lists::Named;
-use crate::medium::Medium;
 use crate::node::Node;
 use crate::plan::import::runs_on;
 use crate::progress::Run;
 use crate::record::{Image, Record};
+use crate::trust::Admitted;
 
 /// Compares; an interruption is the only error.
 pub(super) fn compare(
@@ -25,7 +25,7 @@ pub(super) fn compare(
     run: Run<'_>,
 ) -> Result<(Vec<Workload>, Option<MediumFacts>)> {
     let platform = node.map_or_else(Platform::host, |node| node.platform.clone());
-    let record = subject.medium.and_then(Medium::record);
+    let record = subject.medium.and_then(|medium| medium.record());
     let workload = |named: &Named| Workload {
         image: named.image.clone(),
         place: named.place.clone(),
@@ -52,7 +52,7 @@ fn platforms(image: &Image) -> String {
     image.platforms.iter().map(|platform| platform.platform.to_string()).collect::<Vec<_>>().join(", ")
 }
 
-fn facts(medium: &Medium, subject: &Subject<'_>, node: Option<&Node>, run: Run<'_>) -> Result<MediumFacts> {
+fn facts(medium: &Admitted, subject: &Subject<'_>, node: Option<&Node>, run: Run<'_>) -> Result<MediumFacts> {
     let created = medium.record().and_then(|record| OffsetDateTime::parse(&record.created, &Rfc3339).ok());
     let mut facts = MediumFacts {
         path: medium.path().into(),

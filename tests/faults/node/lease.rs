@@ -7,6 +7,7 @@ use pannier::import::{Options, carry_out, prepare};
 use pannier::medium::Medium;
 use pannier::node::{self, NodeOptions};
 use pannier::progress::{Run, Silent, Stop};
+use pannier::trust::Admitted;
 
 use super::{begin, end, medium, swept_versions};
 use crate::support::cluster::{import, versions};
@@ -70,7 +71,7 @@ fn a_lease_that_would_end_in_the_middle_is_renewed() {
             };
             let stop = Stop::default();
             let run = Run { reporter: &Silent, stop: &stop };
-            let on_medium = Medium::open(&medium).unwrap();
+            let on_medium = Admitted::unchecked(Medium::open(&medium).unwrap());
             let surveyed = node::Node::survey(&survey).unwrap();
             let options =
                 Options { images: Vec::new(), unpack: true, pin: true, repair: false, keep_going: false };
