@@ -14,26 +14,41 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use super::root::Root;
 use crate::error::Result;
 
-/// Makes the directory `name` unless it is there.
+/// Makes the directory `name` unless it is there. Refused: a link or another mount in its place.
 pub(super) fn make_directory(root: &Root, name: &str) -> Result<()> {
-    match rustix::fs::mkdirat(root.as_fd(), name, Mode::from_raw_mode(0o755)) {
-        Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
-        Err(errno) => Err(root.error("create", name, errno.into())),
+    let fail = |source| root.error("create", name, source);
+    let (directory, last) = root.parent(name).map_err(fail)?;
+    match rustix::fs::mkdirat(directory, last, Mode::from_raw_mode(0o755)) {
+        Ok(()) => Ok(()),
+        Err(rustix::io::Errno::EXIST) => root.open_directory(name).map(drop).map_err(fail),
+        Err(errno) => Err(fail(errno.into())),
     }
 }
 
-/// Creates the file `name`, emptying what is there.
+/// Creates the file `name`, in the place of one that is there. Refused: anything but a regular file there, which
+/// would be written through.
 pub(super) fn create(root: &Root, name: &str) -> Result<File> {
-    open(root, name, OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC)
+    match create_new(root, name) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            root.open_file(name)?;
+            remove(root, name)?;
+            create_new(root, name)
+        }
+        other => other,
+    }
+    .map_err(|source| root.error("create", name, source))
 }
 
 /// Opens the file `name` to go on writing; creates it if it is not there.
 pub(super) fn reopen(root: &Root, name: &str) -> Result<File> {
-    open(root, name, OFlags::RDWR | OFlags::CREATE)
+    match root.find(root.open_regular(name, OFlags::RDWR))? {
+        Some(file) => Ok(file),
+        None => create_new(root, name).map_err(|source| root.error("create", name, source)),
+    }
 }
 
-fn open(root: &Root, name: &str, flags: OFlags) -> Result<File> {
-    Ok(root.open_at(name, flags).map_err(|source| root.error("create", name, source))?.into())
+fn create_new(root: &Root, name: &str) -> io::Result<File> {
+    Ok(root.open_at(name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)?.into())
 }
 
 /// Brings what was written to `file` to the device; `name` is for the message.
@@ -43,8 +58,11 @@ pub(super) fn sync_data(root: &Root, name: &str, file: &File) -> Result<()> {
 
 /// Gives the finished file `from` its final name. The name is fresh, or what it names is the same.
 pub(super) fn publish(root: &Root, from: &str, to: &str) -> Result<()> {
-    rustix::fs::renameat(root.as_fd(), from, root.as_fd(), to)
-        .map_err(|errno| root.error("rename", from, errno.into()))
+    let rename = || -> io::Result<()> {
+        let ((from_in, from), (to_in, to)) = (root.parent(from)?, root.parent(to)?);
+        Ok(rustix::fs::renameat(from_in, from, to_in, to)?)
+    };
+    rename().map_err(|source| root.error("rename", from, source))
 }
 
 /// Writes `bytes` to the fresh name `name` and brings it to the device with its directory entry.
@@ -94,9 +112,13 @@ pub(super) fn exchange(root: &Root, staged: &str, target: &str, aside: &str) -> 
 
 /// Removes the file `name` if it is there.
 pub(super) fn remove(root: &Root, name: &str) -> Result<()> {
-    match rustix::fs::unlinkat(root.as_fd(), name, AtFlags::empty()) {
-        Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
-        Err(errno) => Err(root.error("remove", name, errno.into())),
+    let unlink = || -> io::Result<()> {
+        let (directory, last) = root.parent(name)?;
+        Ok(rustix::fs::unlinkat(directory, last, AtFlags::empty())?)
+    };
+    match unlink() {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(root.error("remove", name, source)),
+        _ => Ok(()),
     }
 }
 
@@ -140,7 +162,7 @@ pub(super) fn start_write_out(file: &File, start: u64, end: u64) {
 /// Brings the entries of the directory `name` to the device.
 pub(super) fn sync_directory(root: &Root, name: &str) -> Result<()> {
     let fail = |source| root.error("sync", name, source);
-    let directory: File = root.open_at(name, OFlags::RDONLY | OFlags::DIRECTORY).map_err(fail)?.into();
+    let directory: File = root.open_directory(name).map_err(fail)?.into();
     tolerate_unsupported(directory.sync_all()).map_err(fail)
 }
 
@@ -161,5 +183,38 @@ fn tolerate_unsupported(result: io::Result<()>) -> io::Result<()> {
             Ok(())
         }
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_regular_file_is_never_written_to() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("pipe");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &path,
+            rustix::fs::FileType::Fifo,
+            Mode::from_raw_mode(0o600),
+            0,
+        )
+        .unwrap();
+        let root = Root::open(directory.path()).unwrap();
+        assert!(create(&root, "pipe").is_err());
+        assert!(reopen(&root, "pipe").is_err());
+        assert!(std::fs::symlink_metadata(&path).is_ok());
+    }
+
+    #[test]
+    fn a_file_that_has_another_name_elsewhere_keeps_its_bytes_there() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("mine"), "mine").unwrap();
+        std::fs::hard_link(directory.path().join("mine"), directory.path().join("name")).unwrap();
+        let root = Root::open(directory.path()).unwrap();
+        create(&root, "name").unwrap().write_all(b"other").unwrap();
+        assert_eq!(std::fs::read(directory.path().join("mine")).unwrap(), b"mine");
     }
 }

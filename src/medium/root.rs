@@ -86,6 +86,11 @@ impl Root {
 
     /// Opens the regular file `name` for reading.
     pub(crate) fn open_file(&self, name: &str) -> Result<File> {
+        self.open_regular(name, OFlags::RDONLY)
+    }
+
+    /// Opens `name` with `flags` if it is a regular file, and makes none.
+    pub(super) fn open_regular(&self, name: &str, flags: OFlags) -> Result<File> {
         let fail = |source: io::Error| self.error("open", name, source);
         // Opening a device can do something already (a watchdog, a tape), so it is looked at first.
         let place = self.open_at(name, OFlags::PATH).map_err(fail)?;
@@ -97,12 +102,32 @@ impl Root {
             FileType::Symlink => return Err(fail(rustix::io::Errno::LOOP.into())),
             _ => return Err(Error::invalid(self.side, self.join(name).display(), "not a regular file")),
         }
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        match rustix::fs::open(format!("/proc/self/fd/{}", place.as_raw_fd()), flags, Mode::empty()) {
+        let again = flags | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        match rustix::fs::open(format!("/proc/self/fd/{}", place.as_raw_fd()), again, Mode::empty()) {
             Ok(file) => Ok(file.into()),
             // Without /proc the name is followed once more, with the same care.
-            Err(rustix::io::Errno::NOENT) => self.open_at(name, OFlags::RDONLY).map(File::from).map_err(fail),
+            Err(rustix::io::Errno::NOENT) => self.open_at(name, flags).map(File::from).map_err(fail),
             Err(errno) => Err(fail(errno.into())),
+        }
+    }
+
+    /// The directory that `name` is in, opened beneath the root without links, and the last component of `name`.
+    ///
+    /// For calls that make, rename or remove a name: the kernel follows no link in a single component there.
+    pub(super) fn parent<'n>(&self, name: &'n str) -> io::Result<(OwnedFd, &'n str)> {
+        let (directory, last) = name.rsplit_once('/').unwrap_or((".", name));
+        if matches!(last, "" | "." | "..") {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        Ok((self.open_directory(directory)?, last))
+    }
+
+    /// Opens the directory `name` beneath the root; `.` is the root.
+    pub(super) fn open_directory(&self, name: &str) -> io::Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        match name {
+            "." => Ok(rustix::fs::openat(&self.handle, ".", flags, Mode::empty())?),
+            _ => self.open_at(name, flags),
         }
     }
 
@@ -135,8 +160,7 @@ impl Root {
     /// The names in the directory `name`, sorted; empty if it is absent. Refused: more than
     /// [`limits::FILES`] of them.
     pub(crate) fn list(&self, name: &str) -> Result<Vec<String>> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-        let opened = self.open_at(name, flags).map_err(|source| self.error("open", name, source));
+        let opened = self.open_directory(name).map_err(|source| self.error("open", name, source));
         let Some(directory) = self.find(opened)? else { return Ok(Vec::new()) };
         let fail = |errno: rustix::io::Errno| self.error("list", name, errno.into());
         let mut names = Vec::new();

@@ -16,6 +16,7 @@ mod layout_builder;
 mod local_sources;
 mod manifests;
 mod medium;
+mod outside;
 mod prune;
 mod recovery;
 mod repair;
