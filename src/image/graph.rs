@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::{Discriminant, discriminant};
 
-use super::{Descriptor, Digest, Index, MAX_INDEX_DEPTH, MediaKind, kind};
+use super::{Descriptor, Digest, Index, MAX_INDEX_DEPTH, MediaKind, Platform, kind};
 use crate::limits::NODES;
 
 /// What is listed under each digest, wherever it is listed.
@@ -87,6 +87,42 @@ pub(crate) fn leads<E>(
         level = next;
     }
     Ok(level.iter().any(|document| document.digest == *to))
+}
+
+/// Who says that a manifest is the one for a platform.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Given {
+    /// An index lists it for that platform.
+    ByIndex,
+    /// No index names a platform for it, so that its config has to.
+    ByConfig,
+    /// Nobody: it is not reached, or is listed for other platforms only.
+    Not,
+}
+
+/// Who gives the manifest `to` for `platform`, from `original` down. `read` as for [`leads`].
+///
+/// Where an index names a platform, containerd goes by that and never by the config, and so does an export.
+pub(crate) fn given<E>(
+    original: &Descriptor,
+    platform: &Platform,
+    to: &Digest,
+    mut read: impl FnMut(&Descriptor, usize) -> Result<Step, E>,
+) -> Result<Given, E> {
+    let mut by_index = false;
+    let reached = leads(original, to, |document, depth| {
+        let step = read(document, depth)?;
+        let Step::Index(mut index) = step else { return Ok(step) };
+        index.manifests.retain(|child| child.platform.as_ref().is_none_or(|listed| listed == platform));
+        by_index |= { index.manifests.iter() }
+            .any(|child| child.descriptor.digest == *to && child.platform.is_some());
+        Ok(Step::Index(index))
+    })?;
+    Ok(match (reached, by_index) {
+        (false, _) => Given::Not,
+        (true, true) => Given::ByIndex,
+        (true, false) => Given::ByConfig,
+    })
 }
 
 #[cfg(test)]

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::error::{Error, Result, Side};
-use crate::image::graph::{self, Step};
+use crate::image::graph::{self, Given, Step};
 use crate::image::{
-    Descriptor, Digest, Document, ImageConfig, LayerType, MAX_CONFIG, MAX_MANIFEST, Manifest, MediaKind,
-    Platform, Reference, kind,
+    Descriptor, Document, ImageConfig, LayerType, MAX_CONFIG, MAX_MANIFEST, Manifest, MediaKind, Platform,
+    Reference, kind,
 };
 use crate::medium::Medium;
 use crate::plan::import::{WantedImage, WantedLayer, runs_on};
@@ -89,8 +89,10 @@ pub(super) fn read(medium: &Medium, record: &Record, image: &Image, node: &Platf
     let proof = Proof { medium, image };
     let original = proof.manifest(&platform.original)?;
     let carried = proof.manifest(&platform.carried)?;
-    if !proof.reaches(&platform.original.digest)? {
-        return Err(proof.broken(&image.original, "does not lead to the manifest of this platform"));
+    let given = proof.given(platform)?;
+    if given == Given::Not {
+        let reason = format!("does not give this manifest for {}", platform.platform);
+        return Err(proof.broken(&image.original, &format!("{reason}: {}", platform.original.digest)));
     }
     let config = ImageConfig::parse(&medium.read_blob(&platform.config, MAX_CONFIG)?)
         .map_err(|reason| proof.broken(&platform.config, &reason))?;
@@ -101,6 +103,10 @@ pub(super) fn read(medium: &Medium, record: &Record, image: &Image, node: &Platf
         if manifest.layers.len() != config.diff_ids().len() {
             return Err(proof.broken(descriptor, "has another number of layers than its config"));
         }
+    }
+    if given == Given::ByConfig && config.platform != platform.platform {
+        let reason = format!("is for {}, and the commit record says {}", config.platform, platform.platform);
+        return Err(proof.broken(&platform.config, &reason));
     }
     if config.diff_ids() != platform.diff_ids {
         return Err(proof.broken(&platform.config, "lists other layers than the commit record"));
@@ -172,9 +178,10 @@ impl Proof<'_> {
         }
     }
 
-    /// Whether the original is the wanted manifest, or an index that leads to it.
-    fn reaches(&self, wanted: &Digest) -> Result<bool> {
-        graph::leads(&self.image.original, wanted, |document, depth| {
+    /// Who says that the manifest of `platform` is the one that the original has for it.
+    fn given(&self, platform: &ImagePlatform) -> Result<Given> {
+        let wanted = &platform.original.digest;
+        graph::given(&self.image.original, &platform.platform, wanted, |document, depth| {
             // Indexes of which nothing was carried are not on the medium; one that leads there is.
             if depth > 0 && self.medium.blob_size(&document.digest)?.is_none() {
                 return Ok(Step::DeadEnd);

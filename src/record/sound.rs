@@ -53,6 +53,13 @@ impl Record {
                 return Err(format!("{name} stands for two images"));
             }
         }
+        let twice = |image: &Image| {
+            let platforms: BTreeSet<_> = image.platforms.iter().map(|own| &own.platform).collect();
+            platforms.len() < image.platforms.len()
+        };
+        if self.images.iter().any(twice) {
+            return Err("an image has two manifests for one platform".into());
+        }
         let tall =
             |image: &Image| image.platforms.iter().any(|platform| platform.diff_ids.len() > MAX_LAYERS);
         if self.images.iter().any(tall) {

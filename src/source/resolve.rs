@@ -253,7 +253,8 @@ impl Walk<'_> {
             ImageConfig::parse(&config_bytes).map_err(|reason| self.invalid(&manifest.config, reason))?;
         let platform = child.platform.clone().unwrap_or_else(|| config.platform.clone());
         self.listed.insert(platform.clone());
-        if !self.platforms.include(&platform) {
+        let repeated = self.found.iter().any(|found| found.platform == platform);
+        if repeated || !self.platforms.include(&platform) {
             return Ok(());
         }
         if manifest.layers.len() != config.diff_ids().len() {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Report, Severity};
 use crate::error::Result;
-use crate::image::graph::{self, Step};
+use crate::image::graph::{self, Given, Step};
 use crate::image::{
     Descriptor, Digest, Document, ImageConfig, MAX_CONFIG, MAX_INDEX_DEPTH, MAX_MANIFEST, Manifest,
     MediaKind, kind,
@@ -163,7 +163,7 @@ impl Checker<'_> {
 
     /// Original index -> original manifest -> config -> diff_ids, and the carried manifest beside it.
     fn platform(&self, image: &Image, platform: &ImagePlatform) -> Result<(), String> {
-        self.reaches(&image.original, &platform.original.digest)?;
+        let given = self.given(image, platform)?;
         self.listed(&platform.config)?;
         for manifest in [&platform.original, &platform.carried] {
             let Some(document) = self.manifest(manifest)? else { continue };
@@ -180,6 +180,12 @@ impl Checker<'_> {
         let Ok(bytes) = self.medium.read_blob(&platform.config, MAX_CONFIG) else { return Ok(()) };
         let config =
             ImageConfig::parse(&bytes).map_err(|reason| format!("{}: {reason}", platform.config.digest))?;
+        if given == Given::ByConfig && config.platform != platform.platform {
+            return Err(format!(
+                "config {} is for {}, and the record says {}",
+                platform.config.digest, config.platform, platform.platform
+            ));
+        }
         if config.diff_ids() != platform.diff_ids {
             return Err(format!("config {} lists other layers than the record", platform.config.digest));
         }
@@ -211,9 +217,10 @@ impl Checker<'_> {
         Ok(())
     }
 
-    /// Whether `from` is the manifest `to` or an index that leads to it.
-    fn reaches(&self, from: &Descriptor, to: &Digest) -> Result<(), String> {
-        let leads = graph::leads(from, to, |document, depth| {
+    /// Who says that the manifest of `platform` is the one that the original has for it.
+    fn given(&self, image: &Image, platform: &ImagePlatform) -> Result<Given, String> {
+        let (from, to) = (&image.original, &platform.original.digest);
+        let given = graph::given(from, &platform.platform, to, |document, depth| {
             // Nested indexes that were not carried lead to platforms that were not carried.
             if depth > 0 && !self.listed.contains_key(&document.digest) {
                 return Ok(Step::DeadEnd);
@@ -227,7 +234,13 @@ impl Checker<'_> {
                 Err(reason) => Err(reason),
             }
         })?;
-        leads.then_some(()).ok_or_else(|| format!("original {} does not lead to manifest {to}", from.digest))
+        match given {
+            Given::Not => {
+                let wanted = &platform.platform;
+                Err(format!("original {} does not give manifest {to} for {wanted}", from.digest))
+            }
+            given => Ok(given),
+        }
     }
 
     /// What `index.json` points at must be the platform's manifest, or an index of all of them.
@@ -239,7 +252,10 @@ impl Checker<'_> {
             None => Ok(()),
             Some(Document::Index(index)) => {
                 let has = |platform: &&ImagePlatform| {
-                    index.manifests.iter().any(|child| child.descriptor == platform.carried)
+                    index.manifests.iter().any(|child| {
+                        let same = child.platform.as_ref().is_none_or(|listed| *listed == platform.platform);
+                        child.descriptor == platform.carried && same
+                    })
                 };
                 match image.platforms.iter().find(|platform| !has(platform)) {
                     None => Ok(()),

@@ -260,7 +260,7 @@ fn h45_a_chain_of_10_000_indexes() {
         .export(1, "nested more than 4 deep");
     // A medium is read back as a whole, so fewer of them tell as much.
     let made = Draft { root: nested(200, 1), ..Draft::default() }.make();
-    made.medium(|_| ()).verify(4, "image-chain", "does not lead to manifest");
+    made.medium(|_| ()).verify(4, "image-chain", "does not give manifest");
     // As deep as is allowed.
     let made = Draft { root: nested(4, 1), ..Draft::default() }.make();
     made.medium(|_| ()).verify(0, "", "");
@@ -270,7 +270,7 @@ fn h45_a_chain_of_10_000_indexes() {
 #[test]
 fn h46_a_diamond_of_2_to_the_40_paths() {
     let made = Draft { root: nested(40, 2), ..Draft::default() }.make();
-    made.medium(|_| ()).verify(4, "image-chain", "does not lead to manifest");
+    made.medium(|_| ()).verify(4, "image-chain", "does not give manifest");
     made.layout().export(1, "nested more than 4 deep");
     // No deeper than is allowed, and 2000^4 paths.
     let made = Draft { root: nested(4, 2000), ..Draft::default() }.make();
@@ -307,6 +307,42 @@ fn h47_an_entry_that_names_its_own_tag() {
     let made = Draft { root: Box::new(looped), ..Draft::default() }.make();
     made.medium(|_| ()).verify(0, "", "");
     made.layout().export(0, "");
+}
+
+#[test]
+fn a_manifest_under_another_platform_than_its_own() {
+    // The index is upstream's own, and has it for another platform.
+    let indexed = |platform: Option<&'static str>| -> RootOf {
+        Box::new(move |manifest| {
+            let mut entry = json!(manifest);
+            if let Some(architecture) = platform {
+                entry["platform"] = json!({ "os": "linux", "architecture": architecture });
+            }
+            let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [entry] });
+            vec![(INDEX, index.to_string().into_bytes())]
+        })
+    };
+    let made = Draft { root: indexed(Some("arm64")), ..Draft::default() }.make();
+    made.medium(|_| ()).verify(4, "image-chain", "does not give manifest");
+    // No index says for which one it is: its config does.
+    let arm64 = |mut config: Value| {
+        config["architecture"] = json!("arm64");
+        config.to_string().into_bytes()
+    };
+    for root in [indexed(None), Box::new(|_: &Descriptor| Vec::new())] {
+        let made = Draft { root, config: Box::new(arm64), ..Draft::default() }.make();
+        made.medium(|_| ()).verify(4, "image-chain", "is for linux/arm64, and the record says linux/amd64");
+    }
+    // Where an index says so, it is believed, as containerd does.
+    Draft { root: indexed(Some("amd64")), config: Box::new(arm64), ..Draft::default() }
+        .make()
+        .medium(|_| ())
+        .verify(0, "", "");
+    let twice = |record: &mut Value| {
+        let platform = record["images"][0]["platforms"][0].clone();
+        record["images"][0]["platforms"].as_array_mut().unwrap().push(platform);
+    };
+    Draft::default().make().medium(twice).refused("two manifests for one platform");
 }
 
 #[test]

@@ -92,7 +92,7 @@ fn text_of(value: &Value, key: &str) -> String {
 type Case = (&'static str, fn() -> Stick);
 
 /// Media whose records are consistent, so that only the documents tell.
-const CASES: [Case; 9] = [
+const CASES: [Case; 11] = [
     ("twice", || spliced(r#""layers":[],"#)),
     ("other letters", || spliced(r#""Layers":[],"#)),
     ("ambiguous", || spliced(r#""manifests":[],"#)),
@@ -111,7 +111,7 @@ const CASES: [Case; 9] = [
         let made = Draft { layer_type: "application/x-none".into(), ..Draft::default() }.make();
         made.medium(|_| ())
     }),
-    ("does not lead to", || {
+    ("does not give this manifest", || {
         let other = |_: &Descriptor| {
             let other = json!({ "mediaType": MANIFEST, "digest": Digest::of(b"other"), "size": 5 });
             vec![(
@@ -122,6 +122,22 @@ const CASES: [Case; 9] = [
             )]
         };
         Draft { root: Box::new(other), ..Draft::default() }.make().medium(|_| ())
+    }),
+    ("does not give this manifest for linux/amd64", || {
+        let indexed = |manifest: &Descriptor| {
+            let mut entry = json!(manifest);
+            entry["platform"] = json!({ "os": "linux", "architecture": "arm64" });
+            let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [entry] });
+            vec![(INDEX, index.to_string().into_bytes())]
+        };
+        Draft { root: Box::new(indexed), ..Draft::default() }.make().medium(|_| ())
+    }),
+    ("is for linux/arm64, and the commit record says linux/amd64", || {
+        let arm64 = |mut config: Value| {
+            config["architecture"] = json!("arm64");
+            config.to_string().into_bytes()
+        };
+        Draft { config: Box::new(arm64), ..Draft::default() }.make().medium(|_| ())
     }),
     ("lists other layers", || {
         let lying = |mut config: Value| {
