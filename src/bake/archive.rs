@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest, OCI_INDEX, Platform, Reference};
 use crate::import;
-use crate::medium::Medium;
+use crate::medium::{Medium, Root, durable};
 use crate::plan::import::{Choices, Held, ImagePlan, ImportPlan, LayerVerdict, WantedImage};
 use crate::progress::{Event, Phase, Run};
 use crate::trust::Admitted;
@@ -58,16 +58,15 @@ pub fn archive(
     fs::create_dir_all(folder).map_err(Error::io(Side::Node, "create", folder))?;
     require_space(folder, bytes)?;
     let name = format!("pannier-{}.tar{}", &record.medium, if zstd { ".zst" } else { "" });
-    let (path, partial) = (folder.join(&name), folder.join(format!(".{name}.partial")));
+    let partial = format!(".{name}.partial");
+    let path = folder.join(&name);
+    let root = Root::open_as(Side::Node, folder)?;
     run.report(Event::Phase { phase: Phase::Carrying, bytes, items: contents.blobs.len() });
-    let written = write(medium, &contents, &partial, zstd, run).and_then(|()| {
-        fs::rename(&partial, &path).map_err(Error::io(Side::Node, "rename", &partial))?;
-        let directory = File::open(folder).map_err(Error::io(Side::Node, "open", folder))?;
-        directory.sync_all().map_err(Error::io(Side::Node, "sync", folder))
-    });
+    let written = write(medium, &contents, &root, &partial, zstd, run)
+        .and_then(|file| durable::settle(&root, &file, &partial, &name));
     if let Err(error) = written {
         // What failed is told; a file that cannot be removed is overwritten by the next run.
-        let _ = fs::remove_file(&partial);
+        let _ = durable::remove(&root, &partial);
         return Err(error);
     }
     run.report(Event::PhaseEnded { phase: Phase::Carrying });
@@ -138,19 +137,27 @@ fn require_space(folder: &Path, needed: u64) -> Result<()> {
     Ok(())
 }
 
-fn write(medium: &Medium, contents: &Contents, partial: &Path, zstd: bool, run: Run<'_>) -> Result<()> {
+/// Writes the archive to the file `partial`, which is then still to be brought to the disk.
+fn write(
+    medium: &Medium,
+    contents: &Contents,
+    root: &Root,
+    partial: &str,
+    zstd: bool,
+    run: Run<'_>,
+) -> Result<File> {
+    let file = durable::create(root, partial)?;
+    let partial = &root.join(partial);
     let fail = |action: &'static str| Error::io(Side::Node, action, partial);
-    let file = File::create(partial).map_err(fail("create"))?;
-    let file = if zstd {
+    if zstd {
         let mut encoder = zstd::Encoder::new(file, LEVEL).map_err(fail("write"))?;
         fill(&mut encoder, medium, contents, partial, run)?;
-        encoder.finish().map_err(fail("write"))?
+        encoder.finish().map_err(fail("write"))
     } else {
         let mut file = BufWriter::with_capacity(CHUNK, file);
         fill(&mut file, medium, contents, partial, run)?;
-        file.into_inner().map_err(|error| fail("write")(error.into_error()))?
-    };
-    file.sync_all().map_err(fail("sync"))
+        file.into_inner().map_err(|error| fail("write")(error.into_error()))
+    }
 }
 
 fn fill(

@@ -27,7 +27,7 @@ pub(super) fn make_directory(root: &Root, name: &str) -> Result<()> {
 
 /// Creates the file `name`, in the place of one that is there. Refused: anything but a regular file there, which
 /// would be written through.
-pub(super) fn create(root: &Root, name: &str) -> Result<File> {
+pub(crate) fn create(root: &Root, name: &str) -> Result<File> {
     match create_new(root, name) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             root.open_file(name)?;
@@ -86,6 +86,23 @@ pub(super) fn replace(root: &Root, name: &str, bytes: &[u8]) -> Result<()> {
     sync_directory(root, ".")
 }
 
+/// Gives the file `staged`, all of which is written, the name `name` in the same directory, once it is on the
+/// device: whoever looks finds the old file or the new one, whole. For directories of a node: on FAT a rename
+/// can lose the file.
+pub(crate) fn settle(root: &Root, file: &File, staged: &str, name: &str) -> Result<()> {
+    sync_all(root, staged, file)?;
+    publish(root, staged, name)?;
+    sync_directory(root, ".")
+}
+
+/// Writes `bytes` as the file `name`, in the place of what is there; see [`settle`].
+pub(crate) fn write_whole(root: &Root, name: &str, bytes: &[u8]) -> Result<()> {
+    let staged = format!("{name}.new");
+    let mut file = create(root, &staged)?;
+    file.write_all(bytes).map_err(|source| root.error("write", &staged, source))?;
+    settle(root, &file, &staged, name)
+}
+
 /// Brings the finished file `name` and its entry in `directory` to the device.
 pub(super) fn sync_new(root: &Root, directory: &str, name: &str, file: &File) -> Result<()> {
     sync_all(root, name, file)?;
@@ -111,7 +128,7 @@ pub(super) fn exchange(root: &Root, staged: &str, target: &str, aside: &str) -> 
 }
 
 /// Removes the file `name` if it is there.
-pub(super) fn remove(root: &Root, name: &str) -> Result<()> {
+pub(crate) fn remove(root: &Root, name: &str) -> Result<()> {
     let unlink = || -> io::Result<()> {
         let (directory, last) = root.parent(name)?;
         Ok(rustix::fs::unlinkat(directory, last, AtFlags::empty())?)

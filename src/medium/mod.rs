@@ -17,7 +17,7 @@ mod commits;
 mod delta;
 mod destination;
 mod device;
-mod durable;
+pub(crate) mod durable;
 mod facts;
 mod filesystem;
 mod index;

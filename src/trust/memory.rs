@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -10,11 +10,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, Side};
 use crate::image::Digest;
+use crate::medium::{Root, durable};
 use crate::record::{Record, Timestamp};
 
 /// Longest file that is read, in bytes.
 const MAX_FILE: u64 = 4 << 20;
 const FORMAT: &str = "pannier-seen-v1";
+const FILE: &str = "seen.json";
 
 /// Where a commit stands among those that must not be taken in another order: all of a lane, or, where a
 /// medium is in none, all of that medium.
@@ -115,15 +117,11 @@ impl Memory {
 pub fn remember<T>(directory: &Path, change: impl FnOnce(&mut Memory) -> T) -> Result<T> {
     let fail = |action, path: &Path| Error::io(Side::Node, action, path.to_owned());
     std::fs::create_dir_all(directory).map_err(fail("create", directory))?;
-    let open = |name: &str| {
-        let path = directory.join(name);
-        let mut options = File::options();
-        let opened = options.create(true).truncate(false).write(true).mode(0o644).open(&path);
-        opened.map_err(fail("open", &path))
-    };
-    // What is in it is no secret: whoever verifies a medium reads it.
     // Two imports at a time would each forget what the other one took.
-    let lock = open("seen.lock")?;
+    let path = directory.join("seen.lock");
+    let mut options = File::options();
+    let options = options.create(true).truncate(false).write(true).mode(0o644);
+    let lock = options.open(&path).map_err(fail("open", &path))?;
     lock.lock().map_err(fail("lock", directory))?;
     let mut memory = Memory::read(directory)?;
     let before = memory.clone();
@@ -135,22 +133,12 @@ pub fn remember<T>(directory: &Path, change: impl FnOnce(&mut Memory) -> T) -> R
     let mut bytes = serde_json::to_vec_pretty(&document)
         .map_err(|error| Error::invalid(Side::Node, directory.display(), error))?;
     bytes.push(b'\n');
-    let staged = directory.join("seen.json.new");
-    let mut file_of = open("seen.json.new")?;
-    let write = |file: &mut File| {
-        file.set_len(0)?;
-        file.write_all(&bytes)?;
-        file.sync_all()
-    };
-    write(&mut file_of).map_err(fail("write", &staged))?;
-    let path = file(directory);
-    std::fs::rename(&staged, &path).map_err(fail("rename", &staged))?;
-    File::open(directory).and_then(|directory| directory.sync_all()).map_err(fail("sync", directory))?;
+    durable::write_whole(&Root::open_as(Side::Node, directory)?, FILE, &bytes)?;
     Ok(result)
 }
 
 fn file(directory: &Path) -> PathBuf {
-    directory.join("seen.json")
+    directory.join(FILE)
 }
 
 #[cfg(test)]
