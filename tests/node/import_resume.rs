@@ -150,6 +150,9 @@ fn leave(node: &Node, blob: &Descriptor, bytes: &[u8]) {
 
 #[test]
 fn a_partial_blob_is_gone_on_with_where_its_hash_proves_it() {
+    if versions().is_empty() {
+        return;
+    }
     let bench = Bench::new();
     let (medium, blob, bytes) = large(&bench);
     let half = bytes.len() / 2;
@@ -168,6 +171,9 @@ fn a_partial_blob_is_gone_on_with_where_its_hash_proves_it() {
 
 #[test]
 fn a_partial_blob_with_other_bytes_or_of_another_size_is_begun_again() {
+    if versions().is_empty() {
+        return;
+    }
     let bench = Bench::new();
     let (medium, blob, bytes) = large(&bench);
     for version in versions() {
@@ -195,6 +201,9 @@ fn a_partial_blob_with_other_bytes_or_of_another_size_is_begun_again() {
 
 #[test]
 fn a_commit_of_wrong_bytes_is_no_commit() {
+    if versions().is_empty() {
+        return;
+    }
     let bench = Bench::new();
     let (_, blob, mut bytes) = large(&bench);
     bytes[3000] ^= 1;
@@ -211,6 +220,9 @@ fn a_commit_of_wrong_bytes_is_no_commit() {
 
 #[test]
 fn an_interruption_stops_an_unpacking_and_leaves_nothing_half_done() {
+    if versions().is_empty() {
+        return;
+    }
     let bench = Bench::new();
     let large = app("large:1").layer(noise("x", 5, 40_000_000));
     let medium = bench.medium("large", &layout().with(pause()).with(large));
@@ -245,6 +257,9 @@ fn an_interruption_stops_an_unpacking_and_leaves_nothing_half_done() {
 // fault-matrix: rows 57
 #[test]
 fn two_imports_at_the_same_time_both_succeed() {
+    if versions().is_empty() {
+        return;
+    }
     let bench = Bench::new();
     let medium = bench.medium("m", &several().with(pause()));
     for version in versions() {
@@ -281,6 +296,9 @@ fn content_of_another_namespace_is_taken_over_without_sending_it() {
 
 #[test]
 fn a_directory_that_a_killed_containerd_left_is_no_obstacle() {
+    if versions().is_empty() {
+        return;
+    }
     let bench = Bench::new();
     let (sandbox, medium) = (bench.pause_medium(), bench.medium("m", &several()));
     for version in versions() {

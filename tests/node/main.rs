@@ -11,6 +11,7 @@ mod corpus;
 mod delta;
 mod docs;
 mod doctor;
+mod gate;
 mod hostile_media;
 mod import;
 mod import_damage;

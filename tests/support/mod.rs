@@ -7,6 +7,7 @@ pub(crate) mod cluster;
 pub(crate) mod docker;
 pub(crate) mod faultdisk;
 pub(crate) mod fixtures;
+pub(crate) mod gate;
 pub(crate) mod image;
 pub(crate) mod layout;
 pub(crate) mod mounted;
@@ -23,21 +24,7 @@ pub(crate) mod strace;
 pub(crate) mod tarball;
 pub(crate) mod update;
 
-/// Whether this runs as root. Where not, it is said loudly that `what` was skipped; under `CI=true`
-/// that is a failure.
-pub(crate) fn root(what: &str) -> bool {
-    let root = rustix::process::geteuid().is_root();
-    if !root {
-        skipped(&format!("not root, and {what}"));
-    }
-    root
-}
-
-/// Says loudly that something was not tested, and why; fails under `CI=true`.
-pub(crate) fn skipped(why: &str) {
-    assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "skipped under CI: {why}");
-    eprintln!("\n##### SKIPPED: {why} #####\n");
-}
+pub(crate) use gate::{root, skipped};
 
 /// Notes for the table of the fault matrix how many moments a sweep tries.
 pub(crate) fn swept(sweep: &str, moments: usize) {

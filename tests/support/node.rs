@@ -108,6 +108,9 @@ impl Node {
     /// Starts containerd again, on what it left.
     pub(crate) fn launch(&mut self) {
         assert!(self.child.is_none());
+        if let Some(why) = missing(&self.version) {
+            panic!("no containerd {}: {why}", self.version);
+        }
         let bin = tools().join(format!("containerd-{}/usr/bin", self.version));
         for folder in ["cni", "logs"] {
             fs::create_dir_all(self.dir.join(folder)).unwrap();

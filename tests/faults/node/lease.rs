@@ -35,6 +35,9 @@ fn collecting<T>(node: &Node, work: impl FnOnce() -> T) -> T {
 // fault-matrix: rows 62
 #[test]
 fn garbage_that_is_collected_all_the_time_takes_nothing_of_an_import() {
+    if versions().is_empty() {
+        return;
+    }
     let (_bench, medium) = medium();
     for version in versions() {
         let node = Node::start(version);
@@ -54,6 +57,9 @@ fn garbage_that_is_collected_all_the_time_takes_nothing_of_an_import() {
 // fault-matrix: rows 63
 #[test]
 fn a_lease_that_would_end_in_the_middle_is_renewed() {
+    if versions().is_empty() {
+        return;
+    }
     let (_bench, medium) = medium();
     for version in swept_versions() {
         let node = Node::start(version);

@@ -3,7 +3,7 @@
 use std::process::Child;
 
 use super::{all, begin, end, medium, swept_versions};
-use crate::support::cluster::import;
+use crate::support::cluster::{import, versions};
 use crate::support::node::Node;
 use crate::support::node_state::{State, assert_only_whole_images, empty};
 use crate::support::proxy::{At, Fault, Proxy};
@@ -46,6 +46,9 @@ fn sweep(disturbed: &str, step: usize, mut disturb: impl FnMut(&mut Node, &Proxy
 // fault-matrix: rows 7, 8
 #[test]
 fn pannier_killed_at_any_call_of_an_import_leaves_only_whole_images_and_completes_when_run_again() {
+    if versions().is_empty() {
+        return;
+    }
     sweep("pannier killed", if all() { 1 } else { 13 }, |_, _, mut child, _| {
         child.kill().unwrap();
         child.wait().unwrap();
@@ -55,6 +58,9 @@ fn pannier_killed_at_any_call_of_an_import_leaves_only_whole_images_and_complete
 // fault-matrix: rows 59
 #[test]
 fn containerd_killed_at_any_call_of_an_import_leaves_only_whole_images_and_completes_when_run_again() {
+    if versions().is_empty() {
+        return;
+    }
     sweep("containerd killed", if all() { 1 } else { 17 }, |node, proxy, child, what| {
         node.kill();
         node.launch();

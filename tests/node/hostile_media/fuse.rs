@@ -174,7 +174,10 @@ struct Served {
 
 /// `None`, loudly, where no filesystem can be served.
 fn served(stick: Stick, name: &str, answer: impl FnOnce(Vec<u8>) -> Answer) -> Option<Served> {
-    if !Path::new("/dev/fuse").exists() || !crate::support::root("filesystems are mounted by root alone") {
+    if !crate::support::root("filesystems are mounted by root alone") {
+        return None;
+    }
+    if !Path::new("/dev/fuse").exists() {
         crate::support::skipped("/dev/fuse is missing");
         return None;
     }
