@@ -249,7 +249,9 @@ impl Squid {
         );
         fs::write(at("squid.conf"), config).unwrap();
         let mut command = Command::new(program("squid").unwrap());
-        command.args(["-N", "-f", &at("squid.conf")]).stdout(Stdio::null()).stderr(Stdio::null());
+        // A name of its own: its shared memory has that name, and one that another user left is in the way.
+        let name = format!("pannier{port}");
+        command.args(["-N", "-n", &name, "-f", &at("squid.conf")]).stdout(Stdio::null()).stderr(Stdio::null());
         Self { _running: start(command, port), port, directory }
     }
 
