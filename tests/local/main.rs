@@ -6,12 +6,14 @@
 mod support;
 
 mod cli;
+mod digests;
 mod docs;
 mod export;
 mod files;
 mod fixtures;
 mod hostile_signature;
 mod interrupted;
+mod invariants;
 mod layout_builder;
 mod local_sources;
 mod manifests;

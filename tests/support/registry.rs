@@ -249,9 +249,8 @@ impl Squid {
         );
         fs::write(at("squid.conf"), config).unwrap();
         let mut command = Command::new(program("squid").unwrap());
-        // A name of its own: its shared memory has that name, and one that another user left is in the way.
-        let name = format!("pannier{port}");
-        command.args(["-N", "-n", &name, "-f", &at("squid.conf")]).stdout(Stdio::null()).stderr(Stdio::null());
+        command.args(["-N", "-n", &service(port), "-f", &at("squid.conf")]);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
         Self { _running: start(command, port), port, directory }
     }
 
@@ -262,6 +261,21 @@ impl Squid {
         let asked = log.lines().filter(|line| !line.contains("transaction-end-before-headers"));
         asked.map(|line| format!("{line}\n")).collect()
     }
+}
+
+impl Drop for Squid {
+    fn drop(&mut self) {
+        // It is killed, and so leaves its shared memory.
+        for part in ["metadata", "queues", "readers"] {
+            let _ = fs::remove_file(format!("/dev/shm/{}-cf__{part}.shm", service(self.port)));
+        }
+    }
+}
+
+/// The name of the squid at this port. Its shared memory has that name, and one that another user left would be in
+/// the way.
+fn service(port: u16) -> String {
+    format!("pannier{port}")
 }
 
 /// What a wire does with one connection.
