@@ -274,6 +274,8 @@ fn carry_out_planned(
     let documents: Vec<Blob> = documents.into_values().collect();
     let mut record = next_state(medium, &exported, &layers, &documents, options)?;
     files::place(medium, &mut record, &plan, options)?;
+    // With every blob in it, those of files as well: it notes which of them are in parts.
+    medium.stamp(&mut record)?;
     lane::note_settings(&mut record, &plan, &carried, options.compression);
     if options.volume.is_some() {
         record.volume.clone_from(&options.volume);
@@ -331,7 +333,6 @@ fn next_state(
         medium.write_blob(bytes)?;
     }
     lane::apply(&mut record, options);
-    medium.stamp(&mut record)?;
     Ok(record)
 }
 

@@ -286,7 +286,7 @@ fn other_tools_read_the_files_and_the_images_beside_them() {
 }
 
 /// The head of a program for x86-64 with these program headers; more than that nobody looks at.
-fn program(kinds: &[u32], body: &str) -> Vec<u8> {
+pub(crate) fn program(kinds: &[u32], body: &str) -> Vec<u8> {
     let mut elf = vec![0; 64 + kinds.len() * 56];
     elf[..6].copy_from_slice(b"\x7fELF\x02\x01");
     elf[18] = 62;
@@ -384,4 +384,23 @@ fn what_a_person_put_at_the_root_stays() {
     fs::remove_file(medium.join("README.txt")).unwrap();
     run(0, arguments);
     run(0, ["verify", text(&medium)]);
+}
+
+#[test]
+fn a_file_that_goes_in_parts_is_listed_so() {
+    let desk = Desk::new();
+    let medium = desk.path("m");
+    fs::write(desk.path("large"), vec![0; (1 << 20) + 1]).unwrap();
+    let large = desk.path("large");
+    run(0, ["export", "--to", text(&medium), "--split=1048576", "--file", text(&large)]);
+    // A reader that knows no parts would miss it, and a repair has to make the same parts again.
+    let record = Medium::open(&medium).unwrap().record().unwrap().clone();
+    assert_eq!(record.parts.iter().map(|parts| parts.size).collect::<Vec<_>>(), [1 << 20]);
+    let commit = fs::read_to_string(medium.join(".pannier/commits/0000000001.json")).unwrap();
+    assert!(commit.contains(r#""critical":["files","parts"]"#), "{commit}");
+    let parts = files(&medium.join(".pannier/parts"));
+    assert_eq!(parts.len(), 2);
+    flip(&medium.join(".pannier/parts").join(parts.keys().next().unwrap()));
+    repair(0, &medium, &["--file", text(&large)]);
+    assert!(files(&medium.join(".pannier/parts")) == parts);
 }
