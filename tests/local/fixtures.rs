@@ -29,7 +29,7 @@ fn the_fixtures_are_what_the_program_makes() {
     let folders = fs::read_dir(root()).unwrap().map(|entry| entry.unwrap());
     let folders = folders.filter(|entry| entry.file_type().unwrap().is_dir());
     let mut there: BTreeSet<String> = folders.map(|entry| entry.file_name().into_string().unwrap()).collect();
-    for other in ["corpus", "manifests", "medium-v1"] {
+    for other in ["corpus", "manifests", "medium-v1", "vectors"] {
         assert!(there.remove(other), "{other}");
     }
     assert_eq!(there, all().iter().map(|fixture| fixture.name.to_owned()).collect());

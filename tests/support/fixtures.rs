@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tar::EntryType;
 
 use super::docker::Form;
-use super::image::{Encoding, Image, files, image, index, noise, unnamed};
+use super::image::{Encoding, Image, files, half_random, image, index, noise, tar_of, unnamed};
 use super::layout::{Layout, layout, to_bytes};
 use super::tarball::Tarball;
 
@@ -50,6 +50,17 @@ pub(crate) fn all() -> Vec<Fixture> {
     [layouts(), wrong_layouts(), archives(), wrong_archives()].into_iter().flatten().collect()
 }
 
+/// Two images, of which the second edition has another byte in a large layer, and another small one.
+fn edition(number: u8) -> Layout {
+    let mut large = half_random(7, 40_000);
+    large[20_000] ^= number;
+    let large = tar_of([("data/large".to_owned(), large)]);
+    let app = image(APP).layer(files([("usr/lib/base", "shared")])).layer(large);
+    layout()
+        .with(app.layer(tar_of([("etc/edition".to_owned(), vec![b'0' + number])])))
+        .with(image("quay.io/team/web:2").layer(files([("etc/web", "2")])))
+}
+
 fn dir(name: &'static str, about: &'static str, verdict: Verdict, layout: &Layout) -> Fixture {
     Fixture { name, source: ("oci", ""), about, verdict, files: layout.files() }
 }
@@ -86,6 +97,8 @@ fn layouts() -> Vec<Fixture> {
                     .zstd_frames(2),
             ),
         ),
+        dir("layout-edition-1", "Two images.", Exports(2), &edition(1)),
+        dir("layout-edition-2", "The same two, of which one is newer.", Exports(2), &edition(2)),
         dir(
             "layout-docker-types",
             "Docker's media types for manifest, config and layer.",
