@@ -18,6 +18,8 @@ mod parts;
 mod plugged;
 mod pruned;
 mod root_file;
+#[cfg(test)]
+mod schema;
 mod sound;
 mod volume;
 

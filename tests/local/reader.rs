@@ -86,6 +86,38 @@ fn agree(python: &str, medium: &Path, about: &str) {
     }
 }
 
+/// The files of the commit records on a medium.
+fn records(medium: &Path) -> Vec<PathBuf> {
+    let commits = medium.join(".pannier/commits");
+    let names = files(&commits).into_keys();
+    names
+        .filter(|name| name.extension().is_some_and(|e| e == "json"))
+        .map(|name| commits.join(name))
+        .collect()
+}
+
+/// Whether records are as docs/record.schema.json has them, and have no member that it lacks.
+fn valid(python: &str, records: &[PathBuf]) {
+    let (script, schema) = (root().join("tests/reader/schema.py"), root().join("docs/record.schema.json"));
+    let output = Command::new(python).arg("-B").args([script, schema]).args(records).output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    assert!(!records.is_empty() && output.status.success(), "{}", String::from_utf8_lossy(&said));
+}
+
+#[test]
+fn records_are_as_the_schema_has_them() {
+    let Some(python) = python() else { return };
+    if !Command::new(python).args(["-c", "import jsonschema"]).output().unwrap().status.success() {
+        return skipped("no Python has jsonschema; run tests/setup/install.sh peers");
+    }
+    let mut all: Vec<PathBuf> = fixtures().iter().flat_map(|medium| records(medium)).collect();
+    let rooms: Vec<_> = (100..110).map(|seed| (seed, tempfile::tempdir().unwrap())).collect();
+    for (seed, room) in &rooms {
+        all.extend(records(&generate(room.path(), *seed).0));
+    }
+    valid(python, &all);
+}
+
 fn fixtures() -> Vec<PathBuf> {
     let mut media = vectors::all();
     media.push(root().join("fixtures/medium-v1"));

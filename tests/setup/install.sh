@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what building and testing Pannier needs and is missing here.
-# Usage: tests/setup/install.sh [build|node|peers|faults|lint|fuzz|heap|all]...    (none: all but fuzz and heap)
+# Usage: tests/setup/install.sh [build|node|peers|faults|lint|fuzz|heap|dist|arm64|all]...    (none: all but fuzz, heap, dist and arm64)
 #
 # Programs of this Debian release come from apt. Those of other releases are unpacked, never installed,
 # below target/tools (or $PANNIER_TOOLS), from a sources list and package lists of their own.
@@ -26,8 +26,10 @@ packages_of() {
         lint) echo shellcheck python3 ;;
         fuzz) echo g++ python3 ;;
         heap) echo heaptrack python3 ;;
+        dist) echo lintian mmdebstrap openssh-client rpm python3 ;;
+        arm64) echo gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static binutils ;;
         *)
-            say "unknown group '$1': build, node, peers, faults, lint, fuzz, heap, all"
+            say "unknown group '$1': build, node, peers, faults, lint, fuzz, heap, dist, arm64, all"
             exit 2
             ;;
     esac
@@ -36,6 +38,9 @@ packages_of() {
 # Pinned: a newer one may find something new in an unchanged tree, or want a newer Rust.
 cargo_deny=0.20.2
 cargo_fuzz=0.13.2
+cargo_deb=3.8.0
+cargo_generate_rpm=0.21.1
+cargo_cyclonedx=0.5.9
 
 # The containerds are unpacked, the one of this release too: installing it would remove Docker's own where that is in use.
 unpacked_of() {
@@ -183,6 +188,8 @@ commands_of() {
         lint) echo shellcheck python3 ;;
         fuzz) echo g++ python3 ;;
         heap) echo heaptrack python3 ;;
+        dist) echo lintian mmdebstrap ssh-keygen rpm python3 ;;
+        arm64) echo aarch64-linux-gnu-gcc qemu-aarch64-static ;;
         *) packages_of "$1" ;; # says that the group is unknown
     esac
 }
@@ -233,8 +240,13 @@ else
 fi
 [[ " ${groups[*]} " != *" lint "* ]] || build_cargo_tool cargo-deny "$cargo_deny"
 [[ " ${groups[*]} " != *" fuzz "* ]] || build_cargo_tool cargo-fuzz "$cargo_fuzz"
+if [[ " ${groups[*]} " == *" dist "* ]]; then
+    build_cargo_tool cargo-deb "$cargo_deb"
+    build_cargo_tool cargo-generate-rpm "$cargo_generate_rpm"
+    build_cargo_tool cargo-cyclonedx "$cargo_cyclonedx"
+fi
 
-if [[ " ${groups[*]} " =~ " "(build|lint|fuzz)" " ]] && ! command -v cargo >/dev/null; then
+if [[ " ${groups[*]} " =~ " "(build|lint|fuzz|dist)" " ]] && ! command -v cargo >/dev/null; then
     failed+=("no cargo: get Rust from https://rustup.rs, or the distribution's rustc and cargo where they are as new as Cargo.toml's rust-version")
 fi
 
