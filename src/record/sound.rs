@@ -57,6 +57,9 @@ impl Record {
             let platforms: BTreeSet<_> = image.platforms.iter().map(|own| &own.platform).collect();
             platforms.len() < image.platforms.len()
         };
+        if let Some(image) = self.images.iter().find(|image| image.names.is_empty()) {
+            return Err(format!("the image {} has no name", image.original.digest));
+        }
         if self.images.iter().any(twice) {
             return Err("an image has two manifests for one platform".into());
         }

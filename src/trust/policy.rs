@@ -7,7 +7,7 @@ use super::patterns::matches;
 use super::refusal::Refusal;
 use super::{AllowedSigners, Signer};
 use crate::config::Rule;
-use crate::record::{LaneName, Record, Timestamp};
+use crate::record::{LaneName, Record, RootName, Timestamp};
 
 /// The largest step of a medium's sequence that is taken: who counts further does not count exports.
 const MAX_STEP: u64 = 1_000_000;
@@ -92,14 +92,35 @@ impl Policy {
         if self.rules.is_empty() {
             return Ok(());
         }
-        let images = record.images.iter().flat_map(|image| &image.names).map(ToString::to_string);
-        for name in images {
-            self.enough(signers, name, |rule| &rule.images)?;
+        for image in &record.images {
+            // What has no name cannot be allowed: no pattern would ever be asked about it.
+            if image.names.is_empty() {
+                return Err(self.nobody(format!("the image {}, which has no name", image.original.digest)));
+            }
+            for name in &image.names {
+                self.enough(signers, name.to_string(), |rule| &rule.images)?;
+            }
+            // Other tools find a referrer by its name; under the image's own repository it comes with the image.
+            for name in image.referrers.iter().filter_map(|referrer| referrer.name.as_ref()) {
+                if !image.names.iter().any(|own| own.repository() == name.repository()) {
+                    self.enough(signers, name.to_string(), |rule| &rule.images)?;
+                }
+            }
         }
         for file in &record.files {
             self.enough(signers, file.name.to_string(), |rule| &rule.files)?;
         }
+        // The program that people start from the medium is one of the files, or is asked about as one.
+        for program in record.root.iter().filter(|file| file.name == RootName::Program) {
+            if !record.files.iter().any(|file| file.digest == program.digest) {
+                self.enough(signers, program.name.as_str().into(), |rule| &rule.files)?;
+            }
+        }
         Ok(())
+    }
+
+    fn nobody(&self, what: String) -> Refusal {
+        Refusal::Brings { what, may: 0, threshold: self.threshold }
     }
 
     fn enough(

@@ -7,6 +7,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::files::program;
 use crate::support::carry::{oci, pannier, run, text};
 use crate::support::layout::{files as tar, image, layout, noise};
 
@@ -41,6 +42,7 @@ impl World {
         keygen.args(["-q", "-N", "", "-t", "ed25519", "-f"]).arg(world.at("key"));
         assert!(keygen.status().unwrap().success());
         fs::write(world.at("note"), "a file").unwrap();
+        fs::write(world.at("built"), program(&[1], "")).unwrap();
         for directory in ["home", "tmp", "out"] {
             fs::create_dir(world.at(directory)).unwrap();
         }
@@ -81,10 +83,11 @@ impl World {
             arguments.extend(more);
             arguments.into_iter().map(str::to_owned).collect::<Vec<_>>()
         };
+        let with = format!("--with-pannier={}", at("built"));
         let own = |arguments: &[&str]| arguments.iter().map(|a| (*a).to_owned()).collect::<Vec<_>>();
         vec![
             export(&second, &[]),
-            export(&second, &["--split=1048576", "--recovery", "20", "--with-pannier"]),
+            export(&second, &["--split=1048576", "--recovery", "20", &with]),
             export(&first, &[]),
             own(&["repair", &medium]),
             own(&["repair", &medium, "--from", &first, "--sign-key", &key]),

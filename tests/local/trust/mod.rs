@@ -4,6 +4,7 @@
 mod clock;
 mod keys;
 mod site;
+mod unseen;
 
 use std::fs;
 use std::process::Command;
