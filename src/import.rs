@@ -130,7 +130,7 @@ pub fn each_wanted<'m>(
     wanted::require_platform(&images, platform)?;
     for image in images {
         run.check()?;
-        see(wanted::read(medium, record, image, platform)?)?;
+        see(wanted::read(medium, record, image, (platform, platform))?)?;
     }
     Ok(record)
 }
@@ -231,8 +231,7 @@ impl Import<'_> {
     }
 
     fn one(&self, record: &Record, plan: &ImportPlan, summary: &mut Summary) -> Result<()> {
-        let naming =
-            Naming { medium: record.medium.clone(), pin: self.options.pin, unpacked: self.options.unpack };
+        let naming = Naming { medium: record.medium.clone(), pin: self.options.pin };
         let keep_going = self.options.keep_going;
         let done = node::carry_out(self.node, self.client, self.medium, plan, &naming, keep_going, self.run);
         let done = done.inspect_err(|error| {

@@ -102,7 +102,7 @@ struct Contents {
 impl Contents {
     fn add(&mut self, image: ImagePlan) {
         self.images += 1;
-        for (name, _) in &image.names {
+        for name in image.names.iter().map(|planned| &planned.name) {
             if !self.entries.is_empty() {
                 self.entries.push(b',');
             }

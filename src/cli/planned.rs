@@ -39,6 +39,7 @@ struct Image {
 #[derive(Debug, Serialize)]
 struct Name {
     name: String,
+    target: Digest,
     verdict: &'static str,
 }
 
@@ -56,8 +57,8 @@ impl Planned {
     pub(super) fn add(&mut self, plan: &ImportPlan, json: bool) {
         for image in &plan.images {
             let moves = |verdict: &NameVerdict| matches!(verdict, NameVerdict::Move(_));
-            let moving = image.names.iter().filter(|(_, verdict)| moves(verdict));
-            self.moving.extend(moving.map(|(name, _)| name.clone()));
+            let moving = image.names.iter().filter(|planned| moves(&planned.verdict));
+            self.moving.extend(moving.map(|planned| planned.name.clone()));
             match json {
                 true => self.images.push(Image::of(image)),
                 false => self.add_lines(image),
@@ -66,8 +67,8 @@ impl Planned {
     }
 
     fn add_lines(&mut self, image: &ImagePlan) {
-        for (name, verdict) in &image.names {
-            self.lines.push_str(&format!("{:9}  {name}\n", name_verdict(verdict)));
+        for planned in &image.names {
+            self.lines.push_str(&format!("{:9}  {}\n", name_verdict(&planned.verdict), planned.name));
         }
         self.lines.push_str(&format!("{:9}  manifest {}\n", lists(&image.lists), image.target.digest));
         for (layer, verdict) in &image.layers {
@@ -131,7 +132,11 @@ impl Planned {
 impl Image {
     fn of(image: &ImagePlan) -> Self {
         let names = image.names.iter();
-        let names = names.map(|(name, verdict)| Name { name: name.clone(), verdict: name_verdict(verdict) });
+        let names = names.map(|planned| Name {
+            name: planned.name.clone(),
+            target: planned.target.digest,
+            verdict: name_verdict(&planned.verdict),
+        });
         let layers = image.layers.iter().zip(&image.wanted.layers).map(|((layer, verdict), wanted)| Layer {
             diff_id: wanted.diff_id,
             blob: layer.digest,
@@ -155,6 +160,7 @@ fn name_verdict(verdict: &NameVerdict) -> &'static str {
         NameVerdict::Present => "present",
         NameVerdict::Pin => "pin",
         NameVerdict::Add => "add",
+        NameVerdict::Correct => "correct",
         NameVerdict::Move(_) => "move",
     }
 }

@@ -50,6 +50,8 @@ pub mod label {
     pub const MANAGED_VALUE: &str = "managed";
     /// On an image record: kubelet does not collect the image.
     pub const PINNED: &str = "io.cri-containerd.pinned";
+    /// Ours, on an image record: the image id it stands for.
+    pub const OF_IMAGE: &str = "io.pannier.image";
     /// The value of [`PINNED`].
     pub const PINNED_VALUE: &str = "pinned";
 }

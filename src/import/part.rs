@@ -44,7 +44,7 @@ pub(super) fn plan(
     let (mut wanted, mut failed) = (Vec::with_capacity(images.len()), Vec::new());
     for image in images {
         run.check()?;
-        match wanted::read(medium, record, image, &node.platform) {
+        match wanted::read(medium, record, image, (&node.platform, &node.host)) {
             Ok(image) => wanted.push(image),
             Err(error) if options.keep_going && !error.is_fatal() => {
                 failed.push(wanted::failure(image, error));

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use crate::error::{Error, Result, Side};
 use crate::image::graph::{self, Given, Step};
 use crate::image::{
-    Descriptor, Document, ImageConfig, LayerType, MAX_CONFIG, MAX_MANIFEST, Manifest, MediaKind, Platform,
-    Reference, kind,
+    Descriptor, Digest, Document, ImageConfig, LayerType, MAX_CONFIG, MAX_INDEX_DEPTH, MAX_MANIFEST,
+    Manifest, MediaKind, Platform, Reference, kind,
 };
 use crate::medium::Medium;
-use crate::plan::import::{WantedImage, WantedLayer, runs_on};
+use crate::plan::import::{WantedImage, WantedLayer, entry_taken, runs_on};
 use crate::record::{Delta, Image, ImagePlatform, Record};
 
 /// The images with these names, or all; each must be known. A digest must be the original's or the carried one.
@@ -83,7 +83,14 @@ pub(super) fn label(image: &Image) -> String {
 
 /// Reads the documents of `image` for the node's platform and follows the chain that proves it: the
 /// original's bytes name the original manifest, that names the config, that names the layers.
-pub(super) fn read(medium: &Medium, record: &Record, image: &Image, node: &Platform) -> Result<WantedImage> {
+///
+/// `host` is the platform by which the node's containerd chooses from an index, whatever is imported.
+pub(super) fn read(
+    medium: &Medium,
+    record: &Record,
+    image: &Image,
+    (node, host): (&Platform, &Platform),
+) -> Result<WantedImage> {
     let platform = best(image, node)
         .ok_or_else(|| Error::not_found(Side::Medium, format!("{} for {node}", label(image))))?;
     let proof = Proof { medium, image };
@@ -154,6 +161,7 @@ pub(super) fn read(medium: &Medium, record: &Record, image: &Image, node: &Platf
         sequence: image.sequence,
         platform: platform.platform.clone(),
         original: image.original.clone(),
+        way: proof.way(&platform.original.digest, host)?,
         original_manifest: platform.original.clone(),
         original_layers: original.descriptors(),
         carried_manifest: platform.carried.clone(),
@@ -193,6 +201,28 @@ impl Proof<'_> {
                 Err(reason) => Err(self.broken(document, &reason)),
             }
         })
+    }
+
+    /// The indexes on the way from the original to the manifest `to` that a containerd of platform `host` takes,
+    /// without the original; `None` where it comes to something else.
+    fn way(&self, to: &Digest, host: &Platform) -> Result<Option<Vec<Descriptor>>> {
+        let (mut at, mut way) = (self.image.original.clone(), Vec::new());
+        for depth in 0..=MAX_INDEX_DEPTH {
+            if at.digest == *to {
+                return Ok(Some(way));
+            }
+            if self.medium.blob_size(&at.digest)? != Some(at.size) {
+                break;
+            }
+            let bytes = self.medium.read_blob(&at, MAX_MANIFEST)?;
+            let Ok(Document::Index(index)) = Document::parse(&at.media_type, &bytes) else { break };
+            let Some(next) = entry_taken(&index, host).cloned() else { break };
+            if depth > 0 {
+                way.push(at);
+            }
+            at = next;
+        }
+        Ok(None)
     }
 
     fn broken(&self, document: &Descriptor, reason: &str) -> Error {

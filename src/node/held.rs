@@ -52,7 +52,7 @@ pub fn held(node: &Node, wanted: &[WantedImage], depth: Depth, prove: bool, run:
         Survey { node, listed: &listed, asked_about: &asked_about, seen, decoded, manifests, depth, run };
     for image in wanted {
         let documents = [&image.config, &image.original, &image.original_manifest, &image.carried_manifest];
-        for document in documents {
+        for document in documents.into_iter().chain(image.indexes()) {
             look.at(document, Depth::Hashed, &mut held)?;
         }
         for layer in &image.layers {

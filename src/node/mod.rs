@@ -39,7 +39,7 @@ pub mod label {
     /// On an image record: the sequence of the export.
     pub const SEQUENCE: &str = "io.pannier.sequence";
     /// On an image record: the image id it stands for.
-    pub const IMAGE: &str = "io.pannier.image";
+    pub const IMAGE: &str = crate::containerd::label::OF_IMAGE;
     /// On a lease: the process that holds it.
     pub const OWNER: &str = "io.pannier.owner";
 }

@@ -7,7 +7,7 @@ use super::{Node, label};
 use crate::containerd::{self, Client, CriImage, label as known};
 use crate::error::{Error, Result, Side};
 use crate::image::{Digest, Reference};
-use crate::plan::import::{ImagePlan, Lists, NameVerdict, manifest_labels};
+use crate::plan::import::{ImagePlan, Lists, NameVerdict, PlannedName, document_labels};
 use crate::progress::{Event, Run};
 
 /// How long CRI may take to see a name; it answers within milliseconds, but retries after errors.
@@ -20,8 +20,6 @@ pub struct Naming {
     pub medium: String,
     /// Whether kubelet is to leave the images alone.
     pub pin: bool,
-    /// Whether the images are unpacked.
-    pub unpacked: bool,
 }
 
 /// What is left to do for an image that has its names.
@@ -41,8 +39,8 @@ pub(super) fn name(
     sent: impl Fn(Digest) -> bool,
     run: Run<'_>,
 ) -> Result<Named> {
-    for blob in [image.wanted.config.digest, image.target.digest].into_iter().filter(|blob| !sent(*blob)) {
-        let labels = content_labels(node, image, naming, blob);
+    for blob in image.documents().map(|blob| blob.digest).filter(|blob| !sent(*blob)) {
+        let labels = content_labels(node, image, blob);
         client.label_blob(blob, labels.iter().map(|(key, value)| (key.as_str(), value.as_str())))?;
     }
     let config = image.wanted.config.digest;
@@ -61,7 +59,7 @@ pub(super) fn name(
     }
     labels.extend(marks);
     let mut replaced = HashSet::new();
-    for (name, verdict) in &image.names {
+    for PlannedName { name, target, verdict } in &image.names {
         match verdict {
             NameVerdict::Present => continue,
             NameVerdict::Pin => {
@@ -71,16 +69,17 @@ pub(super) fn name(
                 continue;
             }
             NameVerdict::Add => {
-                if client.create_image(name, &image.target, &labels)? {
+                if client.create_image(name, target, &labels)? {
                     continue;
                 }
             }
+            NameVerdict::Correct => {}
             NameVerdict::Move(moved) => {
                 run.report(Event::Warning(&format!("{name} stood for {} and was moved", moved.from.digest)));
                 replaced.extend(moved.was.filter(|was| *was != config));
             }
         }
-        client.set_image(name, &image.target, &labels)?;
+        client.set_image(name, target, &labels)?;
     }
     Ok(Named { labels, replaced })
 }
@@ -109,9 +108,10 @@ pub(super) fn confirm(
     if node.cri {
         // CRI takes names up one after the other: when it knows the last, it knows the others.
         let mut seen: Option<CriImage> = None;
-        for (name, _) in image.names.iter().rev() {
+        for planned in image.names.iter().rev() {
+            let name = &planned.name;
             if !seen.as_ref().is_some_and(|seen| seen.tags.contains(name) || seen.digests.contains(name)) {
-                seen = Some(await_cri(client, image, name, config, &named.labels, run)?);
+                seen = Some(await_cri(client, planned, config, &named.labels, run)?);
             }
         }
     }
@@ -121,43 +121,36 @@ pub(super) fn confirm(
     Ok(())
 }
 
-/// What `blob` keeps alive, where it is the config or the target of an image: labels that containerd's garbage
-/// collection goes by.
+/// What `blob` keeps alive, where it is a document of an image: labels that containerd's garbage collection goes
+/// by.
 ///
 /// They may be set before what they name is there: until the image has a name, the lease keeps all of it.
-pub(super) fn content_labels(
-    node: &Node,
-    image: &ImagePlan,
-    naming: &Naming,
-    blob: Digest,
-) -> HashMap<String, String> {
+pub(super) fn content_labels(node: &Node, image: &ImagePlan, blob: Digest) -> HashMap<String, String> {
     let mut labels = HashMap::new();
     if blob == image.wanted.config.digest
-        && naming.unpacked
+        && image.unpacked
         && let Some(top) = image.chain.last()
     {
         let keys = node.snapshotters.iter().map(|name| format!("{}.{name}", known::GC_SNAPSHOT));
         labels.extend(keys.map(|key| (key, top.to_string())));
     }
-    if blob == image.target.digest {
-        // What was there has labels of its own client's; those of ours are added.
-        let ours = |key: &String| image.lists != Lists::Kept || key.starts_with("pannier.");
-        let kept = manifest_labels(image).into_iter().filter(|(key, _)| ours(key));
-        labels.extend(kept.map(|(key, digest)| (format!("{}.{key}", known::GC_CONTENT), digest.to_string())));
-    }
+    // What was there has labels of its own client's; those of ours are added.
+    let is_kept = blob == image.target.digest && image.lists == Lists::Kept;
+    let ours = |key: &String| !is_kept || key.starts_with("pannier.");
+    let kept = document_labels(image, blob).into_iter().filter(|(key, _)| ours(key));
+    labels.extend(kept.map(|(key, digest)| (format!("{}.{key}", known::GC_CONTENT), digest.to_string())));
     labels
 }
 
 /// Waits until CRI finds the image under `name`.
 fn await_cri(
     client: &Client,
-    image: &ImagePlan,
-    name: &str,
+    planned: &PlannedName,
     config: Digest,
     labels: &HashMap<String, String>,
     run: Run<'_>,
 ) -> Result<CriImage> {
-    let begun = Instant::now();
+    let (name, begun) = (&planned.name, Instant::now());
     let mut nudge = Duration::from_secs(2);
     let mut pause = Duration::from_millis(5);
     loop {
@@ -179,7 +172,7 @@ fn await_cri(
         }
         if begun.elapsed() > nudge {
             // CRI tries again after an error, with pauses up to minutes; any update makes it look now.
-            client.set_image(name, &image.target, labels)?;
+            client.set_image(name, &planned.target, labels)?;
             nudge *= 2;
         }
         std::thread::sleep(pause);

@@ -220,10 +220,13 @@ fn gather(
         }
         Ok(Document::Manifest(manifest)) => {
             into.push(manifest.config);
-            let keeps_layers = labels.keys().any(|key| key.starts_with("containerd.io/gc.ref.content.l."))
-                || !labels.contains_key("containerd.io/gc.ref.content.config");
+            // A layer that the manifest does not keep is absent by intent.
+            let keeps_all = !labels.contains_key("containerd.io/gc.ref.content.config");
+            let kept = labels.iter().filter(|(key, _)| key.starts_with("containerd.io/gc.ref.content.l."));
+            let kept: HashSet<&str> = kept.map(|(_, digest)| digest.as_str()).collect();
+            let keeps = |digest: &Digest| keeps_all || kept.contains(digest.to_string().as_str());
             let layers = manifest.layers.into_iter().map(|layer| layer.descriptor);
-            into.extend(layers.filter(|layer| keeps_layers || listed.contains_key(&layer.digest)));
+            into.extend(layers.filter(|layer| keeps(&layer.digest) || listed.contains_key(&layer.digest)));
         }
         Err(_) => {}
     }

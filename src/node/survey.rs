@@ -48,6 +48,8 @@ pub struct Node {
     pub snapshotters: Vec<String>,
     /// What it runs.
     pub platform: Platform,
+    /// By what its containerd chooses from an index, whatever is asked for.
+    pub host: Platform,
     /// Where blobs are; `None` where that directory cannot be seen from here.
     pub content_root: Option<PathBuf>,
     /// Where layers are unpacked to; `None` where that directory cannot be seen from here.
@@ -100,6 +102,7 @@ impl Node {
             Some(platform) => platform.clone(),
             None => node_platform(&plugins),
         };
+        let host = if wishes.alone { platform.clone() } else { node_platform(&plugins) };
         let visible = |root: Option<PathBuf>| root.filter(|root| root.is_dir());
         let content_root =
             plugins.iter().find(|p| p.kind == "io.containerd.content.v1").and_then(Plugin::root);
@@ -111,6 +114,7 @@ impl Node {
             alone: wishes.alone,
             snapshotters,
             platform,
+            host,
             snapshot_root: visible(snapshot_root.or_else(|| content_root.clone())),
             content_root: visible(content_root),
             lease: wishes.lease.unwrap_or(LIFETIME),

@@ -24,7 +24,9 @@ pub fn take_inventory(node: &Node, created: String, run: Run<'_>) -> Result<Inve
     let chains = node.chains(|_| true)?;
     let is_unpacked =
         |chain_id: &Digest| !chains.is_empty() && chains.iter().all(|(_, there)| there.contains(chain_id));
-    let mut images: BTreeMap<Digest, Option<HeldImage>> = BTreeMap::new();
+    // By target what it comes down to, and by the image's id what is held of it.
+    let mut seen: HashMap<Digest, Option<Digest>> = HashMap::new();
+    let mut images: BTreeMap<Digest, HeldImage> = BTreeMap::new();
     let mut readable: HashMap<Digest, bool> = HashMap::new();
     for record in node.client.list_images()? {
         run.check()?;
@@ -39,18 +41,15 @@ pub fn take_inventory(node: &Node, created: String, run: Run<'_>) -> Result<Inve
             *last = sequence.max(*last);
         }
         let digest = record.target.digest;
-        if let Some(known) = images.get_mut(&digest) {
-            known.iter_mut().for_each(|image| {
+        if let Some(known) = seen.get(&digest) {
+            let image = known.and_then(|id| images.get_mut(&id));
+            image.into_iter().for_each(|image| {
                 image.names.insert(name.clone());
             });
             continue;
         }
-        let image = match look(node, &record.target, &mut inventory, &mut readable) {
-            Ok(Some((config, layers))) => {
-                let unpacked = chain_ids(&layers).last().copied().filter(is_unpacked);
-                Some(HeldImage { names: [name].into(), config, layers, unpacked })
-            }
-            Ok(None) => None,
+        let found = match look(node, &record.target, &mut inventory, &mut readable) {
+            Ok(found) => found,
             Err(error @ (Error::Unreachable { .. } | Error::Interrupted)) => return Err(error),
             Err(error) => {
                 let text = format!("{name} is left out: {error}");
@@ -58,9 +57,13 @@ pub fn take_inventory(node: &Node, created: String, run: Run<'_>) -> Result<Inve
                 None
             }
         };
-        images.insert(digest, image);
+        seen.insert(digest, found.as_ref().map(|(config, _)| *config));
+        let Some((config, layers)) = found else { continue };
+        let unpacked = chain_ids(&layers).last().copied().filter(is_unpacked);
+        let image = HeldImage { names: [].into(), config, layers, unpacked };
+        images.entry(config).or_insert(image).names.insert(name);
     }
-    inventory.images = images.into_values().flatten().collect();
+    inventory.images = images.into_values().collect();
     inventory.images.sort_by(|a, b| a.names.cmp(&b.names));
     Ok(inventory)
 }

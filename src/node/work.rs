@@ -188,7 +188,7 @@ impl Work<'_> {
         let digest = next.blob.digest;
         let mut labels = self.sources.labels(self.plan, digest);
         for image in self.sources.images(self.plan, digest) {
-            labels.extend(content_labels(self.node, image, self.naming, digest));
+            labels.extend(content_labels(self.node, image, digest));
         }
         let rebuilt = match &next.rebuild {
             Some(rebuild) => Some((self.rebuild(rebuild, next)?, &rebuild.delta)),

@@ -4,18 +4,20 @@
 //! encoding of its diff_id is, so a node that pulled an image is sent nothing of it but names.
 
 mod held;
+mod names;
 mod order;
 pub mod prune;
 mod rebuild;
 mod totals;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest, Platform};
 use crate::plan::carried_manifest;
 
 pub use held::{Held, HeldManifest, HeldName, WantedImage, WantedLayer};
+pub use names::{Moved, NameVerdict, PlannedName, document_labels, entry_taken};
 pub use order::{Order, Step};
 pub use rebuild::{NoBase, Rebuild};
 pub use totals::Totals;
@@ -55,11 +57,13 @@ pub struct ImagePlan {
     /// The layers as that manifest lists them, and what has to be done about each.
     pub layers: Vec<(Descriptor, LayerVerdict)>,
     /// Its names and what has to be done about each.
-    pub names: Vec<(String, NameVerdict)>,
+    pub names: Vec<PlannedName>,
     /// CRI's own record of it is still to be pinned.
     pub pins_own: bool,
     /// The chain_ids of its layers, bottom first.
     pub chain: Vec<Digest>,
+    /// All of them are unpacked once the plan is carried out.
+    pub unpacked: bool,
     /// The node has all of it, names included: nothing is done for it.
     pub is_done: bool,
 }
@@ -101,28 +105,6 @@ impl LayerVerdict {
     pub fn is_there(self) -> bool {
         matches!(self, Self::Present | Self::HeldOtherwise | Self::Discarded)
     }
-}
-
-/// What is done about a name, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NameVerdict {
-    /// It points at the image.
-    Present,
-    /// It points at the image, but lacks the pin.
-    Pin,
-    /// The node does not know it.
-    Add,
-    /// It points at something else.
-    Move(Box<Moved>),
-}
-
-/// What a name stood for that is moved. Boxed in a verdict: few names are moved, and a node has many.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Moved {
-    /// What it pointed at.
-    pub from: Descriptor,
-    /// The image id it stood for, if that is known.
-    pub was: Option<Digest>,
 }
 
 /// A blob to send.
@@ -225,26 +207,19 @@ impl ImagePlan {
         originals: &HashMap<Digest, Vec<u8>>,
     ) -> Result<Self> {
         let chain = wanted.chain();
-        let original = [wanted.original.digest, wanted.original_manifest.digest];
-        let digests = wanted.names.iter().flat_map(|name| original.map(|o| name.with_digest(o).to_string()));
-        let kept = wanted.tagged().chain(digests).find_map(|name| held.complete(&name, &wanted, &chain));
-        let (target, lists, layers) = match kept {
+        let (target, lists, layers) = match held.kept(&wanted, &chain) {
             Some((manifest, layers)) => (manifest, Lists::Kept, layers),
             None => choose_manifest(&wanted, held, originals)?,
         };
-        let names = wanted.node_names(&target);
-        let judged = |name: String| {
-            let verdict = held.judge_name(&name, &target, choices.pin);
-            (name, verdict)
-        };
-        let names = names.into_iter().map(judged).collect();
+        let unpacked = choices.unpack || chain.last().is_some_and(|top| held.is_unpacked(top));
+        let names = wanted.plan_names(&target, held, unpacked, choices.pin);
         let pins_own = choices.pin && held.lacks_own_pin(wanted.config.digest);
-        Ok(Self { target, lists, layers, names, pins_own, chain, is_done: false, wanted })
+        Ok(Self { target, lists, layers, names, pins_own, chain, unpacked, is_done: false, wanted })
     }
 
     /// Whether all names are as they should be.
     pub fn is_named(&self) -> bool {
-        !self.pins_own && self.names.iter().all(|(_, verdict)| *verdict == NameVerdict::Present)
+        !self.pins_own && self.names.iter().all(|name| name.verdict == NameVerdict::Present)
     }
 
     /// Whether every blob of it is there.
@@ -255,8 +230,7 @@ impl ImagePlan {
 
     /// How many names have to be made or moved.
     pub fn names_to_make(&self) -> usize {
-        let made = |verdict: &&NameVerdict| matches!(verdict, NameVerdict::Add | NameVerdict::Move(_));
-        self.names.iter().map(|(_, verdict)| verdict).filter(made).count()
+        self.names.iter().filter(|name| name.verdict.makes()).count()
     }
 
     /// Config, target and the proof of where it came from; children before parents.
@@ -272,11 +246,11 @@ impl ImagePlan {
         }
     }
 
-    /// The source's own manifest and index, except where the target is the same.
+    /// The source's own manifest and indexes, except where the target is the same; children before parents.
     pub fn proof(&self) -> impl Iterator<Item = &Descriptor> {
-        let manifest = &self.wanted.original_manifest;
-        let index = Some(&self.wanted.original).filter(|index| index.digest != manifest.digest);
-        [manifest].into_iter().chain(index).filter(|document| document.digest != self.target.digest)
+        let indexes: Vec<&Descriptor> = self.wanted.indexes().collect();
+        let documents = [&self.wanted.original_manifest].into_iter().chain(indexes.into_iter().rev());
+        documents.filter(|document| document.digest != self.target.digest)
     }
 
     fn unpacks<'a>(&'a self, held: &'a Held) -> impl Iterator<Item = Unpack> + 'a {
@@ -402,24 +376,6 @@ pub fn runs_on(node: &Platform) -> Vec<Platform> {
     runs
 }
 
-/// The blobs that each blob keeps alive, as labels: the key's suffix and the child's digest.
-///
-/// Exactly what containerd's own client sets (`images.ChildGCLabels`), and the proof besides.
-pub fn manifest_labels(image: &ImagePlan) -> BTreeMap<String, Digest> {
-    let mut labels = BTreeMap::from([("config".to_owned(), image.wanted.config.digest)]);
-    for (n, (layer, verdict)) in image.layers.iter().enumerate() {
-        if *verdict != LayerVerdict::Discarded {
-            labels.insert(format!("l.{n}"), layer.digest);
-        }
-    }
-    // Named by its digest: an image that came from elsewhere with another original may have this very
-    // manifest too, and its proof is not to take the place of this one.
-    for proof in image.proof() {
-        labels.insert(format!("pannier.{}", &proof.digest.hex()[..12]), proof.digest);
-    }
-    labels
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -463,6 +419,7 @@ mod tests {
             sequence: 1,
             platform: "linux/amd64".parse().unwrap(),
             original: Descriptor::of(crate::image::OCI_INDEX, b"index"),
+            way: Some(Vec::new()),
             original_layers: originals,
             original_manifest: original.0,
             carried_manifest: Descriptor::of(OCI_MANIFEST, &made),
@@ -479,7 +436,7 @@ mod tests {
         Held { blobs: blobs.into_iter().map(|blob| (blob.digest, blob.size)).collect(), ..empty() }
     }
 
-    fn plan(image: WantedImage, held: &Held) -> ImportPlan {
+    pub(super) fn plan(image: WantedImage, held: &Held) -> ImportPlan {
         let originals = image.mixes(held).map(|original| {
             let (descriptor, bytes) = manifest(&image.config, &image.original_layers);
             assert_eq!(descriptor, *original);
@@ -493,7 +450,7 @@ mod tests {
     }
 
     /// What the node is like after the plan was carried out.
-    fn after(plan: &ImportPlan, held: &Held) -> Held {
+    pub(super) fn after(plan: &ImportPlan, held: &Held) -> Held {
         let mut held = held.clone();
         held.blobs.extend(plan.sends.iter().map(|send| (send.blob.digest, send.blob.size)));
         for step in &plan.unpacks {
@@ -508,10 +465,17 @@ mod tests {
                 layers: image.layers.iter().map(|(layer, _)| layer.clone()).collect(),
                 discards_layers: false,
             };
-            for (name, _) in &image.names {
-                let manifest = Some(manifest.clone().into());
-                let entry = HeldName { target: image.target.clone(), manifest, pinned: true };
-                held.names.insert(name.clone(), entry);
+            for name in &image.names {
+                let original = HeldManifest {
+                    manifest: image.wanted.original_manifest.clone(),
+                    layers: image.wanted.original_layers.clone(),
+                    discards_layers: true,
+                    ..manifest.clone()
+                };
+                let is_target = name.target.digest == image.target.digest;
+                let manifest = Some(if is_target { manifest.clone() } else { original }.into());
+                let entry = HeldName { target: name.target.clone(), manifest, pinned: true };
+                held.names.insert(name.name.clone(), entry);
             }
         }
         held
@@ -588,8 +552,8 @@ mod tests {
         let plan = self::plan(image, &held);
         assert_eq!(plan.images[0].lists, Lists::Kept);
         let verdict =
-            |wanted: &str| plan.images[0].names.iter().find(|(name, _)| name.ends_with(wanted)).unwrap();
-        assert_eq!(verdict(":1").1, NameVerdict::Pin);
+            |wanted: &str| plan.images[0].names.iter().find(|name| name.name.ends_with(wanted)).unwrap();
+        assert_eq!(verdict(":1").verdict, NameVerdict::Pin);
         assert_eq!(plan.images[0].names_to_make(), 2);
     }
 
@@ -637,7 +601,7 @@ mod tests {
         };
         let kept = named(&manifest);
         assert!(layers_sent(&kept).is_empty());
-        assert!(!manifest_labels(&kept.images[0]).contains_key("l.0"));
+        assert!(!document_labels(&kept.images[0], kept.images[0].target.digest).contains_key("l.0"));
         manifest.discards_layers = false;
         assert_eq!(layers_sent(&named(&manifest)), [zstd("a").digest]);
     }
@@ -657,7 +621,8 @@ mod tests {
         held.names.insert("docker.io/library/app:1".into(), name);
         let moved = NameVerdict::Move(Box::new(Moved { from: old, was: Some(Digest::of(b"old config")) }));
         let plan = plan(image, &held);
-        assert!(plan.images[0].names.contains(&("docker.io/library/app:1".into(), moved)));
+        let name = plan.images[0].names.iter().find(|name| name.name == "docker.io/library/app:1").unwrap();
+        assert_eq!(name.verdict, moved);
     }
 
     #[test]

@@ -1,14 +1,16 @@
 //! Images of a containerd, in any of its namespaces.
 
+use std::collections::HashSet;
 use std::io::Read;
 use std::path::Path;
 
 use super::{Listed, Source};
-use crate::containerd::{Client, Resource, label};
+use crate::containerd::{Client, ImageRecord, Resource, label};
 use crate::content;
 use crate::error::{Error, Result, Side};
 use crate::image::{
-    Descriptor, Document, ImageConfig, MAX_CONFIG, MAX_INDEX_DEPTH, MAX_MANIFEST, Reference, chain_ids,
+    Descriptor, Digest, Document, ImageConfig, MAX_CONFIG, MAX_INDEX_DEPTH, MAX_MANIFEST, Reference,
+    chain_ids,
 };
 use crate::progress::Stop;
 
@@ -61,6 +63,26 @@ impl ContainerdSource {
         }
     }
 
+    /// Whether an import put a document of the source's here by its digest, whose layers are there in other
+    /// encodings: another of `records` stands for what the node has of the image.
+    fn is_bare(&self, record: &ImageRecord, records: &[ImageRecord]) -> Result<bool> {
+        let Some(image) = image_of(record) else { return Ok(false) };
+        let keeps_layers = |record: &ImageRecord| {
+            let labels = self.client.blob(record.target.digest)?.map(|info| info.labels).unwrap_or_default();
+            let layer = format!("{}.l.", label::GC_CONTENT);
+            Ok::<_, Error>(labels.keys().any(|key| key.starts_with(&layer)))
+        };
+        if keeps_layers(record)? {
+            return Ok(false);
+        }
+        for other in records.iter().filter(|other| image_of(other).as_ref() == Some(&image)) {
+            if keeps_layers(other)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Whether the layer `blob` of `image` is there unpacked, though its blob is not.
     fn is_unpacked(&self, image: &Reference, blob: &Descriptor) -> Option<bool> {
         let target = self.resolve(image).ok()?;
@@ -78,6 +100,15 @@ impl ContainerdSource {
     }
 }
 
+fn has_tag(record: &ImageRecord) -> bool {
+    record.name.parse::<Reference>().is_ok_and(|name| name.tag().is_some())
+}
+
+/// The image id of what an import named.
+fn image_of(record: &ImageRecord) -> Option<String> {
+    record.labels.get(label::OF_IMAGE).cloned()
+}
+
 impl Source for ContainerdSource {
     fn name(&self) -> String {
         format!("containerd at {}, namespace {}", self.client.address().display(), self.client.namespace())
@@ -86,19 +117,21 @@ impl Source for ContainerdSource {
     /// Records that are made by CRI for image ids are left out, and names by digest where the same
     /// image has a tag.
     fn list(&self) -> Result<Vec<Listed>> {
-        let records = self.client.list_images()?;
-        let listed: Vec<Listed> = records
-            .into_iter()
-            .filter(|record| !record.name.starts_with("sha256:"))
-            .map(|record| Listed { name: record.name.parse().ok(), descriptor: record.target })
-            .collect();
-        let tag = |entry: &Listed| entry.name.as_ref().is_some_and(|name| name.tag().is_some());
-        let tagged: std::collections::HashSet<_> =
-            listed.iter().filter(|entry| tag(entry)).map(|entry| entry.descriptor.digest).collect();
-        Ok(listed
-            .into_iter()
-            .filter(|entry| tag(entry) || !tagged.contains(&entry.descriptor.digest))
-            .collect())
+        let mut records = self.client.list_images()?;
+        records.retain(|record| !record.name.starts_with("sha256:"));
+        let tagged: Vec<&ImageRecord> = records.iter().filter(|record| has_tag(record)).collect();
+        let targets: HashSet<Digest> = tagged.iter().map(|record| record.target.digest).collect();
+        let images: HashSet<String> = tagged.iter().filter_map(|record| image_of(record)).collect();
+        let mut chosen = Vec::new();
+        for record in &records {
+            let is_tagged = targets.contains(&record.target.digest)
+                || image_of(record).is_some_and(|image| images.contains(&image));
+            if has_tag(record) || !(is_tagged || self.is_bare(record, &records)?) {
+                let name = record.name.parse().ok();
+                chosen.push(Listed { name, descriptor: record.target.clone() });
+            }
+        }
+        Ok(chosen)
     }
 
     fn resolve(&self, image: &Reference) -> Result<Descriptor> {
@@ -152,8 +185,8 @@ impl Source for ContainerdSource {
             Some(true) => Error::invalid(
                 Side::Source,
                 what,
-                "containerd discarded the layer after unpacking it (discard_unpacked_layers), so it cannot be exported from \
-                 there; export the image from its registry",
+                "the layer is only unpacked there: containerd discarded it (discard_unpacked_layers), or an import brought it \
+                 in another encoding; name the image by its tag, or export it from its registry",
             ),
             _ => Error::not_found(Side::Source, what),
         }

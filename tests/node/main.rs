@@ -16,6 +16,7 @@ mod hostile_media;
 mod import;
 mod import_damage;
 mod import_resume;
+mod names;
 mod plug_in;
 mod topup;
 mod update;

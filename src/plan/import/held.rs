@@ -1,9 +1,9 @@
 //! What is wanted of a medium, and what a node holds: the two sides that an import's plan compares.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::{LayerVerdict, Moved, NameVerdict, Send};
+use super::{LayerVerdict, Send};
 use crate::image::{Descriptor, Digest, Names, Platform, chain_ids};
 use crate::record::Delta;
 
@@ -20,6 +20,9 @@ pub struct WantedImage {
     pub original: Descriptor,
     /// The source's manifest for this platform.
     pub original_manifest: Descriptor,
+    /// The indexes between the two, outermost first; `None` where containerd on the node would come from the
+    /// original to another manifest.
+    pub way: Option<Vec<Descriptor>>,
     /// The layers as the source's manifest lists them.
     pub original_layers: Vec<Descriptor>,
     /// The manifest that lists the layers as they are on the medium.
@@ -124,22 +127,12 @@ impl WantedImage {
                 .chain(layer.others.iter().map(|other| other.digest))
                 .chain(bases)
         });
-        documents.into_iter().map(|document| document.digest).chain(layers)
+        documents.into_iter().chain(self.indexes()).map(|document| document.digest).chain(layers)
     }
 
     /// The chain_ids of its layers, bottom first.
     pub fn chain(&self) -> Vec<Digest> {
         chain_ids(&self.layers.iter().map(|layer| layer.diff_id).collect::<Vec<_>>())
-    }
-
-    /// Every name under which pods may ask for the image: tags, and the digests of the node's
-    /// target, of the source's index and of the source's manifest.
-    pub(super) fn node_names(&self, target: &Descriptor) -> Vec<String> {
-        let mut names: BTreeSet<String> = self.tagged().collect();
-        for document in [target, &self.original, &self.original_manifest] {
-            names.extend(self.names_of(document));
-        }
-        names.into_iter().collect()
     }
 }
 
@@ -169,20 +162,53 @@ impl Held {
         !self.chains.is_empty() && self.chains.iter().all(|(_, there)| there.contains(chain_id))
     }
 
-    /// The node's own manifest under `name`, if it is this image and nothing of it is missing.
+    /// The node's own manifest of an image, if nothing of it is missing; it stays what the names point at.
+    ///
+    /// One whose layers are all there comes first. Where none is, one of which containerd discarded them after
+    /// it unpacked them is as good, unless the node keeps the layers of another one: then some were lost.
     #[allow(clippy::type_complexity)]
-    pub(super) fn complete(
+    pub(super) fn kept(
         &self,
-        name: &str,
         wanted: &WantedImage,
         chain: &[Digest],
     ) -> Option<(Descriptor, Vec<(Descriptor, LayerVerdict)>)> {
-        let manifest = self.names.get(name)?.manifest.as_ref()?;
-        if manifest.config != wanted.config.digest || manifest.layers.len() != wanted.layers.len() {
+        let originals = [&wanted.original, &wanted.original_manifest];
+        let digests = originals.into_iter().flat_map(|document| wanted.names_of(document));
+        let names: Vec<String> = wanted.tagged().chain(digests).collect();
+        let known = names.iter().filter_map(|name| self.names.get(name)?.manifest.as_deref());
+        let found: Vec<&HeldManifest> =
+            known.filter(|manifest| manifest.config == wanted.config.digest).collect();
+        if let Some(kept) = found.iter().find_map(|manifest| self.complete(manifest, wanted, false)) {
+            return Some(kept);
+        }
+        let all_held = wanted.layers.iter().all(|layer| self.holds_any(layer));
+        let keeps = self.names.values().filter_map(|name| name.manifest.as_deref());
+        let keeps = { keeps }.any(|held| held.config == wanted.config.digest && !held.discards_layers);
+        let unpacked = chain.last().is_none_or(|chain_id| self.is_unpacked(chain_id));
+        if all_held || keeps || !unpacked {
             return None;
         }
-        let discarded =
-            manifest.discards_layers && chain.last().is_none_or(|chain_id| self.is_unpacked(chain_id));
+        let mut discarded = found.iter().filter(|manifest| manifest.discards_layers);
+        discarded.find_map(|manifest| self.complete(manifest, wanted, true))
+    }
+
+    /// Whether a blob is there that holds this layer.
+    fn holds_any(&self, layer: &WantedLayer) -> bool {
+        let labelled = self.encodings.get(&layer.diff_id).into_iter().flatten();
+        let mut blobs = [&layer.carried].into_iter().chain(&layer.others).chain(labelled);
+        blobs.any(|blob| self.holds_layer(&layer.diff_id, blob))
+    }
+
+    #[allow(clippy::type_complexity)]
+    fn complete(
+        &self,
+        manifest: &HeldManifest,
+        wanted: &WantedImage,
+        discarded: bool,
+    ) -> Option<(Descriptor, Vec<(Descriptor, LayerVerdict)>)> {
+        if manifest.layers.len() != wanted.layers.len() {
+            return None;
+        }
         let verdict = |(layer, wanted): (&Descriptor, &WantedLayer)| {
             let verdict = match self.holds_layer(&wanted.diff_id, layer) {
                 true if layer.digest == wanted.carried.digest => LayerVerdict::Present,
@@ -199,20 +225,5 @@ impl Held {
     /// Whether CRI's own record of an image lacks the pin: an import was cut off before it set that.
     pub(super) fn lacks_own_pin(&self, config: Digest) -> bool {
         self.cri && self.names.get(&config.to_string()).is_none_or(|record| !record.pinned)
-    }
-
-    pub(super) fn judge_name(&self, name: &str, target: &Descriptor, pin: bool) -> NameVerdict {
-        let Some(held) = self.names.get(name) else { return NameVerdict::Add };
-        let manifest = held.manifest.as_ref();
-        let same = held.target.digest == target.digest
-            || manifest.is_some_and(|manifest| manifest.manifest.digest == target.digest);
-        match same {
-            true if pin && !held.pinned => NameVerdict::Pin,
-            true => NameVerdict::Present,
-            false => NameVerdict::Move(Box::new(Moved {
-                from: held.target.clone(),
-                was: manifest.map(|manifest| manifest.config),
-            })),
-        }
     }
 }
