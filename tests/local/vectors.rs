@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use pannier::import::each_wanted;
 use pannier::medium::Medium;
 use pannier::progress::{Run, Silent};
+use pannier::trust::Admitted;
 use serde_json::Value;
 
 use crate::support::carry::{files, run, text};
@@ -77,7 +78,7 @@ fn the_images_of_every_vector_are_proven_as_for_an_import() {
     let platform = "linux/amd64".parse().unwrap();
     let stop = Default::default();
     for vector in all() {
-        let medium = Medium::open(&vector).unwrap();
+        let medium = Admitted::unchecked(Medium::open(&vector).unwrap());
         let mut seen = 0;
         let see = |_| {
             seen += 1;
