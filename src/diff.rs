@@ -113,7 +113,7 @@ impl Contents {
     }
 
     /// What a node holds.
-    pub fn of_holdings(held: &Inventory) -> Self {
+    pub fn of_inventory(held: &Inventory) -> Self {
         let images = held.images.iter().map(|image| Item {
             names: image.names.clone(),
             platform: held.platform.clone(),
@@ -312,9 +312,9 @@ mod tests {
             unpacked: None,
         };
         held.images = vec![image(&["app:1", &digest])];
-        let tagged = Contents::of_holdings(&held);
+        let tagged = Contents::of_inventory(&held);
         held.images = vec![image(&[&digest])];
-        let by_digest = Contents::of_holdings(&held);
+        let by_digest = Contents::of_inventory(&held);
         let mut medium = tagged.clone();
         medium.platform = None;
         assert!(Diff::new(&tagged, &medium).is_empty());

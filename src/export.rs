@@ -164,7 +164,7 @@ fn plan(
     plan.renews_volume = options.volume.is_some()
         && options.volume.as_ref()
             != medium.and_then(Medium::record).and_then(|record| record.volume.as_ref());
-    plan.renews_statement = lane::differs(medium.and_then(Medium::record), options);
+    plan.renews_lane = lane::differs(medium.and_then(Medium::record), options);
     let mut filesystem = Filesystem::of(path)?;
     if options.split.is_some() {
         filesystem.largest_file = None;
@@ -266,7 +266,7 @@ fn carry_out_planned(
     }
     summary.images = exported.len();
     summary.failed = failed;
-    if exported.is_empty() && plan.files.is_empty() && !plan.renews_file_list && !plan.renews_statement {
+    if exported.is_empty() && plan.files.is_empty() && !plan.renews_file_list && !plan.renews_lane {
         return Ok(summary);
     }
 

@@ -80,11 +80,11 @@ fn side(path: &Path, args: &Args, output: &Output) -> Result<Contents> {
         let (stop, reporter) = (signals::stop()?, output.reporter());
         let node = args.node.survey(args.platform.as_deref(), &stop, output)?;
         let held = take_inventory(&node, now(), Run { reporter: &*reporter, stop: &stop })?;
-        return Ok(Contents::of_holdings(&held));
+        return Ok(Contents::of_inventory(&held));
     }
     let path = path.to_str().and_then(|path| path.strip_prefix("medium:")).map_or(path, Path::new);
     if !path.is_dir() {
-        return Ok(Contents::of_holdings(&Inventory::read(path)?.0));
+        return Ok(Contents::of_inventory(&Inventory::read(path)?.0));
     }
     let medium = Medium::open(path)?;
     for rejected in medium.rejected() {

@@ -116,7 +116,7 @@ pub struct ExportPlan {
     /// Whether what the record says of the set's other media changes.
     pub renews_volume: bool,
     /// Whether another lane or time of expiry is asked for than the medium has.
-    pub renews_statement: bool,
+    pub renews_lane: bool,
 }
 
 /// A smaller blob is fetched again sooner than it is written twice.
@@ -162,7 +162,7 @@ impl ExportPlan {
             recovery: 0,
             renews_recovery: false,
             renews_volume: false,
-            renews_statement: false,
+            renews_lane: false,
         }
     }
 
@@ -212,7 +212,7 @@ impl ExportPlan {
             && !self.renews_recovery
             && !self.renews_file_list
             && !self.renews_volume
-            && !self.renews_statement
+            && !self.renews_lane
             && self.root.is_none()
     }
 
