@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build static static-dev install man completions picture test test-faults test-long lint demo corpus figures bench heap bombs fuzz
+.PHONY: help build static static-dev static-arm64 test-arm64 dist test-dist install man completions picture test test-faults test-long lint demo corpus figures bench heap bombs fuzz
 
 CARGO := cargo
 TOOLS := $(or $(PANNIER_TOOLS),$(CURDIR)/target/tools)
@@ -24,6 +24,27 @@ static: ## a release binary that needs no library, target/static/pannier; STATIC
 	$(CARGO) rustc --locked --release --bin pannier --target $(STATIC_TARGET) -- -C target-feature=+crt-static
 	install -Dm755 target/$(STATIC_TARGET)/release/pannier target/static/pannier
 	! readelf --wide --program-headers target/static/pannier | grep INTERP
+
+static-arm64: ## the same for arm64, target/static/arm64/pannier, with Debian sid's compiler, unpacked; PROFILE=dev is fast to build
+	tests/setup/install.sh build arm64
+	tests/setup/rust-arm64.sh
+	RUSTC=$(TOOLS)/rust-arm64/rustc CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
+	CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS='-C target-feature=+crt-static' \
+	$(CARGO) build --locked --profile $(or $(PROFILE),release) --bin pannier --target aarch64-unknown-linux-gnu --target-dir target/arm64
+	install -Dm755 target/arm64/aarch64-unknown-linux-gnu/$(if $(filter dev,$(PROFILE)),debug,$(or $(PROFILE),release))/pannier target/static/arm64/pannier
+
+test-arm64: ## the program for arm64 under qemu, against this machine's program
+	$(MAKE) --no-print-directory static-arm64 PROFILE=dev
+	$(CARGO) build --locked --bin pannier --example node
+	tests/arm64.sh target/static/arm64/pannier target/debug/pannier
+
+dist: ## static programs, .deb, .rpm, SBOM and sums, target/dist; TARGETS="x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu", SIGN_KEY=FILE
+	tests/setup/install.sh build dist
+	packaging/dist.sh
+
+test-dist: ## what `make dist` made: lintian, and installed, run and removed in bare Debian 12 and 13; as root
+	tests/setup/install.sh dist
+	tests/dist/check.sh
 
 # The same for a test: only the last step differs from what the other tests are linked from.
 static-dev:
@@ -52,8 +73,9 @@ test-faults: ## the whole fault matrix, and a table of its rows; about half an h
 	CI=true PANNIER_FAULTS=all $(CARGO) "$${run[@]}" 2>&1 | tee target/faults/log || true
 	tests/faults/table.py target/faults/log
 
-test-long: ## what takes too long for `make test`: every fuzz target for 20 s
+test-long: ## what takes too long for `make test`: every fuzz target for 20 s, the second reader on 1000 media
 	$(MAKE) --no-print-directory fuzz SECONDS=20
+	$(CARGO) test --locked --test local -- --ignored a_thousand_media
 
 fuzz: ## what reads untrusted bytes, with bytes that a fuzzer makes up: SECONDS=N for each target, TARGETS="record walk" takes some
 	tests/setup/install.sh build fuzz

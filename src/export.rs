@@ -20,6 +20,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::image::Platform;
 use crate::layer::Zstd;
 use crate::medium::{Filesystem, IndexWritten, Lock, Medium};
 use crate::plan::{ExportPlan, ExportedImage, ExportedLayer, MediumState, next_record};
@@ -73,6 +74,31 @@ pub struct Options {
     pub sign_key: Option<SigningKey>,
     /// The text of a README, if it and the carried file `pannier` are to be at the medium's root as well.
     pub at_root: Option<Vec<u8>>,
+}
+
+impl Default for Options {
+    /// As `pannier export` does it where nothing else is said: this machine's platform, recompressed, read back.
+    fn default() -> Self {
+        Self {
+            platforms: Platforms::Only(vec![Platform::host()]),
+            compression: Some(Zstd::default()),
+            verify: true,
+            require: None,
+            keep_going: false,
+            referrers: true,
+            targets: None,
+            deltas: true,
+            recovery: None,
+            files: Arc::default(),
+            source_files: false,
+            volume: None,
+            split: None,
+            lane: None,
+            expires: None,
+            sign_key: None,
+            at_root: None,
+        }
+    }
 }
 
 /// An export, ready to be carried out.

@@ -45,6 +45,13 @@ pub struct Options {
     pub keep_going: bool,
 }
 
+impl Default for Options {
+    /// As `pannier import` does it where nothing else is said: everything, unpacked and pinned.
+    fn default() -> Self {
+        Self { images: Vec::new(), unpack: true, pin: true, repair: false, keep_going: false }
+    }
+}
+
 /// An import, ready to be carried out.
 #[derive(Debug)]
 pub struct Prepared {

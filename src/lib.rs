@@ -55,6 +55,8 @@
 //! - **An error says which side failed** ([`Side`]), on what, and the command line says what to do next.
 
 pub mod bake;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
 pub mod cli;
 pub mod config;
 pub mod containerd;

@@ -46,6 +46,7 @@ use crate::error::{Error, NoMedium, Result, Side};
 use crate::image::{Descriptor, Digest};
 use crate::record::Record;
 
+#[cfg(feature = "cli")]
 pub(crate) use commits::now;
 pub use commits::{Rejected, Sign};
 pub use destination::{Destination, Occupant};

@@ -51,7 +51,7 @@ fn says(new: &Value, old: &Value) -> bool {
 
 fn critical(medium: &Path) -> BTreeSet<String> {
     let commits = files(&medium.join(".pannier/commits"));
-    let newest = commits.iter().filter(|(name, _)| name.extension().is_some_and(|e| e == "json")).next_back();
+    let newest = commits.iter().rfind(|(name, _)| name.extension().is_some_and(|e| e == "json"));
     let record: Value = serde_json::from_slice(newest.unwrap().1).unwrap();
     serde_json::from_value(record["critical"].clone()).unwrap()
 }
