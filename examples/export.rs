@@ -23,9 +23,9 @@ fn main() -> pannier::Result<()> {
 
     let options = Options::default();
     let mut medium = Medium::create(path)?;
-    let _lock = medium.lock_to_export()?;
+    let lock = medium.lock_to_export()?;
     let prepared = prepare(&*source, Some(&medium), path, &wanted, &options, run)?;
-    let summary = carry_out(&*source, &mut medium, prepared, &options, run)?;
+    let summary = carry_out(&*source, &mut medium, &lock, prepared, &options, run)?;
     println!("commit {}: {} images, {} bytes of layers", summary.sequence, summary.images, summary.written.1);
     Ok(())
 }

@@ -4,6 +4,7 @@ mod decode;
 pub mod delta;
 mod encode;
 mod growing;
+pub mod gzip;
 mod meter;
 mod scratch;
 

@@ -21,7 +21,7 @@ packages_of() {
     case $1 in
         build) echo gcc libc6-dev make git pkg-config protobuf-compiler libprotobuf-dev python3 ;;
         node) echo crun util-linux ;;
-        peers) echo skopeo docker-registry squid umoci zstd apache2-utils openssl openssh-client python3 python3-zstandard python3-jsonschema time ;;
+        peers) echo skopeo docker-registry squid umoci zstd gzip pigz apache2-utils openssl openssh-client python3 python3-zstandard python3-jsonschema time ;;
         faults) echo strace faketime systemd exfat-fuse exfatprogs e2fsprogs squashfs-tools erofs-utils fuse3 ;;
         lint) echo shellcheck python3 ;;
         fuzz) echo g++ python3 ;;
@@ -183,7 +183,7 @@ commands_of() {
     case $1 in
         build) echo gcc make git pkg-config protoc python3 ;;
         node) echo crun unshare ;;
-        peers) echo skopeo docker-registry squid umoci zstd htpasswd openssl ;;
+        peers) echo skopeo docker-registry squid umoci zstd gzip pigz htpasswd openssl ;;
         faults) echo strace faketime systemd-analyze mount.exfat-fuse mkfs.exfat mkfs.ext4 mksquashfs mkfs.erofs fusermount3 setpriv losetup ;;
         lint) echo shellcheck python3 ;;
         fuzz) echo g++ python3 ;;

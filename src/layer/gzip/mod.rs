@@ -1,0 +1,44 @@
+//! Models of the encoders that made layers' gzip, so that its bytes come back from the tar alone.
+
+mod analyse;
+mod bits;
+mod code;
+mod golang;
+mod header;
+mod inflate;
+mod input;
+mod klauspost;
+mod model;
+mod package;
+mod recipe;
+mod recreate;
+mod stream;
+mod symbol;
+mod zlib;
+
+pub use analyse::analyse;
+use bits::Bits;
+pub use model::{Form, Model, UnknownModel};
+pub use recipe::{FLUSHES, MEMBERS, Part, Recipe, RecipeError};
+pub use recreate::Recreate;
+
+/// A deflate encoder that does as a known one does.
+///
+/// Its output depends on the bytes that were written and on nothing else, such as the sizes of the writes. One write
+/// should be of moderate size, since its output is held.
+trait Encoder: std::fmt::Debug + Send {
+    /// Takes more input.
+    fn write(&mut self, input: &[u8], out: &mut Bits);
+
+    /// Writes all that was taken, and an empty stored block, as the encoder does when its writer flushes it. False when
+    /// it is not known how this one does.
+    fn flush(&mut self, _out: &mut Bits) -> bool {
+        false
+    }
+
+    /// The input has ended.
+    fn finish(&mut self, out: &mut Bits);
+}
+
+#[cfg(test)]
+mod tests;
