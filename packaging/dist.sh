@@ -5,7 +5,9 @@
 #   SOURCE_DATE_EPOCH   seconds since 1970 that every time is set to [the commit's]
 #   TARGETS             x86_64-unknown-linux-gnu and, where tests/setup/install.sh arm64 ran, aarch64-unknown-linux-gnu [the machine's]
 #   SIGN_KEY            an SSH key that signs SHA256SUMS (`ssh-keygen -Y sign`, namespace pannier-release-v1)
-#   PROFILE             release, or dev to try the packaging in a minute
+#   PROFILE             release, or dev for one that is built faster
+#   PROGRAM             a static program that is packed instead of one that is built, to try the packaging
+#   DIST                where it all goes [target/dist]
 set -euo pipefail
 trap 'echo "dist: stopped at line $LINENO" >&2' ERR
 
@@ -16,7 +18,7 @@ export PATH=$tools/cargo-deb/bin:$tools/cargo-generate-rpm/bin:$tools/cargo-cycl
 host=$(rustc -vV | sed -n 's/^host: //p')
 targets=${TARGETS:-$host}
 profile=${PROFILE:-release}
-out=$root/target/dist
+out=${DIST:-$root/target/dist}
 version=$(sed -nE 's/^version = "(.*)"/\1/p' Cargo.toml | head -n 1)
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
 export TZ=UTC LC_ALL=C
@@ -45,9 +47,8 @@ build() { # TARGET
 
 # What a package puts where.
 stage() { # TARGET ROOT
-    local target=$1 to=$2 folder=$profile file
-    [[ $folder != dev ]] || folder=debug
-    local program=$root/target/dist-build/$target/$folder/pannier
+    local target=$1 to=$2 folder=${profile/#dev/debug} file
+    local program=${PROGRAM:-$root/target/dist-build/$target/$folder/pannier}
     rm -rf "$to"
     install -Dm755 "$program" "$to/usr/bin/pannier"
     "${strip[@]}" --strip-unneeded --remove-section=.comment "$to/usr/bin/pannier"
@@ -77,7 +78,7 @@ changelog() {
 
 # CycloneDX, without what differs from run to run.
 sbom() { # TARGET FILE
-    cargo cyclonedx --format json --describe binaries --target "$1" --override-filename sbom >/dev/null
+    cargo cyclonedx --quiet --format json --target "$1" --override-filename sbom >/dev/null
     python3 - sbom.json "$2" "$root" <<'PYTHON'
 import json, os, sys, time
 text = open(sys.argv[1]).read().replace("file://" + sys.argv[3], "file:///pannier").replace(sys.argv[3], "/pannier")
@@ -92,8 +93,8 @@ PYTHON
     rm -f sbom.json
 }
 
-build "$host"
-[[ $profile == dev ]] && own=$root/target/dist-build/$host/debug/pannier || own=$root/target/dist-build/$host/$profile/pannier
+own=${PROGRAM:-$root/target/dist-build/$host/${profile/#dev/debug}/pannier}
+[[ -n ${PROGRAM:-} ]] || build "$host"
 rm -rf "$out"
 mkdir -p "$out"
 for target in $targets; do
