@@ -16,6 +16,7 @@ use crate::progress::{Event, Phase, Run};
 use crate::readback::{self, Fault};
 use crate::record::{Level, Record};
 use crate::recovery;
+use crate::trust;
 
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -95,14 +96,14 @@ pub fn verify(medium: &Medium, deep: bool, run: Run<'_>) -> Result<Report> {
 /// to compare.
 pub fn verify_at(medium: &Medium, deep: bool, required: Option<Level>, run: Run<'_>) -> Result<Report> {
     let mut report = Report { deep, ..Report::default() };
-    let newest = medium.record().map_or(0, |record| record.sequence);
     for rejected in medium.rejected() {
-        // Of one that was superseded only the fallback is gone: what an export left that was cut off.
-        let severity = if rejected.sequence < newest { Severity::Warning } else { Severity::Error };
+        // One of a newer version that is older than the newest record is whole, and never read.
+        let severity = if rejected.is_newer_format { Severity::Note } else { Severity::Error };
         report.add("record-damaged", severity, &rejected.name, &rejected.reason);
     }
+    signature_findings(medium, &mut report)?;
     if let Some(fault) = medium.layout_fault()? {
-        report.add("layout-file", Severity::Warning, "oci-layout", fault);
+        report.add("layout-file", Severity::Error, "oci-layout", fault);
     }
     let foreign = index_findings(medium, &mut report)?;
     let mut known: BTreeSet<Digest> = BTreeSet::new();
@@ -173,6 +174,20 @@ fn index_findings(medium: &Medium, report: &mut Report) -> Result<Vec<crate::med
     }
 }
 
+/// Signatures that are no longer what a key made of the record beside them. Whose key counts is asked elsewhere.
+fn signature_findings(medium: &Medium, report: &mut Report) -> Result<()> {
+    for (name, record, signature) in medium.signatures()? {
+        let fault = match signature {
+            Some(signature) => trust::is_intact(&signature, &record).err(),
+            None => Some("is no signature".into()),
+        };
+        if let Some(fault) = fault {
+            report.add("signature-damaged", Severity::Error, name, fault);
+        }
+    }
+    Ok(())
+}
+
 /// The recovery data: damage to them hurts no image, but they may be needed tomorrow.
 fn recovery_findings(medium: &Medium, report: &mut Report, run: Run<'_>) -> Result<()> {
     let Some(record) = medium.record() else { return Ok(()) };
@@ -180,17 +195,18 @@ fn recovery_findings(medium: &Medium, report: &mut Report, run: Run<'_>) -> Resu
     if !record.recovery_is_current() {
         let detail = "made of other blobs than the newest commit names; the next export renews them";
         report.add("recovery-stale", Severity::Warning, ".pannier/recovery", detail);
-        return Ok(());
     }
     for (name, fault) in recovery::damaged_files(medium, recovery, run)? {
         let id = if fault == "is missing" { "recovery-missing" } else { "recovery-damaged" };
         let detail = format!("{fault}; `pannier repair` makes it again while the blobs are whole");
-        report.add(id, Severity::Warning, format!(".pannier/recovery/{name}"), detail);
+        report.add(id, Severity::Error, format!(".pannier/recovery/{name}"), detail);
     }
-    for sequence in recovery::uncopied(medium)? {
+    // Whatever wrote the newest record without renewing them made no copy of it either.
+    let uncopied = if record.recovery_is_current() { recovery::uncopied(medium)? } else { Vec::new() };
+    for sequence in uncopied {
         let subject = format!(".pannier/recovery/{sequence:010}.record");
         let detail = "the copy of the commit record is damaged or missing; `pannier repair` makes it again";
-        report.add("recovery-copy", Severity::Warning, subject, detail);
+        report.add("recovery-copy", Severity::Error, subject, detail);
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Commit records on the medium: finding the newest valid one, adding the next.
 
 use super::root::Root;
+use super::signed::remove_signatures;
 use super::{Medium, durable};
 use crate::error::{Error, Result, Side};
 use crate::image::Digest;
@@ -24,6 +25,8 @@ pub struct Rejected {
     pub name: String,
     /// Why not: a sentence.
     pub reason: String,
+    /// Whether it is whole, and only of a newer version.
+    pub is_newer_format: bool,
 }
 
 /// Makes a signature of a record's bytes.
@@ -47,7 +50,9 @@ pub(super) fn newest(root: &Root) -> Result<(Option<Head>, Vec<Rejected>)> {
                 return Err(Error::unfit(root.join(&path(sequence)).display(), reason));
             }
             Err(reason) => {
-                rejected.push(Rejected { sequence, name: path(sequence), reason: reason.to_string() });
+                let is_newer_format = matches!(reason, Unusable::Newer(_));
+                let (name, reason) = (path(sequence), reason.to_string());
+                rejected.push(Rejected { sequence, name, reason, is_newer_format });
             }
         }
     }
@@ -153,17 +158,21 @@ impl Medium {
             return Err(Error::unfit(&name, reason));
         }
         // What an export left that was cut off before it wrote the record.
-        self.remove_signatures(record.sequence)?;
+        remove_signatures(&self.root, record.sequence)?;
         if let Some(sign) = sign {
             self.sign_ahead(record.sequence, &sign(&bytes)?)?;
         }
         durable::write_new(&self.root, DIRECTORY, &name, &bytes)?;
         self.record = Some((record, Digest::of(&bytes)));
-        self.rejected.clear();
+        // What an export left that was cut off while it wrote its record is damage no more.
+        for rejected in self.rejected.drain(..).filter(|rejected| !rejected.is_newer_format) {
+            durable::remove(&self.root, &rejected.name)?;
+            remove_signatures(&self.root, rejected.sequence)?;
+        }
         let sequences = sequences(&self.root)?;
         for old in &sequences[..sequences.len().saturating_sub(KEPT)] {
             durable::remove(&self.root, &path(*old))?;
-            self.remove_signatures(*old)?;
+            remove_signatures(&self.root, *old)?;
         }
         Ok(())
     }

@@ -134,7 +134,10 @@ impl Medium {
         for directory in DIRECTORIES {
             durable::make_directory(&root, directory)?;
         }
-        if root.size("oci-layout")?.is_none() {
+        // An export that was cut off right here leaves the beginning of it.
+        let there = root.find(root.open_file("oci-layout"))?.is_some();
+        let begun = || matches!(root.read("oci-layout", 64), Ok(Some(b)) if OCI_LAYOUT.starts_with(&b));
+        if !there || (begun() && root.size("oci-layout")? != Some(OCI_LAYOUT.len() as u64)) {
             durable::write_new(&root, ".", "oci-layout", OCI_LAYOUT)?;
         }
         let (record, rejected) = commits::newest(&root)?;

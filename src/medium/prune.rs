@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::signed::remove_signatures;
 use super::{Medium, blob_name, commits, delta, durable, parts};
 use crate::error::{Error, Result};
 use crate::image::Digest;
@@ -27,7 +28,7 @@ impl Medium {
     /// device: afterwards nothing can bring them back.
     pub fn remove_records(&self, sequences: &[u64]) -> Result<()> {
         for sequence in sequences {
-            self.remove_signatures(*sequence)?;
+            remove_signatures(&self.root, *sequence)?;
             durable::remove(&self.root, &commits::path(*sequence))?;
         }
         durable::sync_directory(&self.root, commits::DIRECTORY)

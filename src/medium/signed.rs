@@ -119,8 +119,26 @@ impl Medium {
         }
     }
 
-    /// Removes the signatures of a record that has gone, or was never written.
-    pub(super) fn remove_signatures(&self, sequence: u64) -> Result<()> {
-        names(sequence).try_for_each(|name| durable::remove(&self.root, &format!("{DIRECTORY}/{name}")))
+    /// The signatures beside the records that are there: for each the path of its file, and the bytes of both.
+    /// One that is too long or no file has no bytes.
+    pub(crate) fn signatures(&self) -> Result<Vec<(String, Vec<u8>, Option<Vec<u8>>)>> {
+        let mut found = Vec::new();
+        for sequence in sequences(&self.root)? {
+            let Some(record) = self.record_bytes(sequence)? else { continue };
+            for name in names(sequence).map(|name| format!("{DIRECTORY}/{name}")) {
+                match self.root.read(&name, MAX_SIGNATURE) {
+                    Ok(Some(signature)) => found.push((name, record.clone(), Some(signature))),
+                    Err(Error::Invalid { .. }) => found.push((name, record.clone(), None)),
+                    Ok(None) => {}
+                    Err(other) => return Err(other),
+                }
+            }
+        }
+        Ok(found)
     }
+}
+
+/// Removes the signatures of a record that has gone, or was never written.
+pub(super) fn remove_signatures(root: &Root, sequence: u64) -> Result<()> {
+    names(sequence).try_for_each(|name| durable::remove(root, &format!("{DIRECTORY}/{name}")))
 }

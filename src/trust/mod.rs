@@ -18,5 +18,6 @@ pub use allowed_signers::{AllowedSigners, Signer};
 pub use memory::{LastTaken, Memory, Position, remember};
 pub use policy::{Policy, SignatureVerdict};
 pub use refusal::Refusal;
+pub(crate) use signature::is_intact;
 pub use signature::{INVENTORY_NAMESPACE, NAMESPACE};
 pub use signing::SigningKey;

@@ -68,6 +68,13 @@ pub(super) fn verify(namespace: &str, signature: &SshSig, bytes: &[u8]) -> Resul
         .map_err(|_| format!("is over other bytes, or was not made for {namespace}"))
 }
 
+/// Whether a signature is one that some key made of these bytes, for media; whose key it is does not matter.
+///
+/// The error says what it is instead, and holds none of its bytes.
+pub(crate) fn is_intact(armoured: &[u8], bytes: &[u8]) -> Result<(), String> {
+    verify(NAMESPACE, &parse(armoured)?, bytes)
+}
+
 /// The key itself, of a key or a certificate.
 pub(super) fn subject(key: &KeyData) -> &KeyData {
     key.certificate().map_or(key, |certificate| certificate.public_key())

@@ -180,7 +180,7 @@ fn every_file_of_the_recovery_data_is_made_again_and_verify_knows_them() {
             } else {
                 fs::remove_file(medium.join(path)).unwrap();
             }
-            assert_eq!(verify(&medium), (0, vec![id.to_owned()]), "{}", path.display());
+            assert_eq!(verify(&medium), (4, vec![id.to_owned()]), "{}", path.display());
             repair(0, &medium, &[]);
             assert!(files(&medium) == whole, "{}", path.display());
         }

@@ -408,7 +408,7 @@ fn h64_a_hundred_commits() {
     let listed = ends(0, ["list", "--json", text(&stick.path())]);
     assert_eq!(serde_json::from_str::<Value>(&listed).unwrap()["commit"], 100);
     stick.write(&format!(".pannier/commits/{:010}.json", 37), b"looked at");
-    stick.verify(0, "record-damaged", "does not begin as a commit record does");
+    stick.verify(4, "record-damaged", "does not begin as a commit record does");
 }
 
 #[test]
