@@ -21,6 +21,8 @@ pub enum Side {
     Medium,
     /// The containerd that images are put into.
     Node,
+    /// The registry that images are pushed to.
+    Registry,
     /// The machine that the command runs on: its files, its keys, its standard output.
     Here,
 }
@@ -38,6 +40,7 @@ impl fmt::Display for Side {
             Self::Source => "source",
             Self::Medium => "medium",
             Self::Node => "node",
+            Self::Registry => "registry",
             Self::Here => "this machine",
         })
     }

@@ -147,7 +147,7 @@ pub(super) fn of_error(error: &Error, writes: bool) -> Option<String> {
         {
             "the node's disk is full; what was not complete was taken back. Free some space there (`pannier import --dry-run` says how much is needed) and run the same command again"
         }
-        Error::Unreachable { side: Side::Source, .. } => {
+        Error::Unreachable { side: Side::Source | Side::Registry, .. } => {
             "run the same command again when it can be reached: it goes on"
         }
         _ => return None,

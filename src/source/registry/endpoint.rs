@@ -3,9 +3,10 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use reqwest::blocking::Response;
 use reqwest::header::{AUTHORIZATION, HeaderMap};
-use reqwest::{Method, StatusCode};
+use reqwest::{Method, StatusCode, Url};
 
 use super::auth::{Access, Auth};
 use super::credentials::Credentials;
@@ -23,6 +24,20 @@ pub(super) struct Ask<'a> {
     /// `manifests/REFERENCE`, `blobs/DIGEST` or `referrers/DIGEST`.
     pub(super) path: String,
     pub(super) headers: HeaderMap,
+}
+
+/// A request with a body.
+#[derive(Debug)]
+pub(super) struct Upload<'a> {
+    pub(super) method: Method,
+    pub(super) repository: &'a str,
+    pub(super) url: Url,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+    /// How long the answer may take.
+    pub(super) patience: Duration,
+    /// What it is for, for messages.
+    pub(super) action: &'a str,
 }
 
 /// What a host is needed for.
@@ -95,35 +110,63 @@ impl Endpoint {
 
     /// Like [`Endpoint::send`], for a caller that looks at the status itself.
     pub(super) fn send_for_any(&self, credentials: &Credentials, ask: &Ask<'_>) -> Result<Response, Failure> {
-        let mut url = self.host.base.join(&format!("{}/{}", ask.repository, ask.path)).map_err(|_| {
-            Error::invalid(Side::Source, self.action(ask), "this repository makes no URL for a registry")
-        })?;
+        let mut url = self.url(ask.repository, &ask.path)?;
         if self.host.mirror {
             url.query_pairs_mut().append_pair("ns", &self.registry);
         }
-        let mut authorization = self.auth.header(ask.repository);
+        self.log_in(credentials, ask.repository, &self.action(ask), &ask.headers, |headers| {
+            self.transport.send(&ask.method, url.clone(), headers)
+        })
+    }
+
+    /// The URL of a path below a repository.
+    pub(super) fn url(&self, repository: &str, path: &str) -> Result<Url, Failure> {
+        self.host.base.join(&format!("{repository}/{path}")).map_err(|_| {
+            let reason = "this repository makes no URL for a registry";
+            Error::invalid(Side::Source, format!("{repository}/{path} of {}", self.registry), reason).into()
+        })
+    }
+
+    /// Sends something with a body to a URL that the registry gave, or of its own; looks at no status.
+    pub(super) fn upload(&self, credentials: &Credentials, upload: &Upload<'_>) -> Result<Response, Failure> {
+        self.log_in(credentials, upload.repository, upload.action, &upload.headers, |headers| {
+            let body = upload.body.clone();
+            self.transport.send_body(&upload.method, upload.url.clone(), headers, body, upload.patience)
+        })
+    }
+
+    /// Sends a request with `send`, and logs in when asked to.
+    fn log_in(
+        &self,
+        credentials: &Credentials,
+        repository: &str,
+        action: &str,
+        plain: &HeaderMap,
+        send: impl Fn(HeaderMap) -> Result<Response, Failure>,
+    ) -> Result<Response, Failure> {
+        let mut authorization = self.auth.header(repository);
         // A first challenge, and a second one where a known token has come of age.
         for _ in 0..3 {
-            let mut headers = ask.headers.clone();
+            let mut headers = plain.clone();
             if let Some(value) = &authorization {
                 headers.insert(AUTHORIZATION, value.clone());
             }
-            let response = self.transport.send(&ask.method, url.clone(), headers)?;
+            let response = send(headers)?;
             // A storage server that was redirected to has nothing to do with the login.
             let own = response.url().origin() == self.host.base.origin();
             if response.status() != StatusCode::UNAUTHORIZED || !own {
                 return Ok(response);
             }
-            let access = Access { host: &self.name, repository: ask.repository };
-            let found = || credentials.find(&self.name, ask.repository);
+            let access = Access { host: &self.name, repository };
+            let found = || credentials.find(&self.name, repository);
             let used = authorization.as_ref();
             authorization =
                 Some(self.auth.answer(&self.transport, access, response.headers(), used, found)?);
         }
         Err(Failure::last(Error::Refused {
             side: Side::Source,
-            action: self.action(ask),
-            reason: format!("{}: 401, the login it was given may not pull this", self.name),
+            action: action.to_owned(),
+            reason: format!("{}: 401, the login it was given may not do this", self.name),
         }))
     }
 

@@ -19,6 +19,7 @@ mod referrers;
 mod retry;
 mod tls;
 mod transport;
+mod upload;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -41,6 +42,7 @@ use crate::progress::Stop;
 
 pub use self::credentials::Login;
 pub use self::retry::Notice;
+pub use self::upload::{Began, Session, Written};
 
 /// How registries are reached.
 #[derive(Clone, Debug)]

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use reqwest::blocking::{Client, Response};
 use reqwest::header::{AUTHORIZATION, HeaderMap, LOCATION};
 use reqwest::{Method, Url};
@@ -73,6 +74,38 @@ impl Transport {
         }
         let secret: Vec<_> = self.headers.keys().cloned().collect();
         self.follow(method, url, headers, &secret, None)
+    }
+
+    /// Sends a request with a body, or one that must not be repeated elsewhere: no redirect is followed.
+    ///
+    /// A login goes along only to the host itself. `patience` is how long the answer may take, the sending of
+    /// the body with it.
+    pub(super) fn send_body(
+        &self,
+        method: &Method,
+        url: Url,
+        mut headers: HeaderMap,
+        body: Bytes,
+        patience: Duration,
+    ) -> Result<Response, Failure> {
+        let home = url.origin() == self.origin.origin();
+        if home {
+            headers.extend(self.headers.clone());
+        } else {
+            headers.remove(AUTHORIZATION);
+        }
+        if url.scheme() == "http" && !self.insecure {
+            return Err(self.astray(&host_and_port(&url), "it wants an upload over plain http"));
+        }
+        let client = if home { &self.own } else { &self.others };
+        let request = client.request(method.clone(), url.clone()).headers(headers).body(body);
+        let answer = request.timeout(patience).send();
+        let response =
+            answer.map_err(|error| failure::unanswered(&host_and_port(&url), self.answered(), error))?;
+        if home {
+            self.answered.store(true, Ordering::Relaxed);
+        }
+        Ok(response)
     }
 
     /// Sends a request to a server that the host named for it, such as its token server.
