@@ -32,6 +32,7 @@
 //! | [`limits`] | how much is read of what comes from outside |
 //! | [`trust`] | who signed a medium, whose signatures count, and the gate that a medium passes: [`trust::Admission`] |
 //! | [`config`] | what the administrator of a machine has decided |
+//! | [`serve`] | a medium, or what a node holds, as a read-only registry; [`push`] fills another one |
 //! | [`watch`] | waiting for media that are plugged in |
 //! | [`cli`] | the command line: everything that is printed or drawn |
 //!
@@ -51,7 +52,8 @@
 //!   derived from it, and there is no other state file.
 //! - **One file syncs and renames**: `medium/durable.rs`. Everything on a medium is opened beneath its
 //!   root, through no link.
-//! - **The core is blocking.** Asynchronous code lives inside [`containerd`] and the registry client.
+//! - **The core is blocking.** Asynchronous code lives inside [`containerd`], the registry client and the
+//!   server of [`serve`].
 //! - **An error says which side failed** ([`Side`]), on what, and the command line says what to do next.
 
 pub mod bake;
@@ -80,10 +82,12 @@ pub mod node;
 pub mod plan;
 pub mod progress;
 pub mod prune;
+pub mod push;
 pub mod readback;
 pub mod record;
 pub mod recovery;
 pub mod repair;
+pub mod serve;
 pub mod source;
 pub mod sysroot;
 pub mod trust;

@@ -3,6 +3,7 @@
 mod bake;
 mod completions;
 mod diff;
+mod digests;
 mod doctor;
 mod eject;
 mod exit;
@@ -12,6 +13,7 @@ mod facts;
 mod failure;
 mod files;
 mod hint;
+mod hosts;
 mod images;
 mod import;
 mod install_units;
@@ -25,8 +27,10 @@ mod planned;
 mod progress;
 mod prune;
 mod pruned;
+mod push;
 mod registry;
 mod repair;
+mod serve;
 mod sign;
 mod signals;
 mod size;
@@ -79,6 +83,10 @@ enum Command {
     Images(images::Args),
     Inventory(inventory::Args),
     Diff(diff::Args),
+    Serve(Box<serve::Args>),
+    Push(Box<push::Args>),
+    Hosts(hosts::Args),
+    Digests(digests::Args),
     Limits(limits::Args),
     Watch(watch::Args),
     InstallUnits(install_units::Args),
@@ -129,6 +137,10 @@ fn run(command: &Command, output: &Output) -> Ended {
         Command::Images(args) => images::run(args, output)?,
         Command::Inventory(args) => inventory::run(args, output)?,
         Command::Diff(args) => diff::run(args, output)?,
+        Command::Serve(args) => serve::run(args, output)?,
+        Command::Push(args) => push::run(args, output)?,
+        Command::Hosts(args) => hosts::run(args, output)?,
+        Command::Digests(args) => digests::run(args, output)?,
         Command::Limits(args) => limits::run(args, output)?,
         Command::Watch(args) => watch::run(args, output)?,
         Command::InstallUnits(args) => install_units::run(args, output)?,

@@ -39,6 +39,11 @@ pub(super) struct TrustArgs {
 }
 
 impl TrustArgs {
+    /// The configuration that was named.
+    pub(super) fn config(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
+
     /// What the configuration asks for, and no flag changes.
     pub(super) fn configured(config: Option<PathBuf>) -> Self {
         Self {
