@@ -66,7 +66,7 @@ impl Node {
     }
 
     /// Starts one with something unusual about it: `snapshotter=NAME` for CRI, `cri=off`, or
-    /// `size=SIZE` or `metadata=SIZE` to keep its root, or its database of names, on a filesystem of that size.
+    /// `hosts=DIR` for its `hosts.toml` files, `size=SIZE` or `metadata=SIZE` to keep its root, or its database of names, on a filesystem of that size.
     #[allow(dead_code)]
     pub(crate) fn start_with(version: &str, settings: &[&str]) -> Self {
         let temporary = tempfile::Builder::new().prefix("pannier-node-").tempdir().unwrap();
@@ -285,6 +285,10 @@ impl Node {
              [grpc]\n  address = '{dir}/c.sock'\n\
              [plugins.'io.containerd.internal.v1.opt']\n  path = '{dir}/opt'\n"
         );
+        let hosts = match fs::read_to_string(self.dir.join("hosts")) {
+            Ok(folder) => format!("  config_path = '{folder}'\n"),
+            Err(_) => String::new(),
+        };
         let snapshotter = fs::read_to_string(self.dir.join("snapshotter")).unwrap_or("overlayfs".into());
         if self.version.starts_with('1') {
             let cri = "plugins.'io.containerd.grpc.v1.cri'";
@@ -292,7 +296,7 @@ impl Node {
             format!(
                 "version = 2\ndisabled_plugins = [{off}]\n{common}[{cri}]\n  sandbox_image = '{PAUSE}'\n  disable_apparmor = true\n  \
                  restrict_oom_score_adj = true\n[{cri}.cni]\n  conf_dir = '{dir}/cni'\n  bin_dir = '{dir}/cni'\n\
-                 [{cri}.containerd]\n  snapshotter = '{snapshotter}'\n\
+                 [{cri}.registry]\n{hosts}[{cri}.containerd]\n  snapshotter = '{snapshotter}'\n\
                  [{cri}.containerd.runtimes.runc]\n  runtime_type = 'io.containerd.runc.v2'\n\
                  [{cri}.containerd.runtimes.runc.options]\n  BinaryName = '{runtime}'\n"
             )
@@ -308,7 +312,7 @@ impl Node {
             // NRI would bind one socket for all instances of the machine.
             format!(
                 "version = 3\ndisabled_plugins = ['io.containerd.nri.v1.nri'{off}]\n{common}[{images}]\n  \
-                 snapshotter = '{snapshotter}'\n[{images}.pinned_images]\n  sandbox = '{PAUSE}'\n\
+                 snapshotter = '{snapshotter}'\n[{images}.registry]\n{hosts}[{images}.pinned_images]\n  sandbox = '{PAUSE}'\n\
                  [{cri}]\n  disable_apparmor = true\n  restrict_oom_score_adj = true\n\
                  [{cri}.cni]\n  conf_dir = '{dir}/cni'\n  bin_dirs = ['{dir}/cni']\n\
                  [{cri}.containerd.runtimes.runc]\n  runtime_type = 'io.containerd.runc.v2'\n\
@@ -357,13 +361,16 @@ mod pods {
     }
 
     async fn connect(socket: &Path) -> RuntimeServiceClient<Channel> {
+        RuntimeServiceClient::new(channel(socket).await)
+    }
+
+    async fn channel(socket: &Path) -> Channel {
         let socket = socket.to_owned();
         let connector = tower::service_fn(move |_| {
             let socket = socket.clone();
             async move { UnixStream::connect(socket).await.map(hyper_util::rt::TokioIo::new) }
         });
-        let channel = Endpoint::from_static("http://localhost").connect_with_connector(connector).await;
-        RuntimeServiceClient::new(channel.unwrap())
+        Endpoint::from_static("http://localhost").connect_with_connector(connector).await.unwrap()
     }
 
     fn block_on<F: Future>(call: F) -> F::Output {
@@ -380,6 +387,17 @@ mod pods {
         /// The image is never pulled: it is there, or this fails with what CRI said.
         pub(crate) fn run_pod(&self, image: &str, args: &[&str]) -> Result<Ran, String> {
             block_on(self.pod(image, args, true)).map(|(_, ran)| ran)
+        }
+
+        /// Has CRI pull an image, as kubelet does.
+        pub(crate) fn pull(&self, image: &str) -> Result<(), String> {
+            block_on(async {
+                let channel = channel(&self.socket()).await;
+                let mut cri = image_service_client::ImageServiceClient::new(channel);
+                let image = Some(ImageSpec { image: image.into() });
+                let answer = cri.pull_image(PullImageRequest { image }).await;
+                answer.map(drop).map_err(|status| status.message().to_owned())
+            })
         }
 
         /// Runs a pod like [`Self::run_pod`] and leaves it there; the id of its sandbox.
