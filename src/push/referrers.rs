@@ -64,11 +64,12 @@ fn fallback_tag(subject: &Digest) -> String {
 /// The index with one more entry; `None` where it has it already.
 fn with_entry(listed: Option<&[u8]>, entry: &Value) -> Result<Option<Vec<u8>>, String> {
     let empty = || json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [] });
-    let mut index = match listed {
+    let mut index: Value = match listed {
         None => empty(),
         Some(bytes) => serde_json::from_slice(bytes).map_err(|_| "it is no index of referrers")?,
     };
-    let manifests = index["manifests"].as_array_mut().ok_or("it is no index of referrers")?;
+    let manifests =
+        index.get_mut("manifests").and_then(Value::as_array_mut).ok_or("it is no index of referrers")?;
     if manifests.iter().any(|known| known["digest"] == entry["digest"]) {
         return Ok(None);
     }

@@ -302,6 +302,33 @@ mod tests {
         assert_eq!(count(format!("/v2/nginx/referrers/{}", Digest::of(b"none"))), 0);
     }
 
+    proptest::proptest! {
+        /// Whatever is asked: it is answered or refused with a status for clients, and what is named of it by digest
+        /// is a digest that was asked for or is on the shelf.
+        #[test]
+        fn any_request_is_answered_or_refused(
+            method in "GET|HEAD|POST|[A-Z]{0,4}",
+            target in "(/v2)?(/|%2[eEfF]|\\.\\.|[a-z.:@?&=%]|nginx|manifests|blobs|tags/list|sha256:[0-9a-f]{64}){0,12}",
+            range in "(bytes=)?[0-9]{0,22}-?[0-9]{0,22}",
+        ) {
+            match parse(&method, &target, Some(&range)).and_then(|request| answer(&shelf(), &request)) {
+                Ok(Answer::Content { digest, range, .. }) => {
+                    proptest::prop_assert!(target.contains(&digest.hex()) || digest == Digest::of(b"nginx"));
+                    for size in [0, 1, 10] {
+                        if let super::super::range::Part::Some(from, to) = range.of(size) {
+                            proptest::prop_assert!(from < to && to <= size);
+                        }
+                    }
+                }
+                Ok(_) => {}
+                Err(refusal) => {
+                    proptest::prop_assert!((400..500).contains(&refusal.status));
+                    proptest::prop_assert!(serde_json::from_slice::<serde_json::Value>(&refusal.body()).is_ok());
+                }
+            }
+        }
+    }
+
     #[test]
     fn a_refusal_is_written_as_registries_do() {
         let body: serde_json::Value =
