@@ -9,6 +9,7 @@ use serde_json::json;
 use super::output::Output;
 use super::registry::RegistryArgs;
 use super::{signals, text};
+use crate::containerd::{Client, find_socket};
 use crate::error::{Error, Result, Side};
 use crate::image::Reference;
 use crate::medium::Medium;
@@ -55,6 +56,12 @@ pub(super) struct Args {
     /// Ask the mirror for each image of the medium
     #[arg(long, requires = "medium")]
     check: bool,
+    /// With --check: have this node pull the first image too, which shows that its containerd reads the files
+    #[arg(long, requires = "check")]
+    pull: bool,
+    /// containerd's socket, for --pull [default: kubelet's, or where distributions put it]
+    #[arg(long, short = 'a', env = "CONTAINERD_ADDRESS", value_name = "SOCKET")]
+    address: Option<PathBuf>,
     #[command(flatten)]
     access: RegistryArgs,
 }
@@ -167,6 +174,11 @@ fn check(args: &Args, names: &[Reference], output: &Output) -> Result<()> {
     }
     match missing.as_slice() {
         [] => {
+            if let Some(first) = tagged.first().filter(|_| args.pull) {
+                let socket = find_socket(args.address.as_deref(), true, Side::Node, &stop)?;
+                Client::connect(&socket, "k8s.io", Side::Node)?.cri_pull(&first.to_string())?;
+                output.say(format_args!("This node has pulled {first}."));
+            }
             output.say(format_args!("The mirror has all of it: {}.", text::count(tagged.len(), "name")));
             Ok(())
         }

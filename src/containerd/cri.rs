@@ -104,6 +104,14 @@ impl Client {
         Ok(answer.image.and_then(image))
     }
 
+    /// Has the node pull an image from its registry or a mirror of it, as kubelet does.
+    pub fn cri_pull(&self, name: &str) -> Result<()> {
+        let image = Some(api::ImageSpec { image: name.to_owned() });
+        let request = self.request(api::PullImageRequest { image });
+        let mut images = self.cri_images();
+        self.call(|| format!("pulling {name}"), images.pull_image(request)).map(drop)
+    }
+
     /// All images that kubelet sees.
     pub fn cri_list_images(&self) -> Result<Vec<CriImage>> {
         let mut images = self.cri_images();

@@ -41,6 +41,8 @@ fn containerd_pulls_by_tag_and_by_upstreams_digest_and_pods_start() {
             node.pull(image)
                 .unwrap_or_else(|reason| panic!("{version}: {image}: {reason}\n{:#?}", mirror.log()));
         }
+        let (url, socket) = (mirror.url(), node.socket());
+        run(0, ["hosts", text(&medium), "--mirror", &url, "--check", "--pull", "--address", text(&socket)]);
         assert_starts(&node, APP);
         assert_starts(&node, KEPT);
         assert_starts(&node, &by_digest("ghcr.io/team/kept", upstream));
