@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use super::header::{self, Hints};
 use super::inflate::{Block, Inflate, Pause};
 use super::model::Model;
-use super::recipe::{FLUSHES, MEMBERS, Recipe};
+use super::recipe::{Checkpoint, FLUSHES, MEMBERS, Recipe};
 use super::stream::Stream;
 
 /// What of a member is read before encoders are tried: compressed, and decoded.
@@ -15,6 +15,9 @@ const DECODED: usize = 4 << 20;
 const CHUNK: usize = 64 << 10;
 /// Most encoders that are tried on the rest of a member.
 const SURVIVORS: usize = 3;
+/// How far checkpoints are apart in the tar, at least, and from its end, in bytes. Closer in tests, which then need less.
+const APART: u64 = if cfg!(test) { 128 << 10 } else { 2 << 20 };
+const TAIL: u64 = 64 << 10;
 /// What a candidate may lag behind the stream, in bytes.
 const LAG: usize = 8 << 20;
 
@@ -27,7 +30,8 @@ pub fn analyse(
     mut sink: impl FnMut(&[u8]) -> io::Result<()>,
 ) -> io::Result<Option<Recipe>> {
     let mut inflate = Inflate::new(stream);
-    let mut recipe = Some(Recipe { size: 0, parts: Vec::new(), flushes: Vec::new() });
+    let mut recipe =
+        Some(Recipe { size: 0, parts: Vec::new(), flushes: Vec::new(), checkpoints: Vec::new() });
     let (mut position, mut likely, mut members) = (0, None, 0);
     loop {
         let mut member = Member::begin(&mut inflate)?;
@@ -37,6 +41,7 @@ pub fn analyse(
             (Some(mut recipe), Some(found)) if recipe.flushes.len() + found.flushes.len() <= FLUSHES => {
                 recipe.push(found.model, &member.head, member.length);
                 recipe.flushes.extend(found.flushes);
+                recipe.checkpoints = if members == 0 { found.checkpoints } else { Vec::new() };
                 likely = Some(found.model);
                 Some(recipe)
             }
@@ -57,6 +62,7 @@ pub fn analyse(
 struct Found {
     model: Model,
     flushes: Vec<u64>,
+    checkpoints: Vec<Checkpoint>,
 }
 
 /// A member that is being read.
@@ -136,7 +142,14 @@ impl Member {
         }
         Ok(candidates.first().map(|candidate| {
             let marks = if candidate.model.marks() { &[][..] } else { &self.marks };
-            Found { model: candidate.model, flushes: marks.iter().map(|&mark| position + mark).collect() }
+            let mut checkpoints = if marks.is_empty() { candidate.checkpoints.clone() } else { Vec::new() };
+            checkpoints.retain(|checkpoint| checkpoint.tar + TAIL <= self.length);
+            checkpoints.iter_mut().for_each(|checkpoint| checkpoint.bit += 8 * self.head.len() as u64);
+            Found {
+                model: candidate.model,
+                flushes: marks.iter().map(|&mark| position + mark).collect(),
+                checkpoints,
+            }
         }))
     }
 
@@ -197,11 +210,18 @@ struct Candidate {
     /// Bytes of the original; it has made those before `made`.
     owed: Vec<u8>,
     made: usize,
+    checkpoints: Vec<Checkpoint>,
 }
 
 impl Candidate {
     fn new(model: Model) -> Option<Self> {
-        Some(Self { model, stream: Stream::new(model, &[])?, owed: Vec::new(), made: 0 })
+        Some(Self {
+            model,
+            stream: Stream::new(model, &[])?,
+            owed: Vec::new(),
+            made: 0,
+            checkpoints: Vec::new(),
+        })
     }
 
     /// Goes through the beginning of a member; whether it makes the same.
@@ -232,8 +252,18 @@ impl Candidate {
     fn writes(&mut self, tar: &[u8]) -> bool {
         tar.chunks(CHUNK).all(|chunk| {
             self.stream.write(chunk);
+            self.note_border();
             self.agrees()
         })
+    }
+
+    fn note_border(&mut self) {
+        let last = self.checkpoints.last().map_or(0, |checkpoint| checkpoint.tar);
+        if let Some(border) = self.stream.border()
+            && border.input >= last + APART
+        {
+            self.checkpoints.push(Checkpoint { tar: border.input, window: border.window, bit: border.bit });
+        }
     }
 
     fn ends(&mut self) -> bool {
@@ -249,7 +279,7 @@ impl Candidate {
         if made[..common] != owed[..common] {
             return false;
         }
-        made.drain(..common);
+        self.stream.take(common);
         self.made += common;
         if self.made > self.owed.len() / 2 && self.made > CHUNK {
             self.owed.drain(..self.made);

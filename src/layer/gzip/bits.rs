@@ -7,6 +7,8 @@ pub(super) struct Bits {
     pub(super) bytes: Vec<u8>,
     held: u64,
     count: u32,
+    /// How many whole bytes have been taken.
+    taken: u64,
 }
 
 impl Bits {
@@ -21,6 +23,17 @@ impl Bits {
             self.held >>= 32;
             self.count -= 32;
         }
+    }
+
+    /// Takes the first `count` of the whole bytes away.
+    pub(super) fn take(&mut self, count: usize) {
+        self.taken += count as u64;
+        self.bytes.drain(..count);
+    }
+
+    /// How many bits have been written.
+    pub(super) fn position(&self) -> u64 {
+        8 * (self.taken + self.bytes.len() as u64) + u64::from(self.count)
     }
 
     /// How many bits of the last byte are used, 0 to 7; 0 when no byte is begun.

@@ -9,6 +9,8 @@ pub(super) struct Input {
     bytes: Vec<u8>,
     /// The position of the first byte that is kept.
     start: usize,
+    /// How far positions have been moved back so far.
+    moved: u64,
 }
 
 /// Positions are moved back once they pass this.
@@ -16,12 +18,17 @@ const REBASE: usize = 1 << 30;
 
 impl Input {
     pub(super) fn new() -> Self {
-        Self { bytes: Vec::new(), start: ORIGIN }
+        Self { bytes: Vec::new(), start: ORIGIN, moved: 0 }
     }
 
     /// One after the position of the last byte.
     pub(super) fn end(&self) -> usize {
         self.start + self.bytes.len()
+    }
+
+    /// How many bytes of input lie before a position.
+    pub(super) fn before(&self, position: usize) -> u64 {
+        self.moved + (position - ORIGIN) as u64
     }
 
     pub(super) fn append(&mut self, bytes: &[u8]) {
@@ -45,6 +52,7 @@ impl Input {
 
     pub(super) fn rebase(&mut self, by: usize) {
         self.start -= by;
+        self.moved += by as u64;
     }
 
     /// All that is kept, and the position of its first byte.

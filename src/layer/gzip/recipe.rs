@@ -23,6 +23,34 @@ pub struct Recipe {
     /// are not among them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub flushes: Vec<u64>,
+    /// Places at which the only member can be begun anew, ascending, so that several processors can make it. Maybe none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checkpoints: Vec<Checkpoint>,
+}
+
+/// A place between two blocks at which an encoder's state is no more than the tar before it. As JSON, a list of three
+/// numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "(u64, u32, u64)", into = "(u64, u32, u64)")]
+pub struct Checkpoint {
+    /// Bytes of the tar before it.
+    pub tar: u64,
+    /// How far before it the encoder's window begins, in bytes; 0 where the encoder begins a new one.
+    pub window: u32,
+    /// Bits of the stream before it.
+    pub bit: u64,
+}
+
+impl From<(u64, u32, u64)> for Checkpoint {
+    fn from((tar, window, bit): (u64, u32, u64)) -> Self {
+        Self { tar, window, bit }
+    }
+}
+
+impl From<Checkpoint> for (u64, u32, u64) {
+    fn from(checkpoint: Checkpoint) -> Self {
+        (checkpoint.tar, checkpoint.window, checkpoint.bit)
+    }
 }
 
 /// Members, one after the other, that one encoder made with one head.
@@ -74,6 +102,12 @@ impl Recipe {
             || self.flushes.last().is_some_and(|&last| last > self.tar_size())
         {
             return damaged("its flushes are too many, or not in order");
+        }
+        let (tar, bits) = (self.tar_size(), self.size.saturating_mul(8));
+        let ascends = |pair: &[Checkpoint]| pair[0].tar < pair[1].tar && pair[0].bit < pair[1].bit;
+        let fits = |last: &Checkpoint| last.tar <= tar && last.bit <= bits;
+        if !self.checkpoints.windows(2).all(ascends) || !self.checkpoints.last().is_none_or(fits) {
+            return damaged("its checkpoints are not in order");
         }
         for part in &self.parts {
             part.model.parse::<Model>()?;

@@ -99,7 +99,8 @@ impl<W: Write> Recreate<W> {
                 return Err(wrong("the gzip made again is longer than its record says"));
             }
             self.out.write_all(made)?;
-            made.clear();
+            let count = made.len();
+            stream.take(count);
         }
         Ok(())
     }

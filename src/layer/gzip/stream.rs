@@ -2,9 +2,9 @@
 
 use flate2::Crc;
 
-use super::Encoder;
 use super::bits::Bits;
 use super::model::Model;
+use super::{Border, Encoder};
 
 /// A member whose content is being written.
 #[derive(Debug)]
@@ -41,8 +41,18 @@ impl Stream {
         self.bits.bytes.extend_from_slice(&self.crc.amount().to_le_bytes());
     }
 
-    /// What has been made so far. The owner takes out of it what it has used.
-    pub(super) fn made(&mut self) -> &mut Vec<u8> {
-        &mut self.bits.bytes
+    /// What has been made and not taken.
+    pub(super) fn made(&self) -> &[u8] {
+        &self.bits.bytes
+    }
+
+    /// Takes the first `count` bytes of what has been made away.
+    pub(super) fn take(&mut self, count: usize) {
+        self.bits.take(count);
+    }
+
+    /// The last border at which the encoder can begin anew.
+    pub(super) fn border(&self) -> Option<Border> {
+        self.encoder.border()
     }
 }

@@ -68,7 +68,7 @@ fn inputs(long: bool) -> impl Iterator<Item = (String, Vec<u8>)> {
 
 fn recipe(model: &str, head: &[u8], size: usize, tar: usize) -> Recipe {
     let part = Part { model: model.into(), head: hex::encode(head), lengths: vec![tar as u64] };
-    Recipe { size: size as u64, parts: vec![part], flushes: Vec::new() }
+    Recipe { size: size as u64, parts: vec![part], flushes: Vec::new(), checkpoints: Vec::new() }
 }
 
 /// What a recipe makes of a tar that is written `step` bytes at a time.
@@ -254,6 +254,40 @@ fn the_encoder_is_found_from_its_stream() {
 }
 
 #[test]
+fn threads_make_the_same_from_checkpoint_to_checkpoint() {
+    let tar = content("mixed", 700_000);
+    let zlib = |level| run(&["python3", "-c", PYTHON, level, "0"], &tar);
+    let mut streams = vec![zlib("6"), zlib("4"), run(&["gzip", "-nc6"], &tar), run(&["pigz", "-nc1"], &tar)];
+    for model in ["go/6", "pgzip-1.15.10/5/262144"] {
+        let most = recipe(model, &[31, 139, 8, 0, 0, 0, 0, 0, 0, 255], usize::MAX, tar.len());
+        let mut stream = Vec::new();
+        let mut recreate = Recreate::new(&most, &mut stream).unwrap();
+        recreate.write_all(&tar).unwrap();
+        recreate.finish().unwrap_err();
+        streams.push(stream);
+    }
+    for stream in streams {
+        let recipe = analysed(&stream).0.unwrap();
+        assert!(!recipe.checkpoints.is_empty(), "{recipe:?}");
+        let by_threads = |recipe: &Recipe, tar: &[u8]| {
+            let mut parallel = Parallel::new(recipe, 3, Vec::new()).unwrap();
+            tar.chunks(10_000)
+                .try_for_each(|bytes| parallel.write_all(bytes))
+                .and_then(|()| parallel.finish())
+        };
+        assert!(by_threads(&recipe, &tar).unwrap() == stream, "{recipe:?}");
+        assert!(by_threads(&recipe, &tar[1..]).is_err());
+        assert!(by_threads(&recipe, &[&tar[..], b"x"].concat()).is_err());
+        let mut lying = recipe.clone();
+        lying.checkpoints[0].bit += 3;
+        assert!(!by_threads(&lying, &tar).is_ok_and(|made| made == stream), "{recipe:?}");
+        lying.checkpoints.truncate(1);
+        lying.checkpoints[0].bit = 8 * recipe.size - 80;
+        assert!(by_threads(&lying, &tar).is_err(), "{recipe:?}");
+    }
+}
+
+#[test]
 fn members_each_have_an_encoder() {
     let tar = content("mixed", 60_000);
     let (gnu, zlib) = (run(&["gzip", "-nc6"], &tar), run(&["python3", "-c", PYTHON, "1", "0"], &tar));
@@ -314,11 +348,34 @@ fn any_recipe() -> impl Strategy<Value = Recipe> {
         flushes
     });
     let parts = prop::collection::vec(part, 0..4);
-    (numbers(), parts, flushes).prop_map(|(size, parts, flushes)| Recipe { size, parts, flushes })
+    let checkpoint = (0..100_000u64, prop_oneof![0..70_000u32, any::<u32>()], 0..800_000u64);
+    let checkpoints = prop::collection::vec(checkpoint.prop_map(Checkpoint::from), 0..4);
+    let all = (numbers(), parts, flushes, checkpoints);
+    all.prop_map(|(size, parts, flushes, checkpoints)| Recipe { size, parts, flushes, checkpoints })
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
+
+    /// A recipe that lies about its checkpoints ends as an error.
+    #[test]
+    fn any_checkpoints_end(
+        model in prop::sample::select(Model::all().collect::<Vec<_>>()),
+        numbers in prop::collection::vec((1..120_000u64, prop_oneof![0..70_000u32, any::<u32>()], 1..500_000u64), 1..4),
+        length in 1..200_000usize,
+    ) {
+        let mut recipe = recipe(&model.to_string(), &[0; 10], 1 << 20, length);
+        let mut last = Checkpoint { tar: 0, window: 0, bit: 80 };
+        for (tar, window, bit) in numbers {
+            last = Checkpoint { tar: last.tar + tar, window, bit: last.bit + bit };
+            recipe.checkpoints.push(last);
+        }
+        if let Ok(mut parallel) = Parallel::new(&recipe, 2, Vec::new()) {
+            let tar = content("mixed", length);
+            // The size is a lie too, so that this never ends well.
+            prop_assert!(parallel.write_all(&tar).and_then(|()| parallel.finish()).is_err());
+        }
+    }
 
     /// Whatever a recipe says, it makes at most what it says and ends as an error otherwise.
     #[test]

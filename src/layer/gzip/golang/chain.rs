@@ -1,10 +1,10 @@
 //! Go's levels 2 to 9: hash chains, greedy or lazy.
 
-use super::super::Encoder;
 use super::super::bits::Bits;
 use super::super::code::Codes;
 use super::super::input::{Input, ORIGIN, View, back, table};
 use super::super::symbol::{LONGEST, Token};
+use super::super::{Border, Encoder};
 use super::block;
 
 /// Tokens of a block.
@@ -118,6 +118,9 @@ pub(super) struct Chain {
     /// The match found there: length (3: none) and distance.
     found: (usize, usize),
     tokens: Vec<Token>,
+    border: Option<Border>,
+    /// The first position before a border begun at that has still to be entered; far ahead when there is none.
+    late: usize,
     fixed: Codes,
 }
 
@@ -135,6 +138,8 @@ impl Chain {
             pending: false,
             found: (3, 0),
             tokens: Vec::with_capacity(TOKENS),
+            border: None,
+            late: usize::MAX,
             fixed: Codes::fixed(),
         })
     }
@@ -142,6 +147,10 @@ impl Chain {
     /// Goes on as far as decisions are certain, or to the end.
     fn run(&mut self, ended: bool, out: &mut Bits) {
         let end = self.input.end();
+        if self.late < self.at && end >= self.at + 3 {
+            self.chains.enter_all(self.input.view(), self.late, self.at, end);
+            self.late = usize::MAX;
+        }
         while self.at < end && (ended || end - self.at >= AHEAD) {
             if self.at - self.base > 65536 - 262 && end > self.base + 65536 {
                 self.base += 32768;
@@ -219,6 +228,11 @@ impl Chain {
         block::write(&self.fixed, &self.tokens, content, out);
         self.tokens.clear();
         self.block = after;
+        // After a match of a lazy level nothing is pending, and every position before has been entered.
+        if self.level.lazy > 0 && !self.pending && self.at == after {
+            let window = (after - self.base) as u32;
+            self.border = Some(Border { input: self.input.before(after), window, bit: out.position() });
+        }
     }
 
     fn tidy(&mut self) {
@@ -239,6 +253,23 @@ impl Encoder for Chain {
         self.input.append(input);
         self.run(false, out);
         self.tidy();
+    }
+
+    fn border(&self) -> Option<Border> {
+        self.border
+    }
+
+    fn resume(&mut self, border: Border, before: &[u8]) -> bool {
+        if self.level.lazy == 0 || border.window > 65536 {
+            return false;
+        }
+        self.input.append(before);
+        self.at = self.input.end();
+        self.block = self.at;
+        // The window may begin before what there is, but nothing there is within reach.
+        self.base = self.at - border.window as usize;
+        self.late = ORIGIN;
+        true
     }
 
     fn flush(&mut self, out: &mut Bits) -> bool {

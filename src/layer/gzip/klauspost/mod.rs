@@ -6,11 +6,11 @@ mod matcher;
 mod one;
 mod two_tables;
 
-use super::Encoder;
 use super::bits::Bits;
 use super::input::{Input, ORIGIN};
 use super::model::Form;
 use super::symbol::Token;
+use super::{Border, Encoder};
 use block::Writer;
 use matcher::Piece;
 use one::One;
@@ -32,7 +32,7 @@ pub(super) fn single(form: Form, level: u8) -> Option<Box<dyn Encoder>> {
 
 /// pgzip at level 1, 5 or 6 with blocks of so many bytes.
 pub(super) fn parallel(form: Form, level: u8, block: usize) -> Option<Box<dyn Encoder>> {
-    Some(Box::new(Parallel { run: Run::new(form, level)?, block }))
+    Some(Box::new(Parallel { run: Run::new(form, level)?, block, border: None }))
 }
 
 #[derive(Debug)]
@@ -186,12 +186,14 @@ impl Encoder for Single {
 struct Parallel {
     run: Run,
     block: usize,
+    border: Option<Border>,
 }
 
 impl Parallel {
     fn block(&mut self, end: usize, out: &mut Bits) {
         self.run.sync(end, out);
         out.stored(&[], false);
+        self.border = Some(Border { input: self.run.input.before(end), window: 0, bit: out.position() });
         self.run.restart(DICTIONARY.min(end - ORIGIN));
         self.run.tidy();
     }
@@ -203,6 +205,17 @@ impl Encoder for Parallel {
         while self.run.input.end() - self.run.at >= self.block {
             self.block(self.run.at + self.block, out);
         }
+    }
+
+    fn border(&self) -> Option<Border> {
+        self.border
+    }
+
+    fn resume(&mut self, _border: Border, before: &[u8]) -> bool {
+        self.run.input.append(before);
+        self.run.at = self.run.input.end();
+        self.run.restart(DICTIONARY.min(before.len()));
+        true
     }
 
     fn finish(&mut self, out: &mut Bits) {

@@ -1,5 +1,6 @@
 //! The matcher of zlib and GNU gzip: hash chains, greedy or lazy.
 
+use super::super::Border;
 use super::super::bits::Bits;
 use super::super::code::Codes;
 use super::super::input::{Input, ORIGIN, View, back, table};
@@ -69,6 +70,7 @@ pub(super) struct Chain {
     moved: bool,
     /// The first position before `at` that still has to be entered after a flush; far ahead when there is none.
     late: usize,
+    pub(super) border: Option<Border>,
     fixed: Codes,
 }
 
@@ -91,6 +93,7 @@ impl Chain {
             ended: false,
             moved: false,
             late: usize::MAX,
+            border: None,
             fixed: Codes::fixed(),
         })
     }
@@ -104,6 +107,21 @@ impl Chain {
         for position in self.base..self.at.min(end.saturating_sub(2)) {
             self.chains.enter(self.input.view(), position);
         }
+    }
+
+    /// Begins at a border.
+    pub(super) fn resume(&mut self, border: Border, before: &[u8]) -> bool {
+        if self.level < 4 || border.window as usize > 2 * REACH {
+            return false;
+        }
+        self.input.append(before);
+        self.at = self.input.end();
+        self.block = self.at;
+        // The window may begin before what there is, but nothing there is within reach.
+        self.base = self.at - border.window as usize;
+        self.moved = u64::from(border.window) != border.input;
+        self.late = ORIGIN;
+        true
     }
 
     /// Goes on as far as decisions are certain.
@@ -292,6 +310,11 @@ impl Chain {
         block::write(&self.fixed, &self.tokens, content, last, out);
         self.tokens.clear();
         self.block = after;
+        // After a match of a lazy level nothing is pending, and every position before has been entered.
+        if self.level >= 4 && !self.pending && self.at == after {
+            let window = (after - self.base) as u32;
+            self.border = Some(Border { input: self.input.before(after), window, bit: out.position() });
+        }
     }
 
     fn tidy(&mut self) {

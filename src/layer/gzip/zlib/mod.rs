@@ -4,8 +4,8 @@ mod block;
 mod chain;
 mod tree;
 
-use super::Encoder;
 use super::bits::Bits;
+use super::{Border, Encoder};
 use chain::{Chain, Kind};
 
 /// Bytes that pigz compresses on their own.
@@ -40,6 +40,14 @@ impl Encoder for Whole {
         self.0.flush(out)
     }
 
+    fn border(&self) -> Option<Border> {
+        self.0.border
+    }
+
+    fn resume(&mut self, border: Border, before: &[u8]) -> bool {
+        self.0.resume(border, before)
+    }
+
     fn finish(&mut self, out: &mut Bits) {
         self.0.run_to(self.0.input.end(), true, out);
     }
@@ -66,7 +74,19 @@ impl Encoder for Pigz {
                     }
                 }
             }
+            self.0.border =
+                Some(Border { input: self.0.input.before(self.0.at), window: 0, bit: out.position() });
         }
+    }
+
+    fn border(&self) -> Option<Border> {
+        self.0.border
+    }
+
+    fn resume(&mut self, _border: Border, before: &[u8]) -> bool {
+        self.0.input.append(before);
+        self.0.at = self.0.input.end();
+        true
     }
 
     fn finish(&mut self, out: &mut Bits) {
