@@ -8,7 +8,7 @@ use flate2::Crc;
 
 use super::bits::Bits;
 use super::model::Model;
-use super::recipe::{Checkpoint, Recipe, RecipeError};
+use super::recipe::{Checkpoint, Place, Recipe, RecipeError};
 use super::{Border, Recreate};
 
 /// How much of the tar before a checkpoint is needed.
@@ -123,7 +123,10 @@ struct Segments<W> {
 impl<W: Write> Segments<W> {
     /// The segments of a recipe that several threads can make; with the model and the head of its member.
     fn plan(recipe: &Recipe) -> Result<Option<Plan>, RecipeError> {
-        let (Some(member), None) = (recipe.member(0)?, recipe.member(1)?) else { return Ok(None) };
+        let first = Place::default();
+        let (Some(member), None) = (recipe.member(first)?, recipe.member(recipe.after(first))?) else {
+            return Ok(None);
+        };
         let start = Checkpoint { tar: 0, window: 0, bit: 8 * member.head.len() as u64 };
         let mut segments = VecDeque::new();
         let mut from = start;

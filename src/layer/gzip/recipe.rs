@@ -76,6 +76,13 @@ pub enum RecipeError {
     Damaged(&'static str),
 }
 
+/// Which member: the number of its part, and its own in there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Place {
+    part: usize,
+    within: usize,
+}
+
 /// A member, ready to be made.
 #[derive(Debug, Clone)]
 pub(super) struct Member {
@@ -118,17 +125,23 @@ impl Recipe {
         Ok(())
     }
 
-    /// The members, one by one; for a recipe that [`Recipe::check`] has accepted.
-    pub(super) fn member(&self, mut number: usize) -> Result<Option<Member>, RecipeError> {
-        for part in &self.parts {
-            if let Some(&length) = part.lengths.get(number) {
-                let head = hex::decode(&part.head)
-                    .map_err(|_| RecipeError::Damaged("the head of a member is none"))?;
-                return Ok(Some(Member { model: part.model.parse()?, head, length }));
+    /// The member at a place, for a recipe that [`Recipe::check`] has accepted.
+    pub(super) fn member(&self, place: Place) -> Result<Option<Member>, RecipeError> {
+        let Some(part) = self.parts.get(place.part) else { return Ok(None) };
+        let Some(&length) = part.lengths.get(place.within) else { return Ok(None) };
+        let head =
+            hex::decode(&part.head).map_err(|_| RecipeError::Damaged("the head of a member is none"))?;
+        Ok(Some(Member { model: part.model.parse()?, head, length }))
+    }
+
+    /// The place after one that has a member.
+    pub(super) fn after(&self, place: Place) -> Place {
+        match self.parts.get(place.part) {
+            Some(part) if place.within + 1 < part.lengths.len() => {
+                Place { within: place.within + 1, ..place }
             }
-            number -= part.lengths.len();
+            _ => Place { part: place.part + 1, within: 0 },
         }
-        Ok(None)
     }
 
     fn lengths(&self) -> impl Iterator<Item = u64> {

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::recipe::{Member, Recipe, RecipeError};
+use super::recipe::{Member, Place, Recipe, RecipeError};
 use super::stream::Stream;
 
 /// Content that is compressed at a time: it bounds what an encoder holds.
@@ -17,8 +17,8 @@ const CHUNK: usize = 64 << 10;
 pub struct Recreate<W> {
     out: W,
     recipe: Recipe,
-    /// How many members have been begun.
-    begun: usize,
+    /// The next member.
+    next: Place,
     stream: Option<Stream>,
     /// What of the content of the member is still to come.
     left: u64,
@@ -36,7 +36,7 @@ impl<W: Write> Recreate<W> {
         Ok(Self {
             out,
             recipe: recipe.clone(),
-            begun: 0,
+            next: Place::default(),
             stream: None,
             left: 0,
             at: 0,
@@ -48,8 +48,7 @@ impl<W: Write> Recreate<W> {
     /// The tar has ended. Gives back what was written to.
     pub fn finish(mut self) -> io::Result<W> {
         self.advance()?;
-        if self.stream.is_some() || self.begun < self.recipe.parts.iter().map(|part| part.lengths.len()).sum()
-        {
+        if self.stream.is_some() {
             return Err(wrong("the tar is shorter than the record of the original gzip says"));
         }
         if self.written != self.recipe.size {
@@ -63,11 +62,11 @@ impl<W: Write> Recreate<W> {
         loop {
             let Some(stream) = &mut self.stream else {
                 let Some(Member { model, head, length }) =
-                    self.recipe.member(self.begun).map_err(io::Error::other)?
+                    self.recipe.member(self.next).map_err(io::Error::other)?
                 else {
                     return Ok(());
                 };
-                self.begun += 1;
+                self.next = self.recipe.after(self.next);
                 self.left = length;
                 self.stream = Stream::new(model, &head);
                 if self.stream.is_none() {
