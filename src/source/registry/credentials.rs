@@ -73,6 +73,8 @@ pub(super) struct Found {
 pub(super) struct Credentials {
     given: BTreeMap<String, Login>,
     files: Vec<(PathBuf, ConfigFile)>,
+    /// Where there might have been files.
+    absent: Vec<PathBuf>,
     /// Answers of helpers: starting one can take seconds, or ask the person for a passphrase.
     answers: Mutex<HashMap<(String, String), Answer>>,
 }
@@ -80,23 +82,24 @@ pub(super) struct Credentials {
 /// What a credential helper said: a login, that it has none, or why it could not say.
 type Answer = Result<Option<Login>, String>;
 
-/// Docker's `config.json`, of which podman's `auth.json` is a part.
+/// Docker's `config.json`, of which podman's `auth.json` is a part. Null stands for what is not there, as
+/// in all that Go programs write.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct ConfigFile {
-    auths: BTreeMap<String, AuthEntry>,
-    cred_helpers: BTreeMap<String, String>,
-    creds_store: String,
+    auths: Option<BTreeMap<String, Option<AuthEntry>>>,
+    cred_helpers: Option<BTreeMap<String, Option<String>>>,
+    creds_store: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct AuthEntry {
-    auth: String,
-    username: String,
-    password: String,
-    identitytoken: String,
-    registrytoken: String,
+    auth: Option<String>,
+    username: Option<String>,
+    password: Option<String>,
+    identitytoken: Option<String>,
+    registrytoken: Option<String>,
 }
 
 impl fmt::Debug for AuthEntry {
@@ -112,13 +115,15 @@ impl Credentials {
     /// `$DOCKER_CONFIG/config.json`, podman's `auth.json` (run time, then permanent), and
     /// `~/.docker/config.json`. A file that is named by a variable must be readable.
     pub(super) fn load(given: BTreeMap<String, Login>) -> Result<Self> {
-        let mut files = Vec::new();
-        for (path, must_exist) in places() {
-            if let Some(file) = read(&path, must_exist)? {
-                files.push((path, file));
+        let variable = |name: &str| env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+        let mut credentials = Self { given, ..Self::default() };
+        for (path, must_exist) in places(variable, rustix::process::getuid().as_raw()) {
+            match read(&path, must_exist)? {
+                Some(file) => credentials.files.push((path, file)),
+                None => credentials.absent.push(path),
             }
         }
-        Ok(Self { given, files, answers: Mutex::default() })
+        Ok(credentials)
     }
 
     /// The login for a repository: `host` with its port, `path` below it.
@@ -137,16 +142,31 @@ impl Credentials {
                 }
             }
         }
-        Found { login: None, problem }
+        Found { login: None, problem: Some(problem.unwrap_or_else(|| self.looked_at(host))) }
+    }
+
+    /// Where a login for `host` was looked for, for a person who is sure to have one.
+    fn looked_at(&self, host: &str) -> String {
+        let list = |paths: Vec<String>| paths.join(", ");
+        let there = list(self.files.iter().map(|(path, _)| path.display().to_string()).collect());
+        let absent = list(self.absent.iter().map(|path| path.display().to_string()).collect());
+        match (there.is_empty(), absent.is_empty()) {
+            (false, true) => format!("no login for {host} in {there}"),
+            (false, false) => format!("no login for {host} in {there}; not there: {absent}"),
+            (true, _) => format!("no login for {host}: none of these files is there: {absent}"),
+        }
     }
 
     fn find_in(&self, config: &ConfigFile, host: &str, path: &str) -> Result<Option<Login>, String> {
-        let helper = config.cred_helpers.iter().find(|(key, _)| canonical(key) == host);
+        let helpers = config.cred_helpers.iter().flatten();
+        let helpers = helpers.filter_map(|(key, helper)| Some((key, helper.as_deref()?)));
+        let helper = helpers.into_iter().find(|(key, _)| canonical(key) == host);
+        let store = config.creds_store.as_deref().unwrap_or_default();
         let helper = match helper {
             Some((key, helper)) => Some((helper, key.as_str())),
             // Docker asks its store for its own registry under this URL.
-            None if host == DOCKER_HUB => Some((&config.creds_store, "https://index.docker.io/v1/")),
-            None => Some((&config.creds_store, host)),
+            None if host == DOCKER_HUB => Some((store, "https://index.docker.io/v1/")),
+            None => Some((store, host)),
         };
         let mut problem = None;
         if let Some((helper, server)) = helper.filter(|(helper, _)| !helper.is_empty()) {
@@ -159,8 +179,8 @@ impl Credentials {
         // podman files logins for parts of a registry too; the longest name that fits counts.
         let mut name = format!("{host}/{path}");
         loop {
-            let entry = config.auths.iter().find(|(key, _)| canonical(key) == name);
-            if let Some((_, entry)) = entry
+            let entry = config.auths.iter().flatten().find(|(key, _)| canonical(key) == name);
+            if let Some((_, Some(entry))) = entry
                 && let Some(login) = entry.login()?
             {
                 return Ok(Some(login));
@@ -186,18 +206,19 @@ impl Credentials {
 
 impl AuthEntry {
     fn login(&self) -> Result<Option<Login>, String> {
-        if !self.registrytoken.is_empty() {
-            return Ok(Some(Login::RegistryToken(self.registrytoken.clone())));
+        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        if let Some(token) = given(&self.registrytoken) {
+            return Ok(Some(Login::RegistryToken(token)));
         }
-        if !self.identitytoken.is_empty() {
-            return Ok(Some(Login::IdentityToken(self.identitytoken.clone())));
+        if let Some(token) = given(&self.identitytoken) {
+            return Ok(Some(Login::IdentityToken(token)));
         }
-        if self.auth.is_empty() {
-            return Ok((!self.username.is_empty())
-                .then(|| Login::Password { user: self.username.clone(), password: self.password.clone() }));
-        }
+        let Some(auth) = given(&self.auth) else {
+            let password = self.password.clone().unwrap_or_default();
+            return Ok(given(&self.username).map(|user| Login::Password { user, password }));
+        };
         let broken = || "an `auth` in it is not the base64 of USER:PASSWORD".to_owned();
-        let decoded = STANDARD.decode(self.auth.trim()).map_err(|_| broken())?;
+        let decoded = STANDARD.decode(auth.trim()).map_err(|_| broken())?;
         let text = String::from_utf8(decoded).map_err(|_| broken())?;
         let (user, password) = text.split_once(':').ok_or_else(broken)?;
         // Old Docker versions padded the password with zeros.
@@ -218,17 +239,21 @@ fn canonical(name: &str) -> &str {
 }
 
 /// The files that may hold logins, and whether one must be there.
-fn places() -> Vec<(PathBuf, bool)> {
-    let variable = |name: &str| env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+///
+/// podman and skopeo write to `/run/containers/UID` where no `XDG_RUNTIME_DIR` is set, as for root; the
+/// one who exports may have it set and not have had it then, or the other way round (`sudo`).
+fn places(variable: impl Fn(&str) -> Option<PathBuf>, user: u32) -> Vec<(PathBuf, bool)> {
     if let Some(file) = variable("REGISTRY_AUTH_FILE") {
         return vec![(file, true)];
     }
     let home = variable("HOME");
     let configuration = variable("XDG_CONFIG_HOME").or_else(|| home.as_ref().map(|h| h.join(".config")));
     let docker = variable("DOCKER_CONFIG").or_else(|| home.as_ref().map(|h| h.join(".docker")));
-    let podman = |directory: PathBuf| (directory.join("containers/auth.json"), false);
     let docker = docker.map(|directory| (directory.join("config.json"), false));
-    let podman = variable("XDG_RUNTIME_DIR").into_iter().chain(configuration).map(podman);
+    let run = [PathBuf::from(format!("/run/containers/{user}/auth.json"))];
+    let podman = |directory: PathBuf| directory.join("containers/auth.json");
+    let runtime = variable("XDG_RUNTIME_DIR").into_iter().map(podman).chain(run);
+    let podman = runtime.chain(configuration.map(podman)).map(|path| (path, false));
     if variable("DOCKER_CONFIG").is_some() {
         docker.into_iter().chain(podman).collect()
     } else {
@@ -244,8 +269,13 @@ fn read(path: &Path, must_exist: bool) -> Result<Option<ConfigFile>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && !must_exist => return Ok(None),
         other => other.map_err(Error::io(Side::Source, "read", path))?,
     };
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
+    // Docker Desktop leaves an empty file, which has no logins.
+    if text.trim_ascii().is_empty() {
+        return Ok(Some(ConfigFile::default()));
+    }
     // serde's message could quote a piece of the file, so only its place is told.
-    let parsed = serde_json::from_slice(&text).map_err(|error| {
+    let parsed: Option<ConfigFile> = serde_json::from_slice(text).map_err(|error| {
         Error::Usage(format!(
             "{} is not a file of logins: it cannot be read at line {}, column {}",
             path.display(),
@@ -253,7 +283,7 @@ fn read(path: &Path, must_exist: bool) -> Result<Option<ConfigFile>> {
             error.column()
         ))
     })?;
-    Ok(Some(parsed))
+    Ok(Some(parsed.unwrap_or_default()))
 }
 
 /// Asks a credential helper (docker-credential-helpers, protocol `get`).
@@ -333,6 +363,68 @@ mod tests {
         assert_eq!(find("local:5000", "a").as_deref(), Some("local"));
         assert_eq!(find("local:5001", "a"), None);
         assert_eq!(find("empty.io", "a"), None);
+    }
+
+    #[test]
+    fn an_empty_file_has_no_logins_and_null_is_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config.json");
+        let with = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            let files = vec![(path.clone(), read(&path, true).unwrap().unwrap())];
+            user(Credentials { files, ..Credentials::default() }.find("a.io", "x"))
+        };
+        for text in [
+            "",
+            " \n",
+            "\u{feff}",
+            "null",
+            r#"{"auths":null,"credHelpers":null,"credsStore":null}"#,
+            r#"{"auths":{"a.io":null},"credHelpers":{"a.io":null}}"#,
+            r#"{"auths":{"a.io":{"auth":null,"username":null,"identitytoken":null}}}"#,
+        ] {
+            assert_eq!(with(text), None, "{text:?}");
+        }
+        assert_eq!(with("\u{feff}{\"auths\":{\"a.io\":{\"auth\":\"bWU6eA==\"}}}").unwrap(), "me");
+        std::fs::write(&path, "{").unwrap();
+        assert!(read(&path, true).is_err());
+    }
+
+    #[test]
+    fn files_are_looked_for_where_docker_and_podman_write_them() {
+        let with = |set: &[(&str, &str)], user| {
+            let variable = |name: &str| {
+                set.iter().find(|(known, _)| *known == name).map(|(_, value)| PathBuf::from(value))
+            };
+            let places = places(variable, user).into_iter();
+            places.map(|(path, _)| path.display().to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(with(&[("REGISTRY_AUTH_FILE", "/x"), ("HOME", "/root")], 0), ["/x"]);
+        assert_eq!(
+            with(&[("HOME", "/root")], 0),
+            [
+                "/run/containers/0/auth.json",
+                "/root/.config/containers/auth.json",
+                "/root/.docker/config.json"
+            ]
+        );
+        assert_eq!(
+            with(&[("HOME", "/h"), ("XDG_RUNTIME_DIR", "/run/user/7"), ("DOCKER_CONFIG", "/d")], 7),
+            [
+                "/d/config.json",
+                "/run/user/7/containers/auth.json",
+                "/run/containers/7/auth.json",
+                "/h/.config/containers/auth.json"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_person_is_told_where_a_login_was_looked_for() {
+        let mut credentials = credentials(r#"{"auths":{"b.io":{"auth":"bWU6eA=="}}}"#);
+        credentials.absent.push("/run/containers/0/auth.json".into());
+        let problem = credentials.find("a.io", "x").problem.unwrap();
+        assert_eq!(problem, "no login for a.io in config.json; not there: /run/containers/0/auth.json");
     }
 
     #[test]
