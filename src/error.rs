@@ -10,7 +10,7 @@ use crate::image::Digest;
 use crate::record::Level;
 use crate::trust::Refusal;
 
-pub use reasons::{Lacking, NoMedium};
+pub use reasons::{Lacking, NoMedium, OlderRecord};
 
 /// Which side of the carrying failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +102,14 @@ pub enum Error {
         path: PathBuf,
         /// What it is instead.
         why: NoMedium,
+    },
+    /// The newest commit record is damaged, and an older one that is whole may lack what it brought.
+    #[error("medium: {}: {older}", path.display())]
+    Older {
+        /// The medium.
+        path: PathBuf,
+        /// Which exports.
+        older: Box<OlderRecord>,
     },
     /// The medium is sound, and cannot take or give what is asked of it.
     #[error("medium: {what}: {reason}")]

@@ -14,7 +14,8 @@ use crate::limits::{
     BLOB as MAX_LAYER, INVENTORY as MAX_BYTES, LAYERS as MAX_LAYERS, SIGNATURE as MAX_SIGNATURE,
 };
 
-const FORMAT: &str = "pannier-inventory-v1";
+/// The name of the format of inventories.
+pub(crate) const FORMAT: &str = "pannier-inventory-v1";
 
 /// What a node holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -109,9 +109,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Ended {
     let reporter = output.reporter();
     let run = Run { reporter: &*reporter, stop: &stop };
     let medium = args.trust.open(&args.medium, output)?;
-    for rejected in medium.rejected() {
-        output.complain(format_args!("warning: {}: {}; it is ignored", rejected.name, rejected.reason));
-    }
+    output.warn_of_records(&medium);
     if args.how == How::Archive {
         return Ok(write_archive(args, &medium, &options.images, run, output)?);
     }

@@ -87,9 +87,7 @@ fn side(path: &Path, args: &Args, output: &Output) -> Result<Contents> {
         return Ok(Contents::of_inventory(&Inventory::read(path)?.0));
     }
     let medium = Medium::open(path)?;
-    for rejected in medium.rejected() {
-        output.complain(format_args!("warning: {}: {}; it is ignored", rejected.name, rejected.reason));
-    }
+    output.warn_of_records(&medium);
     let record = medium.committed()?;
     Ok(Contents::of_record(record))
 }

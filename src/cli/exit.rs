@@ -1,12 +1,14 @@
 //! The exit status of every failure, and how it is told.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue};
 use serde_json::json;
 
 use super::failure::Failure;
 use super::output::Output;
-use super::{hint, text};
+use super::{habits, hint, text};
 use crate::error::{Error, NoMedium, Side};
 
 const FAILED: u8 = 1;
@@ -42,6 +44,7 @@ fn status_of(error: &Error) -> u8 {
         | Error::Invalid { side: Side::Medium, .. }
         | Error::NoMedium { why: NoMedium::AllDamaged { .. }, .. }
         | Error::NotKept { .. }
+        | Error::Older { .. }
         | Error::Unproven { .. }
         | Error::Untrusted { .. }
         | Error::UntrustedInventory { .. }
@@ -78,10 +81,33 @@ pub(super) fn error_text(failure: &Failure) -> ErrorText {
 }
 
 /// Prints a usage error, or the help that was asked for.
-pub(super) fn usage(error: &clap::Error) -> ExitCode {
+pub(super) fn usage(mut error: clap::Error) -> ExitCode {
+    // A guess that is another word altogether, such as --no-verify for --tls-verify, does harm.
+    for (word, guess) in [
+        (ContextKind::InvalidArg, ContextKind::SuggestedArg),
+        (ContextKind::InvalidSubcommand, ContextKind::SuggestedSubcommand),
+    ] {
+        let Some(ContextValue::String(word)) = error.get(word).cloned() else { continue };
+        let guesses = match error.remove(guess) {
+            Some(ContextValue::String(guess)) => vec![guess],
+            Some(ContextValue::Strings(guesses)) => guesses,
+            _ => continue,
+        };
+        if let Some(slip) = guesses.into_iter().find(|guess| habits::is_slip(&word, guess)) {
+            error.insert(guess, ContextValue::String(slip));
+        }
+    }
+    error.remove(ContextKind::Suggested);
     // Nobody is left to tell when the stream is closed.
     let _ = error.print();
     if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS }
+}
+
+/// Says what to type instead of what was typed.
+pub(super) fn typed(word: &str, line: &str) -> ExitCode {
+    // Nobody is left to tell when the stream is closed.
+    let _ = writeln!(io::stderr().lock(), "error: pannier does not know {word}\nhint: {line}");
+    ExitCode::from(USAGE)
 }
 
 /// Prints an error with its causes and what to do, each once.
@@ -131,8 +157,6 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use super::*;
     use crate::image::Digest;
 

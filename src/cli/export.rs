@@ -1,6 +1,7 @@
 //! `pannier export`.
 
 mod lane;
+mod place;
 mod report;
 mod root_files;
 
@@ -287,6 +288,7 @@ fn to_medium(
     output: &Output,
 ) -> Ended {
     let existing = Medium::find(path)?;
+    place::warn(path, existing.is_some(), output);
     if args.dry_run {
         return Ok(report::describe(&prepare(existing.as_ref())?, path, output)?);
     }
@@ -302,9 +304,7 @@ fn to_medium(
     if known.is_some() && known.as_ref() != medium.record().map(|record| &record.medium) {
         return Err(Error::Swapped { path: path.to_owned() }.into());
     }
-    for rejected in medium.rejected() {
-        output.complain(format_args!("warning: {}: {}; it is ignored", rejected.name, rejected.reason));
-    }
+    output.warn_of_records(&medium);
     let prepared = match first.filter(|_| medium.record().is_none()) {
         Some(prepared) => prepared,
         None => prepare(Some(&medium))?,

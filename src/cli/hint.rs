@@ -44,6 +44,12 @@ pub(super) fn of_error(error: &Error, writes: bool) -> Option<String> {
                 "the medium has no recovery data. Take another copy of it, or export the same set again: blobs that are whole are used again"
             }
         },
+        Error::Older { older, .. } => {
+            return Some(format!(
+                "nothing was taken. `pannier repair MEDIUM` gets export {} back if the medium has recovery data; else export to it again, or use another copy of it. --older takes export {} as it is",
+                older.damaged, older.whole
+            ));
+        }
         Error::DigestMismatch { side: Side::Medium, .. }
         | Error::SizeMismatch { side: Side::Medium, .. }
         | Error::Invalid { side: Side::Medium, .. } => {

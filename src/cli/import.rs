@@ -109,9 +109,7 @@ fn import_one(
     output: &Output,
 ) -> Ended<Option<(Volume, Vec<u32>)>> {
     let medium = args.trust.open(&args.medium, output)?;
-    for rejected in medium.rejected() {
-        output.complain(format_args!("warning: {}: {}; it is ignored", rejected.name, rejected.reason));
-    }
+    output.warn_of_records(&medium);
     let node = args.node.survey(args.platform.as_deref(), run.stop, output)?;
     if args.dry_run {
         let mut planned = Planned::default();

@@ -29,9 +29,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
     let medium = Medium::open(&args.medium)?;
-    for rejected in medium.rejected() {
-        output.complain(format_args!("warning: {}: {}", rejected.name, rejected.reason));
-    }
+    output.warn_of_records(&medium);
     let record = medium.committed()?;
     let listing = list(record);
     let facts = PlaceFacts::of(&args.medium)?;

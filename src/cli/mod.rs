@@ -12,6 +12,7 @@ mod extract;
 mod facts;
 mod failure;
 mod files;
+mod habits;
 mod hint;
 mod hosts;
 mod images;
@@ -38,15 +39,18 @@ mod source;
 mod text;
 mod trust;
 mod verify;
+mod version;
 mod volumes;
 mod wanted;
 mod watch;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
 use failure::Ended;
+use habits::Reading;
 use output::{Globals, Output};
 
 /// Carry sets of container images across an air gap and put them straight into containerd.
@@ -91,15 +95,16 @@ enum Command {
     Watch(watch::Args),
     InstallUnits(install_units::Args),
     Completions(completions::Args),
+    Version(version::Args),
     #[command(hide = true)]
     Man(completions::ManArgs),
 }
 
 /// Parses the command line, runs the command, and turns its result into an exit status.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match parse(std::env::args_os().collect()) {
         Ok(cli) => cli,
-        Err(error) => return exit::usage(&error),
+        Err(status) => return status,
     };
     let output = Output::new(cli.globals);
     signals::tell(&output);
@@ -107,6 +112,25 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => exit::failed(&error, &output),
     }
+}
+
+/// Parses the command line, also as other tools would have it; else what is to be typed was said.
+fn parse(words: Vec<OsString>) -> Result<Cli, ExitCode> {
+    use clap::error::ErrorKind::{ArgumentConflict, InvalidSubcommand, UnknownArgument};
+    let error = match Cli::try_parse_from(&words) {
+        Ok(cli) => return Ok(cli),
+        Err(error) => error,
+    };
+    if matches!(error.kind(), ArgumentConflict | InvalidSubcommand | UnknownArgument) {
+        match habits::read(&words) {
+            Reading::Words(words) => {
+                return Cli::try_parse_from(words).map_err(exit::usage);
+            }
+            Reading::Type(word, line) => return Err(exit::typed(&word, line)),
+            Reading::Unknown => {}
+        }
+    }
+    Err(exit::usage(error))
 }
 
 /// Whether the program understands these words as its command line, its own name first; the error is what it would
@@ -144,6 +168,7 @@ fn run(command: &Command, output: &Output) -> Ended {
         Command::Limits(args) => limits::run(args, output)?,
         Command::Watch(args) => watch::run(args, output)?,
         Command::InstallUnits(args) => install_units::run(args, output)?,
+        Command::Version(args) => version::run(args, output)?,
         Command::Completions(args) => completions::run(args, Cli::command(), output)?,
         Command::Man(args) => completions::man(args, Cli::command())?,
     }

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::habits;
 use super::output::Output;
 use crate::containerd::Client;
 use crate::error::{Error, Result};
 use crate::image::{Platform, Reference};
-use crate::node::{Node, NodeOptions};
+use crate::node::{Node, NodeOptions, cri_snapshotters};
 use crate::progress::Stop;
 
 /// Which containerd.
@@ -47,6 +48,7 @@ impl NodeArgs {
             stop: stop.clone(),
             lease: None,
         })?;
+        self.warn_of_another_snapshotter(&node, output)?;
         if output.verbose() {
             output.say(format_args!(
                 "containerd {} at {}, namespace {}, {}, snapshotter {}{}",
@@ -62,7 +64,25 @@ impl NodeArgs {
     }
 }
 
+impl NodeArgs {
+    /// Says where CRI unpacks with another snapshotter than the one that was asked for.
+    fn warn_of_another_snapshotter(&self, node: &Node, output: &Output) -> Result<()> {
+        let Some(asked) = self.snapshotter.as_ref().filter(|_| node.cri) else { return Ok(()) };
+        let used = cri_snapshotters(&node.client.cri_image_roots()?, &node.client.plugins()?);
+        if !used.contains(asked) {
+            output.complain(format_args!(
+                "warning: CRI uses the snapshotter {} here, not {asked}: what is unpacked with {asked} is of no use to kubelet",
+                used.join(", ")
+            ));
+        }
+        Ok(())
+    }
+}
+
 /// Parses names of images.
 pub(super) fn references(names: &[String]) -> Result<Vec<Reference>> {
-    names.iter().map(|name| name.parse().map_err(|error| Error::Usage(format!("{error}")))).collect()
+    names
+        .iter()
+        .map(|name| habits::without_transport(name).parse().map_err(|error| Error::Usage(format!("{error}"))))
+        .collect()
 }

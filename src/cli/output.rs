@@ -10,7 +10,7 @@ use super::json::json_line;
 use super::progress::{Bars, Lines, Plain};
 use super::text;
 use crate::error::{Error, Result, Side};
-use crate::medium::{Lock, Medium};
+use crate::medium::{Lock, Medium, Rejected};
 use crate::progress::{Reporter, Silent};
 
 /// The flags that every command has.
@@ -67,6 +67,20 @@ impl Output {
     pub(super) fn complain(&self, text: impl std::fmt::Display) {
         // Nobody is left to tell when standard error is closed.
         let _ = writeln!(io::stderr().lock(), "{}", text::plain(&text.to_string()));
+    }
+
+    /// Warns of commit records that cannot be read, and says which export is read instead of them.
+    pub(super) fn warn_of_records(&self, medium: &Medium) {
+        let older = medium.older();
+        for rejected in medium.rejected() {
+            if older.as_ref().is_none_or(|older| older.name != rejected.name) {
+                let Rejected { name, reason, .. } = rejected;
+                self.complain(format_args!("warning: {name}: {reason}; it is ignored"));
+            }
+        }
+        if let Some(older) = older {
+            self.complain(format_args!("warning: {older}"));
+        }
     }
 
     /// Locks a medium for writing; warns where its filesystem knows no locks.

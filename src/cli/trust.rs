@@ -33,6 +33,9 @@ pub(super) struct TrustArgs {
     /// Take a medium although its time is over; this is logged
     #[arg(long)]
     allow_expired: bool,
+    /// Take an older export, although the record of the newest one is damaged; this is logged
+    #[arg(long)]
+    older: bool,
     /// The configuration [default: /etc/pannier/config.toml, if it is there]
     #[arg(long, value_name = "FILE", env = "PANNIER_CONFIG")]
     config: Option<PathBuf>,
@@ -52,6 +55,7 @@ impl TrustArgs {
             allow_unsigned: false,
             allow_rollback: false,
             allow_expired: false,
+            older: false,
             config,
         }
     }
@@ -80,6 +84,7 @@ impl TrustArgs {
                 unsigned: self.allow_unsigned,
                 rollback: self.allow_rollback,
                 expired: self.allow_expired,
+                older: self.older,
             },
         })
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
+use super::habits;
 use super::output::Output;
 use crate::error::{Error, Result};
 use crate::image::Reference;
@@ -38,7 +39,8 @@ impl WantedArgs {
         }
         let mut named = Vec::new();
         for image in &self.images {
-            let image = image.parse().map_err(|error| Error::Usage(format!("{error}")))?;
+            let image =
+                habits::without_transport(image).parse().map_err(|error| Error::Usage(format!("{error}")))?;
             named.push(Named { image, place: "named on the command line".into(), pull: Pull::Unsaid });
         }
         for list in &self.list {

@@ -44,6 +44,35 @@ impl fmt::Display for NoMedium {
     }
 }
 
+/// The newest commit record that is whole, where a newer one is damaged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OlderRecord {
+    /// The export whose record is damaged.
+    pub damaged: u64,
+    /// The name of that record, beneath the medium's root.
+    pub name: String,
+    /// What is wrong with it: a sentence.
+    pub reason: String,
+    /// The newest export whose record is whole.
+    pub whole: u64,
+    /// When that one was committed (RFC 3339).
+    pub created: String,
+    /// How many images it has.
+    pub images: usize,
+}
+
+impl fmt::Display for OlderRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { damaged, name, reason, whole, created, images } = self;
+        let s = if *images == 1 { "" } else { "s" };
+        write!(
+            f,
+            "export {damaged} cannot be read ({name}: {reason}); the newest that can is export {whole} of {created}, \
+             with {images} image{s}"
+        )
+    }
+}
+
 /// What a node lacks of what a medium counts on.
 #[derive(Clone, Debug)]
 pub struct Lacking {

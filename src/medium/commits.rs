@@ -3,7 +3,7 @@
 use super::root::Root;
 use super::signed::remove_signatures;
 use super::{Medium, durable};
-use crate::error::{Error, Result, Side};
+use crate::error::{Error, OlderRecord, Result, Side};
 use crate::image::Digest;
 use crate::limits;
 use crate::limits::RECORD as MAX_RECORD;
@@ -115,6 +115,20 @@ impl Medium {
             }
             last => Ok(last.map_or(1, |last| last + 1)),
         }
+    }
+
+    /// Which export is read, where the record of a newer one is damaged.
+    pub fn older(&self) -> Option<OlderRecord> {
+        let record = self.record()?;
+        let newer = self.rejected().iter().find(|rejected| rejected.sequence > record.sequence)?;
+        Some(OlderRecord {
+            damaged: newer.sequence,
+            name: newer.name.clone(),
+            reason: newer.reason.clone(),
+            whole: record.sequence,
+            created: record.created.clone(),
+            images: record.images.len(),
+        })
     }
 
     /// The digest of the newest valid record's file.

@@ -18,7 +18,7 @@ use super::volume::Volume;
 use crate::image::{Descriptor, Digest, length};
 
 /// The format this version writes, and the newest it reads.
-pub(super) const FORMAT: &str = "pannier-commit-v1";
+pub(crate) const FORMAT: &str = "pannier-commit-v1";
 /// What writes records: this version.
 pub(crate) const TOOL: &str = concat!("pannier ", env!("CARGO_PKG_VERSION"));
 /// On a record with deltas: a reader that does not know them would miss layers.

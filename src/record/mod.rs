@@ -25,6 +25,7 @@ mod volume;
 
 pub(crate) use artifact::{FILES_NAME, FILES_TYPE};
 pub use basis::{Basis, TopUp};
+pub(crate) use commit::FORMAT;
 pub(crate) use commit::TOOL;
 pub use commit::{Record, Recovery, RecoveryFile};
 pub use delta::{DELTA, Delta};

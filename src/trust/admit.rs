@@ -42,6 +42,8 @@ pub struct Allowances {
     pub rollback: bool,
     /// A medium although its time is over.
     pub expired: bool,
+    /// A medium whose newest commit record is damaged: an older one that is whole counts.
+    pub older: bool,
 }
 
 /// What the gate tells while it looks at a medium.
@@ -73,7 +75,8 @@ impl Admission {
     ///
     /// Signatures are checked over the bytes of the newest commit record before anything is parsed; then
     /// its lane, its time, what its signers may bring, and that nothing newer was taken. `tell` is told what a
-    /// person should know. Errors: [`Error::Untrusted`], [`Error::NotTaken`], those of [`Medium::open`].
+    /// person should know. Errors: [`Error::Untrusted`], [`Error::NotTaken`], [`Error::Older`], those of
+    /// [`Medium::open`].
     pub fn open(&self, path: &Path, tell: impl FnMut(Notice)) -> Result<Admitted> {
         self.admit(path, true, tell)
     }
@@ -114,6 +117,13 @@ impl Admission {
                 Ok(!signers.is_empty())
             })?
         };
+        match medium.older() {
+            Some(older) if taking && !self.allow.older => {
+                return Err(Error::Older { path: path.to_owned(), older: Box::new(older) });
+            }
+            Some(older) if taking => tell(Notice::ByHand(format!("although {older}"))),
+            _ => {}
+        }
         signers.iter().for_each(|signer| tell(Notice::SignedBy(signer.clone())));
         if let Some((record, digest)) = medium.record().zip(medium.head()) {
             let refuse = |refusal| Error::NotTaken { what: path.display().to_string(), refusal };

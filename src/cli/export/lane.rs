@@ -33,10 +33,19 @@ impl FromStr for Expires {
         if let Some((number, days)) = days.or_else(|| text.strip_suffix('w').map(|number| (number, 7))) {
             let after = number.parse::<u16>().ok().map(|number| Duration::days(i64::from(number) * days));
             let moment = after.and_then(|after| OffsetDateTime::now_utc().checked_add(after));
-            return moment.map(|moment| Self(Some(moment.into()))).ok_or_else(wrong);
+            return moment
+                .filter(|_| number.trim_matches('0') != "")
+                .map(|moment| Self(Some(moment.into())))
+                .ok_or_else(wrong);
         }
         let moment: Result<Timestamp, _> = text.parse().or_else(|_| format!("{text}T00:00:00Z").parse());
-        moment.map(|moment| Self(Some(moment))).map_err(|_| wrong())
+        let moment = moment.map_err(|_| wrong())?;
+        if moment <= OffsetDateTime::now_utc().into() {
+            return Err(
+                "that time is over: no node would take the medium. Is this machine's clock right?".into()
+            );
+        }
+        Ok(Self(Some(moment)))
     }
 }
 
@@ -56,7 +65,7 @@ mod tests {
         assert_eq!(read("2027-01-31T12:00:00+02:00"), Ok(Some("2027-01-31T10:00:00Z".into())));
         let of = |text: &str| text.parse::<Expires>().unwrap().0.unwrap();
         assert_eq!(of("1w"), of("7d"));
-        for bad in ["", "d", "-1d", "99999999d", "2027", "2027-02-30", "soon"] {
+        for bad in ["", "d", "-1d", "0d", "99999999d", "2027", "2027-02-30", "soon", "2020-01-01"] {
             assert!(read(bad).is_err(), "{bad}");
         }
     }

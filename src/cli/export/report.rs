@@ -179,17 +179,18 @@ pub(super) fn conclude(summary: &Summary, path: &Path, named_files: usize, outpu
     }
     match summary.verified {
         Some(bytes) => output.say(format_args!(
-            "Commit {} on {medium}: durable, {} read back and verified ({}{}). Unmount it before you pull it out, or run `pannier eject`.",
+            "Commit {} on {medium}: durable, {} read back and verified ({}{}).",
             summary.sequence,
             text::size(bytes),
             summary.level,
             why_not_more(summary),
         )),
         None => output.say(format_args!(
-            "Commit {} on {medium}: durable as far as the system knows (V0), not read back. Unmount it before you pull it out, and run `pannier verify`.",
+            "Commit {} on {medium}: durable as far as the system knows (V0), not read back: run `pannier verify`.",
             summary.sequence
         )),
     }
+    output.say(super::place::afterwards(path));
     Ok(())
 }
 

@@ -141,8 +141,11 @@ fn h09_a_sequence_that_leaps() {
 #[test]
 fn h10_a_commit_whose_time_is_over() {
     let site = Site::new();
-    let said = site.export("app:1", "1", &["--expires", "2020-01-01"]);
+    let said = site.try_export(2, "app:1", "1", &["--expires", "2020-01-01"]);
+    assert!(said.contains("no node would take the medium"), "{said}");
+    let said = site.export("app:1", "1", &["--expires", "2090-01-01"]);
     assert!(said.contains("Commit 1"), "{said}");
+    site.forge(|text| text.replace("2090-01-01T", "2020-01-01T"));
     site.refused("it expired at 2020-01-01T00:00:00Z");
     let said = site.take(0, &["--allow-expired"]);
     assert!(said.contains("is taken although it expired"), "{said}");
