@@ -51,7 +51,7 @@ pub struct Options {
     /// Whether the other images are carried when one fails.
     pub keep_going: bool,
     /// Whether signatures, attestations and SBOMs come along.
-    pub referrers: bool,
+    pub referrers: Referrers,
     /// What the nodes hold that the medium is for: it is left out.
     pub targets: Option<Arc<Targets>>,
     /// Whether layers are carried as deltas against what the targets hold.
@@ -85,7 +85,7 @@ impl Default for Options {
             verify: true,
             require: None,
             keep_going: false,
-            referrers: true,
+            referrers: Referrers::default(),
             targets: None,
             deltas: true,
             recovery: None,
@@ -99,6 +99,18 @@ impl Default for Options {
             at_root: None,
         }
     }
+}
+
+/// What becomes of signatures, attestations and SBOMs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Referrers {
+    /// They are not looked for.
+    Left,
+    /// They come along; one that cannot be had is left with a warning.
+    #[default]
+    Carried,
+    /// They come along; one that cannot be had fails its image.
+    Required,
 }
 
 /// An export, ready to be carried out.
@@ -274,10 +286,9 @@ fn carry_out_planned(
     let mut exported = Vec::new();
     let mut documents = BTreeMap::new();
     // Each is let go of once its place in the record is known.
-    for image in images {
-        let blobs = image.referrers.iter().flat_map(|referrer| &referrer.blobs);
-        let mut failures = blobs.filter_map(|blob| failed_referrers.get(&blob.digest).cloned());
-        if let Some(error) = carried.failure_of(&image).or_else(|| failures.next()) {
+    for mut image in images {
+        let failure = referrers::without_failed(&mut image, &failed_referrers, options, run);
+        if let Some(error) = carried.failure_of(&image).or(failure) {
             failed.push((image.name.to_string(), error));
             continue;
         }

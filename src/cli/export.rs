@@ -19,7 +19,7 @@ use super::source::Access;
 use super::wanted::{self, WantedArgs};
 use super::{signals, volumes};
 use crate::error::{Error, Result};
-use crate::export::{Destinations, Options, Prepared, Targets, carry_out, prepare, spread};
+use crate::export::{Destinations, Options, Prepared, Referrers, Targets, carry_out, prepare, spread};
 use crate::image::{Platform, Reference};
 use crate::layer::Zstd;
 use crate::medium::Medium;
@@ -98,6 +98,9 @@ pub(super) struct Args {
     /// Leave signatures, attestations and SBOMs that refer to the images
     #[arg(long)]
     no_referrers: bool,
+    /// Fail where a signature, attestation or SBOM is listed and cannot be had [default: carry the image without it]
+    #[arg(long, conflicts_with = "no_referrers")]
+    require_referrers: bool,
     /// Make recovery data of everything on the medium, such as 10%, so that `pannier repair` needs no source; none removes them [default: as before]
     #[arg(long, value_name = "PERCENT")]
     recovery: Option<Percent>,
@@ -135,6 +138,14 @@ pub(super) struct Args {
 }
 
 impl Args {
+    fn referrers(&self) -> Referrers {
+        match (self.no_referrers, self.require_referrers) {
+            (true, _) => Referrers::Left,
+            (_, true) => Referrers::Required,
+            _ => Referrers::Carried,
+        }
+    }
+
     fn to(&self) -> &Path {
         self.to.first().map_or(Path::new(""), PathBuf::as_path)
     }
@@ -229,7 +240,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Ended {
         verify: !args.no_verify,
         require: args.require_verify,
         keep_going: args.keep_going,
-        referrers: !args.no_referrers,
+        referrers: args.referrers(),
         recovery: args.recovery.map(|percent| percent.0),
         files: Arc::new(LocalFiles::open(&files, run)?),
         source_files: args.all,
@@ -370,7 +381,10 @@ fn wanted(args: &Args, named: Vec<Reference>, source: &dyn Source) -> Result<Vec
         for rename in &args.rename {
             wanted.name = wanted.name.rename(&rename.from, &rename.to).unwrap_or_else(|| wanted.name.clone());
         }
-        wanted.name = wanted.name.without_redundant_digest();
+        // Whether the tag beside a digest is a true name, the source tells.
+        if wanted.image.tag().is_none() || wanted.image.digest().is_none() {
+            wanted.name = wanted.name.without_redundant_digest();
+        }
     }
     let mut seen = BTreeSet::new();
     wanted.retain(|wanted| seen.insert((wanted.image.clone(), wanted.name.clone())));

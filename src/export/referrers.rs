@@ -4,19 +4,21 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use super::Options;
 use super::carry::StagedRead;
+use super::resolve::left_out;
+use super::{Options, Referrers};
 use crate::content::Verified;
 use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest};
 use crate::medium::Medium;
 use crate::plan::ExportPlan;
 use crate::progress::{Event, Run, Watched};
-use crate::source::Source;
+use crate::source::{Resolved, Source};
 
 /// Carries the blobs of what refers to the images, untouched.
 ///
-/// Returns what could not be carried, by digest; the first of it ends the export unless it keeps going.
+/// Returns what could not be carried, by digest. Where all of it is required, the first ends the export
+/// unless it keeps going.
 pub(super) fn carry(
     source: &dyn Source,
     medium: &Medium,
@@ -24,6 +26,7 @@ pub(super) fn carry(
     options: &Options,
     run: Run<'_>,
 ) -> Result<BTreeMap<Digest, Arc<Error>>> {
+    let strict = options.referrers == Referrers::Required;
     let mut failed = BTreeMap::new();
     for step in plan.referrers.iter().filter(|step| !step.present) {
         run.check()?;
@@ -33,7 +36,7 @@ pub(super) fn carry(
         let open = |offset| source.open_unverified(&pick.image, &pick.blob, offset);
         match copy_blob(medium, &pick.blob, open, &item, run) {
             Ok(()) => {}
-            Err(error) if options.keep_going && !error.is_fatal() => {
+            Err(error) if !error.is_fatal() && (options.keep_going || !strict) => {
                 failed.insert(pick.blob.digest, error.into());
             }
             Err(error) => return Err(error),
@@ -41,6 +44,30 @@ pub(super) fn carry(
         run.report(Event::Finished { item: &item });
     }
     Ok(failed)
+}
+
+/// Takes the referrers off an image of which a blob could not be carried; why the image cannot be
+/// carried, where it has to have them all.
+pub(super) fn without_failed(
+    image: &mut Resolved,
+    failed: &BTreeMap<Digest, Arc<Error>>,
+    options: &Options,
+    run: Run<'_>,
+) -> Option<Arc<Error>> {
+    let mut first = None;
+    let name = image.name.clone();
+    image.referrers.retain(|referrer| {
+        let Some(error) = referrer.blobs.iter().find_map(|blob| failed.get(&blob.digest)) else {
+            return true;
+        };
+        if options.referrers == Referrers::Required {
+            first.get_or_insert_with(|| error.clone());
+        } else {
+            run.report(Event::Warning(&left_out(&name, error)));
+        }
+        false
+    });
+    first
 }
 
 /// Carries a blob as it is, going on where an earlier run was cut off; `open` opens it at an offset.

@@ -1,9 +1,11 @@
 //! Asks the source about every image that is wanted.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::Options;
+use super::{Options, Referrers};
 use crate::error::{Error, Result};
+use crate::image::{Digest, Reference};
 use crate::progress::{Event, Phase, Run};
 use crate::source::{ImageRequest, Resolved, Source, resolve};
 
@@ -26,14 +28,35 @@ pub(super) fn wanted(
     run.report(Event::Phase { phase: Phase::Resolving, bytes: 0, items: wanted.len() });
     for (wanted, resolved) in wanted.iter().zip(resolve_all(source, wanted, options, run)) {
         match resolved {
-            Ok(image) => images.push(image),
+            Ok(image) => {
+                image.warnings.iter().for_each(|text| run.report(Event::Warning(text)));
+                images.push(image);
+            }
             Err(error) if options.keep_going => failed.push((wanted.name.to_string(), error.into())),
             Err(error) => return Err(error),
         }
     }
     run.report(Event::PhaseEnded { phase: Phase::Resolving });
     run.check()?;
-    Ok((images, failed))
+    Ok((without_repeats(images)?, failed))
+}
+
+/// Each name once: `repo:tag` and `repo:tag@digest` may turn out to be one image.
+fn without_repeats(images: Vec<Resolved>) -> Result<Vec<Resolved>> {
+    let mut named: BTreeMap<Reference, Digest> = BTreeMap::new();
+    let mut kept = Vec::with_capacity(images.len());
+    for image in images {
+        match named.insert(image.name.clone(), image.original.digest) {
+            None => kept.push(image),
+            Some(other) if other == image.original.digest => {}
+            Some(other) => {
+                let (name, own) = (&image.name, image.original.digest);
+                let text = format!("two different images would be carried as {name}: {other} and {own}");
+                return Err(Error::Usage(text));
+            }
+        }
+    }
+    Ok(kept)
 }
 
 /// Resolves every image, several at a time where each question takes its time on the way.
@@ -48,7 +71,7 @@ fn resolve_all(
     let resolve = |wanted: &ImageRequest| {
         run.check()?;
         let image = resolve(source, wanted, &options.platforms)?;
-        let image = with_referrers(source, image, options, run)?;
+        let image = with_referrers(source, image, options)?;
         run.report(Event::Finished { item: &wanted.name.to_string() });
         Ok(image)
     };
@@ -71,22 +94,31 @@ fn resolve_all(
     resolved
 }
 
-/// Adds what refers to an image. A registry that does not want to tell is no reason to carry nothing.
-fn with_referrers(
-    source: &dyn Source,
-    mut image: Resolved,
-    options: &Options,
-    run: Run<'_>,
-) -> Result<Resolved> {
-    if options.referrers {
-        match crate::source::referrers(source, &image) {
-            Ok(referrers) => image.referrers = referrers,
-            Err(error @ Error::Refused { .. }) => {
-                let text = format!("{}: carried without signatures and the like: {error}", image.name);
-                run.report(Event::Warning(&text));
+/// Adds what refers to an image. What cannot be had of it is no reason to leave the image, unless
+/// that was asked for.
+fn with_referrers(source: &dyn Source, mut image: Resolved, options: &Options) -> Result<Resolved> {
+    if options.referrers == Referrers::Left {
+        return Ok(image);
+    }
+    for referrer in crate::source::referrers(source, &image) {
+        match referrer {
+            Ok(referrer) => image.referrers.push(referrer),
+            Err(error) if options.referrers == Referrers::Required || error.is_fatal() => {
+                return Err(error);
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                let text = left_out(&image.name, &error);
+                if !image.warnings.contains(&text) {
+                    image.warnings.push(text);
+                }
+            }
         }
     }
     Ok(image)
+}
+
+/// What is said of a signature or the like that an image is carried without.
+pub(super) fn left_out(image: &Reference, error: &Error) -> String {
+    let error = error.with_cause();
+    format!("{image}: carried without a signature or the like: {error} (--require-referrers fails then)")
 }

@@ -410,6 +410,7 @@ pub(super) mod tests {
             }],
             absent: Vec::new(),
             referrers: Vec::new(),
+            warnings: Vec::new(),
         }
     }
 

@@ -70,7 +70,7 @@ impl Source for MediumSource {
         self.open_blob(&file.blob(), offset)
     }
 
-    fn referrers(&self, _: &Reference, subject: &Descriptor) -> Result<Vec<FoundReferrer>> {
+    fn referrers(&self, _: &Reference, subject: &Descriptor) -> Vec<Result<FoundReferrer>> {
         let about = self.record.images.iter().flat_map(|image| &image.referrers);
         let about = about.filter(|referrer| referrer.subject == subject.digest);
         let mut referrers: Vec<FoundReferrer> = about
@@ -78,11 +78,12 @@ impl Source for MediumSource {
                 descriptor: referrer.descriptor.clone(),
                 artifact_type: referrer.artifact_type.clone(),
                 tag: referrer.name.as_ref().and_then(|name| name.tag().map(str::to_owned)),
+                unproven: false,
             })
             .collect();
         referrers.sort_by(|a, b| (a.descriptor.digest, &a.tag).cmp(&(b.descriptor.digest, &b.tag)));
         referrers.dedup();
-        Ok(referrers)
+        referrers.into_iter().map(Ok).collect()
     }
 
     fn offers(&self, diff_id: Digest, listed: &Descriptor) -> Vec<Offer> {

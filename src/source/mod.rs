@@ -60,6 +60,8 @@ pub struct FoundReferrer {
     /// The tag in the image's repository by which it is looked for; `None` for one that names its
     /// subject itself.
     pub tag: Option<String>,
+    /// Whether it counts only if its manifest names the subject: the list it was found in is no proof.
+    pub unproven: bool,
 }
 
 /// Where images come from: names to descriptors, descriptors to bytes.
@@ -75,6 +77,16 @@ pub trait Source: Send + Sync {
 
     /// The index or manifest that `image` names at this moment.
     fn resolve(&self, image: &Reference) -> Result<Descriptor>;
+
+    /// The digest that the tag of `image` names at this moment, whatever digest stands beside it; `None`
+    /// where there is no such tag.
+    fn tagged(&self, image: &Reference) -> Result<Option<Digest>> {
+        match self.resolve(&image.without_redundant_digest()) {
+            Ok(descriptor) => Ok(Some(descriptor.digest)),
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
 
     /// Whether the blob is there. Not whether it is whole.
     fn holds(&self, image: &Reference, blob: &Descriptor) -> Result<bool>;
@@ -99,11 +111,11 @@ pub trait Source: Send + Sync {
         vec![Offer { descriptor: listed.clone(), as_it_is: false }]
     }
 
-    /// What refers to `subject`, an index or manifest of `image`. Empty for sources that have no way
-    /// to tell.
-    fn referrers(&self, image: &Reference, subject: &Descriptor) -> Result<Vec<FoundReferrer>> {
+    /// What refers to `subject`, an index or manifest of `image`; an error for each place that could
+    /// not be looked into. Empty for sources that have no way to tell.
+    fn referrers(&self, image: &Reference, subject: &Descriptor) -> Vec<Result<FoundReferrer>> {
         let _ = (image, subject);
-        Ok(Vec::new())
+        Vec::new()
     }
 
     /// The files that it has beside images. Only media have any, and what is named on the command line.

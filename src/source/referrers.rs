@@ -30,53 +30,86 @@ pub struct ResolvedReferrer {
     pub blobs: Vec<Descriptor>,
 }
 
-/// Finds everything that refers to the image or to a platform of it that is carried.
+/// Finds everything that refers to the image or to a platform of it that is carried; an error for
+/// each that has to be left, or each place that could not be looked into.
 ///
-/// One level: what refers to a referrer is not asked for. Errors: those of the source, a manifest
-/// that is damaged or ambiguous, more than 1000 of them.
-pub fn referrers(source: &dyn Source, image: &Resolved) -> Result<Vec<ResolvedReferrer>> {
+/// One level: what refers to a referrer is not asked for. A list may hold what is no referrer: what
+/// belongs to the image anyway, and manifests that do not name it as their subject where the list is
+/// no proof. That is passed over.
+pub fn referrers(source: &dyn Source, image: &Resolved) -> Vec<Result<ResolvedReferrer>> {
     let platforms = image.platforms.iter().map(|platform| &platform.manifest);
-    let mut subjects = BTreeSet::new();
+    let subjects: Vec<&Descriptor> = std::iter::once(&image.original).chain(platforms).collect();
+    let own: BTreeSet<Digest> =
+        subjects.iter().copied().chain(&image.indexes).map(|document| document.digest).collect();
+    let mut seen = BTreeSet::new();
     let mut found = Vec::new();
-    for subject in std::iter::once(&image.original).chain(platforms) {
-        if !subjects.insert(subject.digest) {
+    for subject in subjects {
+        if !seen.insert(subject.digest) {
             continue;
         }
-        for referrer in source.referrers(&image.image, subject)? {
+        for referrer in source.referrers(&image.image, subject) {
             if found.len() == MAX_REFERRERS {
                 let reason =
-                    format!("more than {MAX_REFERRERS} signatures and the like; --no-referrers leaves them");
-                return Err(Error::invalid(Side::Source, &image.image, reason));
+                    format!("more than {MAX_REFERRERS} signatures and the like; the others are left");
+                found.push(Err(Error::invalid(Side::Source, &image.image, reason)));
+                return found;
             }
-            found.push(read(source, image, subject, referrer)?);
+            match referrer {
+                Ok(referrer) if own.contains(&referrer.descriptor.digest) => {}
+                Ok(referrer) => found.extend(read(source, image, subject, referrer).transpose()),
+                Err(error) => found.push(Err(error)),
+            }
         }
     }
-    Ok(found)
+    found
 }
 
+/// `None` for what turns out to be no referrer of `subject`.
 fn read(
     source: &dyn Source,
     image: &Resolved,
     subject: &Descriptor,
     found: FoundReferrer,
-) -> Result<ResolvedReferrer> {
+) -> Result<Option<ResolvedReferrer>> {
+    let descriptor = &found.descriptor;
+    if !matches!(kind(&descriptor.media_type), MediaKind::Index | MediaKind::Manifest) {
+        let reason = format!(
+            "of media type {:.100}, neither a manifest nor an index",
+            descriptor.media_type.escape_debug().to_string()
+        );
+        let what = format!("{}: {} for {}", source.name(), descriptor.digest, image.image);
+        return Err(Error::invalid(Side::Source, what, reason));
+    }
     let name = found.tag.and_then(|tag| format!("{}:{tag}", image.name.repository()).parse().ok());
     let mut referrer = ResolvedReferrer {
         subject: subject.digest,
-        descriptor: found.descriptor.clone(),
+        descriptor: descriptor.clone(),
         artifact_type: found.artifact_type,
         name,
         documents: Vec::new(),
         blobs: Vec::new(),
     };
-    let own = referrer.visit(source, &image.image, &found.descriptor, 0)?;
+    let own = referrer.visit(source, &image.image, descriptor, 0)?;
+    if found.unproven && named_subject(&own) != Some(subject.digest) {
+        return Ok(None);
+    }
     if referrer.artifact_type.is_none() {
         referrer.artifact_type = artifact_type(&own);
     }
     // It is printed, and part of index.json.
     let legal = |text: &String| text.len() <= 255 && text.bytes().all(|b| b.is_ascii_graphic());
     referrer.artifact_type = referrer.artifact_type.filter(legal);
-    Ok(referrer)
+    Ok(Some(referrer))
+}
+
+/// What a manifest or index says that it is about (OCI image-spec, `subject`).
+fn named_subject(document: &[u8]) -> Option<Digest> {
+    #[derive(Deserialize)]
+    struct About {
+        subject: Option<Descriptor>,
+    }
+    let about: About = serde_json::from_slice(document).ok()?;
+    about.subject.map(|subject| subject.digest)
 }
 
 impl ResolvedReferrer {

@@ -48,6 +48,8 @@ pub struct Resolved {
     pub absent: Vec<Platform>,
     /// What refers to it, where that is carried.
     pub referrers: Vec<ResolvedReferrer>,
+    /// What the person has to know of it: sentences.
+    pub warnings: Vec<String>,
 }
 
 /// One platform of a resolved image.
@@ -107,17 +109,47 @@ pub fn resolve(source: &dyn Source, wanted: &ImageRequest, platforms: &Platforms
         0,
     )?;
     walk.require_platforms()?;
+    let mut warnings = Vec::new();
+    let name = true_name(source, wanted, &mut warnings)?;
     walk.found.shrink_to_fit();
     walk.indexes.shrink_to_fit();
     Ok(Resolved {
         image: image.clone(),
-        name: wanted.name.clone(),
+        name,
         original,
         indexes: walk.indexes,
         platforms: walk.found,
         absent: walk.absent,
         referrers: Vec::new(),
+        warnings,
     })
+}
+
+/// The name that an image is carried under: of `repo:tag@digest` the tag, while that names the digest.
+///
+/// Where the tag was moved or is gone, the digest alone is a true name, and the one that kubelet asks for.
+fn true_name(source: &dyn Source, wanted: &Wanted, warnings: &mut Vec<String>) -> Result<Reference> {
+    let (Some(digest), Some(pinned), Some(tag)) =
+        (wanted.image.digest(), wanted.name.digest(), wanted.image.tag())
+    else {
+        return Ok(wanted.name.clone());
+    };
+    let tagged = wanted.name.without_redundant_digest();
+    // An entry that has no name in a layout gets the one that it is asked for by.
+    let nameless = |listed: &Listed| listed.name.is_none() && listed.descriptor.digest == digest;
+    if !source.is_remote() && source.list()?.iter().any(nameless) {
+        return Ok(tagged);
+    }
+    let found = match source.tagged(&wanted.image) {
+        Ok(Some(found)) if found == digest => return Ok(tagged),
+        Ok(Some(found)) => format!("its tag {tag} names {found} now"),
+        Ok(None) => format!("its tag {tag} is not there any more"),
+        Err(error @ Error::Interrupted) => return Err(error),
+        Err(error) => format!("what its tag {tag} names cannot be found out: {error}"),
+    };
+    let name = wanted.name.with_digest(pinned);
+    warnings.push(format!("{}: {found}; the digest is what is carried, as {name}", wanted.image));
+    Ok(name)
 }
 
 /// The images of a source that can list, each under the name it has there.

@@ -202,7 +202,7 @@ fn the_referrers_api_is_asked_page_by_page() {
 }
 
 #[test]
-fn a_damaged_signature_is_a_damaged_image() {
+fn a_damaged_signature_is_left_unless_all_are_required() {
     if !have(&TOOLS) {
         return;
     }
@@ -216,9 +216,13 @@ fn a_damaged_signature_is_a_damaged_image() {
     let (name, to) = (signed.server.name(), medium.path().to_str().unwrap());
     let image = format!("{name}/team/app:1");
     let arguments = ["export", &image, "--platform", "linux/amd64", "--insecure", &name, "--to", to];
-    let said = run(4, arguments).stderr();
+    let said = run(4, [&arguments[..], &["--require-referrers"]].concat()).stderr();
     assert!(said.contains(&hex), "{said}");
-    run(0, [&arguments[..], &["--no-referrers"]].concat());
+    let said = run(0, arguments).stderr();
+    assert!(said.contains("warning: ") && said.contains(&hex), "{said}");
+    let json = run(0, ["list", to, "--json"]).json();
+    assert_eq!(json["images"][0]["referrers"].as_array().unwrap().len(), 1);
+    run(0, ["verify", to, "--deep"]);
 }
 
 #[test]

@@ -84,6 +84,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) tls: Option<&'a Authority>,
     /// The token server it sends its clients to, and the certificate that signs the tokens.
     pub(crate) port: Option<u16>,
+    /// Where it sends its clients for blobs, by the paths of its storage.
+    pub(crate) redirect: Option<&'a str>,
 }
 
 /// Debian's docker-registry.
@@ -107,6 +109,11 @@ impl Server {
             let (certificate, key) = authority.issue(directory.path());
             config +=
                 &format!("  tls:\n    certificate: {}\n    key: {}\n", certificate.display(), key.display());
+        }
+        if let Some(base) = setup.redirect {
+            config += &format!(
+                "middleware:\n  storage:\n    - name: redirect\n      options:\n        baseurl: {base}\n"
+            );
         }
         if let Some((user, password)) = setup.login {
             let entry = run("htpasswd", &["-Bbn", user, password]);

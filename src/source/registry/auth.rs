@@ -43,6 +43,8 @@ pub(super) struct Access<'a> {
     pub(super) host: &'a str,
     /// The path below the registry.
     pub(super) repository: &'a str,
+    /// What the answer is remembered by.
+    pub(super) known: &'a str,
 }
 
 impl Auth {
@@ -64,7 +66,7 @@ impl Auth {
     ) -> Result<HeaderValue, Failure> {
         // Held while the token is fetched: of many threads with the same question, one asks.
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = known.get(access.repository)
+        if let Some(known) = known.get(access.known)
             && Some(&known.header) != used
         {
             return Ok(known.header.clone());
@@ -72,6 +74,7 @@ impl Auth {
         let challenge = Challenge::find(headers)
             .ok_or_else(|| denied(access, "401, but it does not say how to log in", None))?;
         let Found { login, problem } = found();
+        let anonymous = login.is_none();
         let fresh = match challenge {
             Challenge::Basic => match login {
                 Some(Login::Password { user, password }) => {
@@ -86,13 +89,16 @@ impl Auth {
                     return Err(denied(access, advice, problem));
                 }
             },
-            Challenge::Bearer(challenge) => challenge.token(transport, access, login, problem)?,
+            Challenge::Bearer(challenge) => challenge.token(transport, access, login, problem.clone())?,
         };
         if used == Some(&fresh.header) {
-            let advice = "401, the login it was given is not accepted, or may not pull this";
-            return Err(denied(access, advice, None));
+            let advice = match anonymous {
+                true => "401, a login is needed, or the image does not exist",
+                false => "401, the login it was given is not accepted, or may not pull this",
+            };
+            return Err(denied(access, advice, problem));
         }
-        known.insert(access.repository.to_owned(), fresh.clone());
+        known.insert(access.known.to_owned(), fresh.clone());
         Ok(fresh.header)
     }
 }
@@ -122,48 +128,100 @@ struct Bearer {
 impl Challenge {
     /// The challenge that is answered: bearer before basic (RFC 9110, section 11.6.1).
     fn find(headers: &HeaderMap) -> Option<Self> {
-        let challenges: Vec<Self> = headers
-            .get_all(WWW_AUTHENTICATE)
-            .iter()
-            .filter_map(|value| Self::parse(value.to_str().ok()?))
-            .collect();
+        let values = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
+        let challenges: Vec<Self> = values.flat_map(Self::parse).collect();
         let bearer = challenges.iter().position(|c| matches!(c, Self::Bearer(_)));
         challenges.into_iter().nth(bearer.unwrap_or(0))
     }
 
-    fn parse(text: &str) -> Option<Self> {
-        let (scheme, mut rest) = text.trim().split_once(' ').unwrap_or((text.trim(), ""));
-        if scheme.eq_ignore_ascii_case("basic") {
-            return Some(Self::Basic);
-        }
-        if !scheme.eq_ignore_ascii_case("bearer") {
-            return None;
-        }
-        let mut bearer = Bearer::default();
-        while let Some((name, after)) = rest.split_once('=') {
-            let (value, after) = match after.strip_prefix('"') {
-                Some(quoted) => quoted.split_once('"')?,
-                None => after.split_once(',').unwrap_or((after, "")),
+    /// The challenges of one line that are understood. There may be several, and commas stand between
+    /// them as between the parameters of one: a word without `=` begins the next.
+    fn parse(text: &str) -> Vec<Self> {
+        let mut found = Vec::new();
+        for part in parts(text) {
+            let part = part.trim();
+            let (scheme, parameter) = match part.split_once(|c: char| c.is_ascii_whitespace()) {
+                Some((scheme, rest)) if !scheme.contains('=') && !rest.trim_start().starts_with('=') => {
+                    (Some(scheme), rest.trim_start())
+                }
+                _ if part.contains('=') => (None, part),
+                _ => (Some(part), ""),
             };
-            match name.trim_matches([',', ' ']).to_ascii_lowercase().as_str() {
-                "realm" => bearer.realm = value.to_owned(),
-                "service" => bearer.service = value.to_owned(),
-                "scope" => bearer.scope = value.to_owned(),
-                _ => {}
+            if let Some(scheme) = scheme.filter(|scheme| !scheme.is_empty()) {
+                found.push(match scheme.to_ascii_lowercase().as_str() {
+                    "basic" => Some(Self::Basic),
+                    "bearer" => Some(Self::Bearer(Bearer::default())),
+                    _ => None,
+                });
             }
-            rest = after;
+            if let Some(Some(Self::Bearer(bearer))) = found.last_mut()
+                && let Some((name, value)) = parameter.split_once('=')
+            {
+                bearer.set(name.trim(), value.trim());
+            }
         }
-        (!bearer.realm.is_empty()).then_some(Self::Bearer(bearer))
+        let answerable = |challenge: &Self| match challenge {
+            Self::Basic => true,
+            Self::Bearer(bearer) => !bearer.realm.is_empty(),
+        };
+        found.into_iter().flatten().filter(answerable).collect()
     }
 }
 
+/// Splits at commas that are in no quoted string.
+fn parts(text: &str) -> impl Iterator<Item = &str> {
+    let mut quoted = false;
+    let mut escaped = false;
+    text.split(move |c: char| {
+        match c {
+            '"' if !escaped => quoted = !quoted,
+            _ => {}
+        }
+        escaped = quoted && c == '\\' && !escaped;
+        c == ',' && !quoted
+    })
+}
+
+impl Bearer {
+    fn set(&mut self, name: &str, value: &str) {
+        let value = match value.strip_prefix('"') {
+            // One that is not closed may have been cut short: the rest of it could be another server.
+            Some(quoted) => match quoted.strip_suffix('"') {
+                Some(whole) => whole,
+                None => return,
+            },
+            None => value,
+        };
+        let value = value.replace("\\\"", "\"");
+        match name.to_ascii_lowercase().as_str() {
+            "realm" => self.realm = value,
+            "service" => self.service = value,
+            "scope" => self.scope = value,
+            _ => {}
+        }
+    }
+}
+
+/// What a token server answers. Some write null for what they do not have, or a number as text.
 #[derive(Deserialize)]
 struct Answer {
+    token: Option<String>,
+    access_token: Option<String>,
     #[serde(default)]
-    token: String,
-    #[serde(default)]
-    access_token: String,
-    expires_in: Option<u64>,
+    expires_in: serde_json::Value,
+}
+
+impl Answer {
+    /// How long the token lives; what is no number of seconds says nothing.
+    fn life(&self) -> Duration {
+        let seconds = match &self.expires_in {
+            serde_json::Value::Number(number) => number.as_f64(),
+            serde_json::Value::String(text) => text.trim().parse().ok(),
+            _ => None,
+        };
+        let seconds = seconds.filter(|seconds: &f64| *seconds >= 1.0);
+        seconds.map_or(DEFAULT_LIFE, |s| Duration::from_secs((s as u64).min(LONGEST_LIFE)))
+    }
 }
 
 impl Bearer {
@@ -232,11 +290,9 @@ impl Bearer {
         let unreadable = || denied(access, &format!("{server} gave no token that can be read"), None);
         response.take(MAX_ANSWER).read_to_end(&mut body).map_err(|_| unreadable())?;
         let answer: Answer = serde_json::from_slice(&body).map_err(|_| unreadable())?;
-        let token = if answer.token.is_empty() { answer.access_token } else { answer.token };
-        if token.is_empty() {
-            return Err(unreadable());
-        }
-        let life = answer.expires_in.map_or(DEFAULT_LIFE, |s| Duration::from_secs(s.min(LONGEST_LIFE)));
+        let life = answer.life();
+        let tokens = [answer.token, answer.access_token].into_iter().flatten();
+        let token = tokens.into_iter().find(|token| !token.is_empty()).ok_or_else(unreadable)?;
         // A little early: a request takes time to arrive.
         Ok(Credential { header: bearer(&token)?, until: Some(Instant::now() + life.mul_f32(0.9)) })
     }
@@ -283,6 +339,38 @@ mod tests {
         assert_eq!(challenge(&[loose]), Some(Challenge::Bearer(expected)));
         assert_eq!(challenge(&["Basic realm=\"x\""]), Some(Challenge::Basic));
         assert!(matches!(challenge(&["Basic realm=\"x\"", hub]), Some(Challenge::Bearer(_))));
+    }
+
+    #[test]
+    fn several_challenges_may_stand_in_one_line() {
+        let bearer = |realm: &str, service: &str| {
+            Some(Challenge::Bearer(Bearer {
+                realm: realm.into(),
+                service: service.into(),
+                scope: String::new(),
+            }))
+        };
+        for line in [
+            r#"Basic realm="a, b", Bearer realm="https://t/",service="s""#,
+            r#"Negotiate, Bearer realm="https://t/", service="s", Basic realm="x""#,
+            r#"Bearer realm = "https://t/" , service=s,Basic realm="x""#,
+            r#"Digest realm="d", nonce="Bearer realm=x", Bearer service=s,realm=https://t/"#,
+        ] {
+            assert_eq!(challenge(&[line]), bearer("https://t/", "s"), "{line}");
+        }
+        assert_eq!(challenge(&[r#"Negotiate abc==, Basic realm="x""#]), Some(Challenge::Basic));
+    }
+
+    #[test]
+    fn a_token_lives_as_long_as_can_be_read() {
+        let life = |text: &str| serde_json::from_str::<Answer>(text).unwrap().life().as_secs();
+        assert_eq!(life(r#"{"token":"x","access_token":null,"expires_in":300}"#), 300);
+        assert_eq!(life(r#"{"expires_in":300.5}"#), 300);
+        assert_eq!(life(r#"{"expires_in":"300"}"#), 300);
+        assert_eq!(life(r#"{"expires_in":1e300}"#), LONGEST_LIFE);
+        for text in ["{}", r#"{"expires_in":null}"#, r#"{"expires_in":-1}"#, r#"{"expires_in":"soon"}"#] {
+            assert_eq!(life(text), 60, "{text}");
+        }
     }
 
     #[test]

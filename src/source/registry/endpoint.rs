@@ -9,10 +9,10 @@ use reqwest::header::{AUTHORIZATION, HeaderMap};
 use reqwest::{Method, StatusCode, Url};
 
 use super::auth::{Access, Auth};
-use super::credentials::Credentials;
+use super::credentials::{Credentials, Found};
 use super::failure;
 use super::hosts::Host;
-use super::retry::Failure;
+use super::retry::{Failure, Notice};
 use super::transport::{self, Transport};
 use crate::error::{Error, Result, Side};
 
@@ -58,12 +58,15 @@ pub(super) struct Endpoint {
     registry: String,
     transport: Transport,
     auth: Auth,
+    /// What registries gave to anybody that this one sends its clients to, by host and repository.
+    auth_elsewhere: Auth,
     unreachable: AtomicBool,
 }
 
 impl Endpoint {
-    pub(super) fn new(host: Host, registry: &str, stall: Duration) -> Result<Self> {
-        let transport = Transport::new(&host.base, &host.trust, host.headers.clone(), stall)?;
+    pub(super) fn new(host: Host, registry: &str, stall: Duration, notice: &Notice) -> Result<Self> {
+        let headers = host.headers.clone();
+        let transport = Transport::new(&host.base, &host.trust, headers, stall, notice.clone())?;
         // Docker Hub is named as people know it, and so is a registry that is asked directly.
         let name = if host.mirror { transport::host_and_port(&host.base) } else { registry.to_owned() };
         Ok(Self {
@@ -72,6 +75,7 @@ impl Endpoint {
             registry: registry.to_owned(),
             transport,
             auth: Auth::default(),
+            auth_elsewhere: Auth::default(),
             unreachable: AtomicBool::new(false),
         })
     }
@@ -114,9 +118,19 @@ impl Endpoint {
         if self.host.mirror {
             url.query_pairs_mut().append_pair("ns", &self.registry);
         }
-        self.log_in(credentials, ask.repository, &self.action(ask), &ask.headers, |headers| {
+        let action = self.action(ask);
+        let response = self.log_in(credentials, ask.repository, &action, &ask.headers, |headers| {
             self.transport.send(&ask.method, url.clone(), headers)
-        })
+        })?;
+        match response.status() {
+            StatusCode::UNAUTHORIZED if !self.is_own(&response) => self.ask_elsewhere(ask, response),
+            _ => Ok(response),
+        }
+    }
+
+    /// Whether this host answered, and not one that it redirects to.
+    fn is_own(&self, response: &Response) -> bool {
+        response.url().origin() == self.host.base.origin()
     }
 
     /// The URL of a path below a repository.
@@ -152,12 +166,11 @@ impl Endpoint {
                 headers.insert(AUTHORIZATION, value.clone());
             }
             let response = send(headers)?;
-            // A storage server that was redirected to has nothing to do with the login.
-            let own = response.url().origin() == self.host.base.origin();
-            if response.status() != StatusCode::UNAUTHORIZED || !own {
+            // A server that was redirected to has nothing to do with the login.
+            if response.status() != StatusCode::UNAUTHORIZED || !self.is_own(&response) {
                 return Ok(response);
             }
-            let access = Access { host: &self.name, repository };
+            let access = Access { host: &self.name, repository, known: repository };
             let found = || credentials.find(&self.name, repository);
             let used = authorization.as_ref();
             authorization =
@@ -168,6 +181,35 @@ impl Endpoint {
             action: action.to_owned(),
             reason: format!("{}: 401, the login it was given may not do this", self.name),
         }))
+    }
+
+    /// Answers the challenge of another registry, to which this one has sent the request, with a token
+    /// that it gives to anybody.
+    fn ask_elsewhere(&self, ask: &Ask<'_>, mut response: Response) -> Result<Response, Failure> {
+        let url = response.url().clone();
+        let other = transport::host_and_port(&url);
+        let known = format!("{other}/{}", ask.repository);
+        let host = format!("{other}, to which {} sends its clients", self.name);
+        let mut authorization = None;
+        // The second time where a known token has come of age.
+        for _ in 0..2 {
+            let access = Access { host: &host, repository: ask.repository, known: &known };
+            let nobody = || Found {
+                login: None,
+                problem: Some(format!("a login would have to be for {other}: name the image there")),
+            };
+            let used = authorization.as_ref();
+            let value =
+                self.auth_elsewhere.answer(&self.transport, access, response.headers(), used, nobody)?;
+            let mut headers = ask.headers.clone();
+            headers.insert(AUTHORIZATION, value.clone());
+            authorization = Some(value);
+            response = self.transport.send_on(&ask.method, url.clone(), headers)?;
+            if response.status() != StatusCode::UNAUTHORIZED || response.url().origin() != url.origin() {
+                break;
+            }
+        }
+        Ok(response)
     }
 
     /// The failure that a status stands for.

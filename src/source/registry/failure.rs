@@ -3,12 +3,14 @@
 use std::error::Error as StdError;
 use std::io;
 
-use reqwest::StatusCode;
+use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::blocking::Response;
+use reqwest::{StatusCode, Url};
 use serde::Deserialize;
 use time::OffsetDateTime;
 
 use super::retry::{self, Again, Failure};
+use super::transport;
 use crate::error::{Error, Side};
 
 const NO_TLS: &str = "it does not speak TLS; --insecure REGISTRY allows plain HTTP for that registry";
@@ -21,7 +23,8 @@ const MAX_ERROR_BODY: u64 = 64 << 10;
 ///
 /// `answered` tells that the host was heard before: then a failure to connect is one of the network,
 /// and is tried again, while a host that never answered is rather misspelt.
-pub(super) fn unanswered(host: &str, answered: bool, error: reqwest::Error) -> Failure {
+pub(super) fn unanswered(host: &str, url: &Url, answered: bool, error: reqwest::Error) -> Failure {
+    let proxy = proxy(url).map(|proxy| format!(" (through the proxy {proxy})")).unwrap_or_default();
     // The URL can hold a signature that opens the blob to whoever reads the log.
     let error = error.without_url();
     let reason = tls_reason(&error);
@@ -31,9 +34,9 @@ pub(super) fn unanswered(host: &str, answered: bool, error: reqwest::Error) -> F
         None => Again::Soon,
     };
     let source: Box<dyn StdError + Send + Sync> = match reason {
-        Some(reason) => reason.into(),
+        Some(reason) => format!("{reason}{proxy}").into(),
         None if error.is_timeout() => {
-            "no answer for too long; --stall-timeout sets how long is waited".into()
+            format!("no answer for too long{proxy}; --stall-timeout sets how long is waited").into()
         }
         None => {
             let advice = if error.is_connect() && !answered {
@@ -41,10 +44,22 @@ pub(super) fn unanswered(host: &str, answered: bool, error: reqwest::Error) -> F
             } else {
                 ""
             };
-            format!("{}{advice}", innermost(&error)).into()
+            format!("{}{proxy}{advice}", innermost(&error)).into()
         }
     };
     Failure { error: Error::Unreachable { side: Side::Source, address: host.to_owned(), source }, again }
+}
+
+/// The proxy that a request for `url` goes through, as the environment has it: host and port alone,
+/// since a login may stand beside them. A loopback host is never asked through one.
+fn proxy(url: &Url) -> Option<String> {
+    if transport::is_loopback(url) {
+        return None;
+    }
+    // The same rules as those of the HTTP client.
+    let proxy = Matcher::from_env().intercept(&url.as_str().parse().ok()?)?;
+    let (host, port) = (proxy.uri().host()?, proxy.uri().port_u16());
+    Some(port.map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
 }
 
 /// The last cause in the chain: the ones before it only say that a request failed.

@@ -1,7 +1,8 @@
 //! Mirrors, as containerd's `hosts.toml` names them.
 //!
 //! One directory for each registry, named `HOST`, `HOST_PORT_` or `_default`, with a `hosts.toml`
-//! in it; the hosts in the order of the file, the registry itself last (containerd, docs/hosts.md).
+//! in it; the hosts in the order of the file, the registry itself last (containerd, docs/hosts.md). Where
+//! there is none, the certificates in the directory are those of the registry itself.
 //! Known keys: `server`, `capabilities`, `ca`, `client`, `skip_verify`, `override_path`, `header`.
 
 use std::fs;
@@ -87,7 +88,11 @@ pub(super) fn load(directory: &Path, registry: &str) -> Result<Option<Vec<Host>>
     for folder in names.map(|name| directory.join(name)) {
         let path = folder.join("hosts.toml");
         match fs::read_to_string(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                if let Some(trust) = certificates(&folder)? {
+                    return Ok(Some(vec![Host { trust, ..upstream(registry, "https")? }]));
+                }
+            }
             Err(error) => return Err(Error::from_io(Side::Source, "read", path, error)),
             Ok(text) => {
                 return parse(&text, &folder, registry)
@@ -97,6 +102,33 @@ pub(super) fn load(directory: &Path, registry: &str) -> Result<Option<Vec<Host>>
         }
     }
     Ok(None)
+}
+
+/// The certificates in a folder without a `hosts.toml`, as Docker has them: `*.crt` are trusted, `X.cert`
+/// and `X.key` are shown (containerd, docs/hosts.md; Docker, certs.d). `None` where there are none.
+fn certificates(folder: &Path) -> Result<Option<Trust>> {
+    let failed = |error| Error::from_io(Side::Source, "read", folder.to_owned(), error);
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(failed)?,
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        files.push(entry.map_err(failed)?.path());
+    }
+    files.sort();
+    let named = |extension: &str| {
+        let end = std::ffi::OsString::from(extension);
+        files.iter().filter(move |file| file.extension() == Some(end.as_os_str())).cloned()
+    };
+    let ca: Vec<PathBuf> = named("crt").collect();
+    let pair = |certificate: PathBuf| {
+        let key = certificate.with_extension("key");
+        files.contains(&key).then_some((certificate, key))
+    };
+    let identity = named("cert").find_map(pair);
+    let found = !ca.is_empty() || identity.is_some();
+    Ok(found.then_some(Trust { ca, anyone: false, identity }))
 }
 
 fn parse(text: &str, folder: &Path, registry: &str) -> Result<Vec<Host>, String> {
@@ -251,6 +283,23 @@ mod tests {
         assert_eq!(server("b.io:5000"), "https://two/v2/");
         assert_eq!(server("c.io"), "https://rest/v2/");
         assert!(load(&root.path().join("none"), "a.io").unwrap().is_none());
+    }
+
+    #[test]
+    fn certificates_alone_are_those_of_the_registry_itself() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("a.io_5000_");
+        fs::create_dir(&folder).unwrap();
+        assert!(load(root.path(), "a.io:5000").unwrap().is_none());
+        for file in ["ca.crt", "client.cert", "client.key", "other.cert", "notes.txt"] {
+            fs::write(folder.join(file), "").unwrap();
+        }
+        let hosts = load(root.path(), "a.io:5000").unwrap().unwrap();
+        assert_eq!(bases(&hosts), ["https://a.io:5000/v2/"]);
+        let trust = &hosts[0].trust;
+        assert_eq!((&trust.ca, trust.anyone), (&vec![folder.join("ca.crt")], false));
+        assert_eq!(trust.identity, Some((folder.join("client.cert"), folder.join("client.key"))));
+        assert!(!hosts[0].mirror);
     }
 
     #[test]

@@ -3,9 +3,9 @@
 use std::io::Read;
 use std::sync::{Arc, PoisonError};
 
-use reqwest::Method;
 use reqwest::blocking::Response;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Method, StatusCode};
 
 use super::Inner;
 use super::endpoint::{Ask, Endpoint, Need};
@@ -21,36 +21,49 @@ const ACCEPTED: [&str; 4] = [
     "application/vnd.docker.distribution.manifest.list.v2+json",
     "application/vnd.docker.distribution.manifest.v2+json",
 ];
+/// The same in one line: there are servers that look at the first line only.
+const ACCEPT_ALL: &str = "application/vnd.oci.image.index.v1+json, \
+    application/vnd.oci.image.manifest.v1+json, \
+    application/vnd.docker.distribution.manifest.list.v2+json, \
+    application/vnd.docker.distribution.manifest.v2+json";
 
 /// The header that asks for manifests and indexes.
 pub(super) fn accept() -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    for media_type in ACCEPTED {
-        headers.append(ACCEPT, HeaderValue::from_static(media_type));
-    }
-    headers
+    HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(ACCEPT_ALL))])
 }
 
 impl Inner {
-    /// Asks what `image` names, and checks it against the digest in the name, if there is one.
+    /// Asks for what `image` names: its digest, where it has one, whatever the tag beside it names.
     pub(super) fn resolve(&self, image: &Reference) -> Result<Descriptor> {
         let (need, name) = match (image.tag(), image.digest()) {
-            (Some(tag), _) => (Need::Resolve, tag.to_owned()),
-            (None, Some(digest)) => (Need::Pull, digest.to_string()),
+            (_, Some(digest)) => (Need::Pull, digest.to_string()),
+            (Some(tag), None) => (Need::Resolve, tag.to_owned()),
             (None, None) => (Need::Resolve, "latest".to_owned()),
         };
-        let found = self.fetch(image, need, &name)?;
-        match image.digest() {
-            Some(expected) if expected != found.digest && image.tag().is_some() => Err(Error::invalid(
-                Side::Source,
-                image,
-                format!(
-                    "the tag names {} now; leave the tag out to get the digest as it was pinned, or the \
-                     digest to get what the tag names",
-                    found.digest
-                ),
-            )),
-            _ => Ok(found),
+        self.fetch(image, need, &name)
+    }
+
+    /// The digest that the tag of `image` names; `None` where there is no such tag.
+    ///
+    /// By `HEAD`, which costs nothing of a rate limit, where the registry tells the digest in its answer.
+    pub(super) fn tagged(&self, image: &Reference) -> Result<Option<Digest>> {
+        let tag = image.tag().unwrap_or("latest");
+        let path = format!("manifests/{tag}");
+        let ask = Ask { method: Method::HEAD, repository: image.path(), path, headers: accept() };
+        let told = self.run(image.registry(), Need::Resolve, |endpoint| {
+            Ok(header(&endpoint.send(&self.credentials, &ask)?, CONTENT_DIGEST))
+        });
+        let found = match told {
+            Ok(told) => match told.parse() {
+                Ok(digest) => Ok(digest),
+                Err(_) => self.fetch(image, Need::Resolve, tag).map(|descriptor| descriptor.digest),
+            },
+            Err(error) => Err(error),
+        };
+        match found {
+            Ok(digest) => Ok(Some(digest)),
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
@@ -66,9 +79,18 @@ impl Inner {
     }
 
     /// Whether the repository has this tag. Costs less than asking for it: Docker Hub's rate limit
-    /// does not count `HEAD`.
+    /// does not count `HEAD`. Registries refuse a tag that is not there to those who may not list what is.
     pub(super) fn has_tag(&self, image: &Reference, tag: &str) -> Result<bool> {
-        self.exists(image, format!("manifests/{tag}"), accept())
+        let path = format!("manifests/{tag}");
+        let ask = Ask { method: Method::HEAD, repository: image.path(), path, headers: accept() };
+        self.run(image.registry(), Need::Pull, |endpoint| {
+            let response = endpoint.send_for_any(&self.credentials, &ask)?;
+            match response.status() {
+                status if status.is_success() => Ok(true),
+                StatusCode::NOT_FOUND | StatusCode::FORBIDDEN => Ok(false),
+                _ => Err(endpoint.refused(&ask, response)),
+            }
+        })
     }
 
     /// Fetches a manifest or index by tag or digest, checks it, and keeps its bytes.
@@ -128,7 +150,7 @@ pub(super) fn body(endpoint: &Endpoint, what: &str, response: Response) -> Resul
 /// The media type of a document that can be carried; a reason when it cannot.
 fn check(what: &str, media_type: &str, bytes: &[u8]) -> Result<String, Error> {
     let refuse = |reason: String| Error::invalid(Side::Source, what, reason);
-    let media_type = media_type.split(';').next().unwrap_or_default().trim();
+    let media_type = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     if media_type.contains("distribution.manifest.v1+") {
         return Err(refuse(
             "a Docker schema 1 manifest, which containerd does not run either; push the image again \
@@ -136,20 +158,23 @@ fn check(what: &str, media_type: &str, bytes: &[u8]) -> Result<String, Error> {
                 .into(),
         ));
     }
-    let media_type = match media_type {
-        // From a file server, or a registry that does not care: the document says itself what it is.
-        "" | "application/json" | "application/octet-stream" | "text/plain" => {
-            own_type(bytes).ok_or_else(|| {
-                refuse("neither a manifest nor an index, by its media type or its content".into())
-            })?
-        }
+    let media_type = match media_type.as_str() {
         known if matches!(kind(known), MediaKind::Index | MediaKind::Manifest) => known.to_owned(),
-        "text/html" => {
-            return Err(refuse(
-                "a web page and no manifest; is this a registry, or does a proxy want a login?".into(),
-            ));
-        }
-        other => return Err(refuse(format!("of media type {other:.100}, neither a manifest nor an index"))),
+        // From a file server, or a registry that does not care: the document says itself what it is.
+        other => match own_type(bytes) {
+            Some(own) => own,
+            None if other == "text/html" => {
+                return Err(refuse(
+                    "a web page and no manifest; is this a registry, or does a proxy want a login?".into(),
+                ));
+            }
+            None => {
+                let typed = if other.is_empty() { "without a type" } else { other };
+                return Err(refuse(format!(
+                    "neither a manifest nor an index, by its media type ({typed:.100}) or its content"
+                )));
+            }
+        },
     };
     Document::parse(&media_type, bytes).map_err(refuse)?;
     Ok(media_type)
@@ -183,6 +208,11 @@ mod tests {
         assert_eq!(check("x", ACCEPTED[0], INDEX).unwrap(), ACCEPTED[0]);
         assert_eq!(check("x", &format!("{}; charset=utf-8", ACCEPTED[0]), INDEX).unwrap(), ACCEPTED[0]);
         assert_eq!(check("x", "application/json", INDEX).unwrap(), ACCEPTED[0]);
+        for store in ["binary/octet-stream", "application/x-octet-stream", "text/json", "application/xml"] {
+            assert_eq!(check("x", store, INDEX).unwrap(), ACCEPTED[0], "{store}");
+        }
+        assert_eq!(check("x", &ACCEPTED[0].to_uppercase(), INDEX).unwrap(), ACCEPTED[0]);
+        assert_eq!(accept()[ACCEPT], ACCEPTED.join(", "));
         let docker = format!(r#"{{"mediaType":"{}","manifests":[]}}"#, ACCEPTED[2]);
         assert_eq!(check("x", "", docker.as_bytes()).unwrap(), ACCEPTED[2]);
     }

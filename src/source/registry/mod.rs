@@ -28,12 +28,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::Method;
-use reqwest::header::HeaderMap;
-
 use self::blob::RegistryBlob;
 use self::credentials::Credentials;
-use self::endpoint::{Ask, Endpoint, Need};
+use self::endpoint::{Endpoint, Need};
 use self::retry::{Again, Failure, Policy};
 use super::{FoundReferrer, Listed, Source};
 use crate::error::{Error, Result, Side};
@@ -92,6 +89,8 @@ struct Inner {
     endpoints: Mutex<HashMap<String, Arc<[Endpoint]>>>,
     /// Manifests and indexes that were read, so that none is asked for twice.
     documents: Mutex<HashMap<Digest, Arc<[u8]>>>,
+    /// Registries whose referrers API failed however often it was asked: it is asked once each from then on.
+    without_api: Mutex<BTreeSet<String>>,
 }
 
 impl fmt::Debug for Registry {
@@ -106,8 +105,9 @@ impl Registry {
         let policy =
             Policy { retries: options.retries, stop: options.stop.clone(), notice: options.notice.clone() };
         let credentials = Credentials::load(options.logins.clone())?;
-        let (endpoints, documents) = Default::default();
-        Ok(Self { inner: Arc::new(Inner { options, policy, credentials, endpoints, documents }) })
+        let (endpoints, documents, without_api) = Default::default();
+        let inner = Inner { options, policy, credentials, endpoints, documents, without_api };
+        Ok(Self { inner: Arc::new(inner) })
     }
 }
 
@@ -132,12 +132,12 @@ impl Inner {
         if named.is_none() && insecure {
             let mut host = hosts::upstream(registry, "https")?;
             host.trust.anyone = true;
-            let endpoint = Endpoint::new(host, registry, self.options.stall)?;
+            let endpoint = Endpoint::new(host, registry, self.options.stall, &self.options.notice)?;
             if endpoint.answers() {
                 return Ok(vec![endpoint]);
             }
             let host = hosts::upstream(registry, "http")?;
-            return Ok(vec![Endpoint::new(host, registry, self.options.stall)?]);
+            return Ok(vec![Endpoint::new(host, registry, self.options.stall, &self.options.notice)?]);
         }
         let hosts = match named {
             Some(hosts) => hosts,
@@ -146,7 +146,7 @@ impl Inner {
         let endpoint = |mut host: hosts::Host| {
             host.trust.ca.extend(self.options.ca_files.iter().cloned());
             host.trust.anyone |= insecure && !host.mirror;
-            Endpoint::new(host, registry, self.options.stall)
+            Endpoint::new(host, registry, self.options.stall, &self.options.notice)
         };
         hosts.into_iter().map(endpoint).collect()
     }
@@ -200,16 +200,6 @@ impl Inner {
     ) -> Result<T> {
         self.policy.run(|| self.attempt(registry, need, &mut ask))
     }
-
-    /// Whether a `HEAD` for `path` in the image's repository succeeds.
-    fn exists(&self, image: &Reference, path: String, headers: HeaderMap) -> Result<bool> {
-        let ask = Ask { method: Method::HEAD, repository: image.path(), path, headers };
-        match self.run(image.registry(), Need::Pull, |endpoint| endpoint.send(&self.credentials, &ask)) {
-            Ok(_) => Ok(true),
-            Err(Error::NotFound { .. }) => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
 }
 
 fn is_document(blob: &Descriptor) -> bool {
@@ -229,6 +219,10 @@ impl Source for Registry {
 
     fn resolve(&self, image: &Reference) -> Result<Descriptor> {
         self.inner.resolve(image)
+    }
+
+    fn tagged(&self, image: &Reference) -> Result<Option<Digest>> {
+        self.inner.tagged(image)
     }
 
     /// Blobs are taken to be there when a manifest lists them, as a registry has to see to when it is
@@ -264,7 +258,7 @@ impl Source for Registry {
         true
     }
 
-    fn referrers(&self, image: &Reference, subject: &Descriptor) -> Result<Vec<FoundReferrer>> {
+    fn referrers(&self, image: &Reference, subject: &Descriptor) -> Vec<Result<FoundReferrer>> {
         self.inner.referrers(image, subject)
     }
 }

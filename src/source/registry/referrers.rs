@@ -1,13 +1,16 @@
 //! What refers to an image: signatures, attestations and SBOMs.
 
+use std::sync::PoisonError;
+
 use reqwest::header::{HeaderMap, LINK};
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 
-use super::endpoint::{Ask, Need};
+use super::endpoint::{Ask, Endpoint, Need};
+use super::retry::Policy;
 use super::{Inner, manifest};
 use crate::error::{Error, Result, Side};
-use crate::image::{Child, Descriptor, Reference};
+use crate::image::{Child, Descriptor, MediaKind, Reference, kind};
 use crate::source::FoundReferrer;
 
 /// Most pages of referrers that are followed.
@@ -32,34 +35,71 @@ struct Entry {
 
 impl Inner {
     /// Lists what refers to `subject`: by the referrers API, or the tag that stands in for it where
-    /// a registry has none, and by cosign's tags.
-    pub(super) fn referrers(&self, image: &Reference, subject: &Descriptor) -> Result<Vec<FoundReferrer>> {
+    /// a registry has none, and by cosign's tags. What cannot be asked does not end the search.
+    pub(super) fn referrers(&self, image: &Reference, subject: &Descriptor) -> Vec<Result<FoundReferrer>> {
         let stem = format!("sha256-{}", subject.digest.hex());
-        let mut found = match self.by_api(image, subject)? {
-            Some(found) => found,
-            None if self.has_tag(image, &stem)? => self.by_fallback_tag(image, &stem)?,
-            None => Vec::new(),
+        let mut found = Vec::new();
+        let mut left = Vec::new();
+        let known = match self.by_api(image, subject) {
+            Ok(Some(known)) => Ok(known),
+            Ok(None) => self.by_fallback_tag(image, subject, &stem),
+            Err(error) => {
+                left.push(Err(error));
+                self.by_fallback_tag(image, subject, &stem)
+            }
         };
+        match known {
+            Ok(known) => found.extend(known),
+            Err(error) => left.push(Err(error)),
+        }
         for suffix in COSIGN {
             let tag = format!("{stem}.{suffix}");
-            if self.has_tag(image, &tag)? {
-                let descriptor = self.fetch(image, Need::Resolve, &tag)?;
+            match self.by_tag(image, &tag) {
                 // cosign writes a referrer and a tag for the same manifest, if asked to.
-                found.retain(|other| other.descriptor.digest != descriptor.digest);
-                found.push(FoundReferrer { descriptor, artifact_type: None, tag: Some(tag) });
+                Ok(Some(named)) => {
+                    found.retain(|other| other.descriptor.digest != named.descriptor.digest);
+                    found.push(named);
+                }
+                Ok(None) => {}
+                Err(error) => left.push(Err(error)),
             }
         }
-        Ok(found)
+        found.into_iter().map(Ok).chain(left).collect()
+    }
+
+    fn by_tag(&self, image: &Reference, tag: &str) -> Result<Option<FoundReferrer>> {
+        if !self.has_tag(image, tag)? {
+            return Ok(None);
+        }
+        let descriptor = self.fetch(image, Need::Resolve, tag)?;
+        let (artifact_type, tag) = (None, Some(tag.to_owned()));
+        Ok(Some(FoundReferrer { descriptor, artifact_type, tag, unproven: false }))
     }
 
     /// `None` where the registry does not have the API.
     fn by_api(&self, image: &Reference, subject: &Descriptor) -> Result<Option<Vec<FoundReferrer>>> {
+        let failed = || self.without_api.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed_before = failed().contains(image.registry());
+        let asked = self.pages(image, subject, if failed_before { 0 } else { self.policy.retries });
+        if asked.is_err() {
+            failed().insert(image.registry().to_owned());
+        }
+        asked
+    }
+
+    fn pages(
+        &self,
+        image: &Reference,
+        subject: &Descriptor,
+        retries: u32,
+    ) -> Result<Option<Vec<FoundReferrer>>> {
+        let policy = Policy { retries, ..self.policy.clone() };
         let mut path = format!("referrers/{}", subject.digest);
         let mut found = Vec::new();
         for _ in 0..MAX_PAGES {
             let headers = HeaderMap::new();
             let ask = Ask { method: Method::GET, repository: image.path(), path: path.clone(), headers };
-            let page = self.run(image.registry(), Need::Pull, |endpoint| {
+            let mut one = |endpoint: &Endpoint| {
                 let response = endpoint.send_for_any(&self.credentials, &ask)?;
                 let unknown = || Error::not_found(Side::Source, "the referrers API");
                 match response.status() {
@@ -78,8 +118,8 @@ impl Inner {
                 // A server that answers anything with a page of its own does not have the API either.
                 let listing: Listing = serde_json::from_slice(&bytes).map_err(|_| unknown())?;
                 Ok((listing, next))
-            });
-            let (listing, next) = match page {
+            };
+            let (listing, next) = match policy.run(|| self.attempt(image.registry(), Need::Pull, &mut one)) {
                 Ok(page) => page,
                 Err(Error::NotFound { .. }) => return Ok(None),
                 Err(error) => return Err(error),
@@ -93,19 +133,34 @@ impl Inner {
         Err(Error::invalid(Side::Source, image, format!("more than {MAX_PAGES} pages of referrers")))
     }
 
-    fn by_fallback_tag(&self, image: &Reference, tag: &str) -> Result<Vec<FoundReferrer>> {
-        let descriptor = self.fetch(image, Need::Resolve, tag)?;
+    /// What the tag lists that stands in for the API (OCI distribution-spec, Referrers Tag Schema).
+    ///
+    /// GitLab's registry takes the tag for the digest and gives the subject itself. Anybody may have
+    /// given the tag to an index of their own, so that its entries have to name the subject.
+    fn by_fallback_tag(
+        &self,
+        image: &Reference,
+        subject: &Descriptor,
+        tag: &str,
+    ) -> Result<Vec<FoundReferrer>> {
+        let Some(FoundReferrer { descriptor, .. }) = self.by_tag(image, tag)? else {
+            return Ok(Vec::new());
+        };
+        if descriptor.digest == subject.digest || kind(&descriptor.media_type) != MediaKind::Index {
+            return Ok(Vec::new());
+        }
         let bytes = self.document(image, descriptor.digest)?;
         let listing: Listing = serde_json::from_slice(&bytes).map_err(|_| {
             Error::invalid(Side::Source, image, format!("its tag {tag} is no index of referrers"))
         })?;
-        Ok(listing.manifests.into_iter().map(FoundReferrer::from).collect())
+        let found = listing.manifests.into_iter().map(FoundReferrer::from);
+        Ok(found.map(|found| FoundReferrer { unproven: true, ..found }).collect())
     }
 }
 
 impl From<Entry> for FoundReferrer {
     fn from(Entry { child, artifact_type }: Entry) -> Self {
-        Self { descriptor: child.descriptor, artifact_type, tag: None }
+        Self { descriptor: child.descriptor, artifact_type, tag: None, unproven: false }
     }
 }
 

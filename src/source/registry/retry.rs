@@ -66,6 +66,15 @@ impl Notice {
     }
 }
 
+impl Notice {
+    /// Tells whoever wants to know.
+    pub(super) fn tell(&self, text: &str) {
+        if let Some(told) = &self.0 {
+            told(text);
+        }
+    }
+}
+
 impl fmt::Debug for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Notice(..)")

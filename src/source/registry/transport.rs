@@ -9,12 +9,12 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, LOCATION};
 use reqwest::{Method, Url};
 
 use super::failure;
-use super::retry::Failure;
+use super::retry::{Failure, Notice};
 use super::tls::{self, Trust};
 use crate::error::{Error, Result, Side};
 
 /// Most redirects that are followed for one request.
-const MAX_REDIRECTS: usize = 5;
+const MAX_REDIRECTS: usize = 10;
 
 /// The way to one host, and to those it sends us to.
 #[derive(Debug)]
@@ -27,11 +27,29 @@ pub(super) struct Transport {
     /// Whether plain HTTP and unproved certificates were allowed for this host by name.
     insecure: bool,
     answered: AtomicBool,
+    /// Told once of what the person should know.
+    notice: Notice,
+    downgraded: AtomicBool,
+}
+
+/// What a request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// A blob: its digest proves it, whoever sends it.
+    Blob,
+    /// Anything else.
+    Other,
 }
 
 impl Transport {
     /// Prepares connections to the host of `origin`.
-    pub(super) fn new(origin: &Url, trust: &Trust, headers: HeaderMap, stall: Duration) -> Result<Self> {
+    pub(super) fn new(
+        origin: &Url,
+        trust: &Trust,
+        headers: HeaderMap,
+        stall: Duration,
+        notice: Notice,
+    ) -> Result<Self> {
         let plain = origin.scheme() == "http";
         let own = tls::client(trust, plain, is_loopback(origin), stall)?;
         // A storage or token server beside an unproved registry is proved all the same.
@@ -49,6 +67,8 @@ impl Transport {
             headers,
             insecure: plain || trust.anyone,
             answered: AtomicBool::new(false),
+            notice,
+            downgraded: AtomicBool::new(false),
         })
     }
 
@@ -73,7 +93,8 @@ impl Transport {
             headers.insert(name, value.clone());
         }
         let secret: Vec<_> = self.headers.keys().cloned().collect();
-        self.follow(method, url, headers, &secret, None)
+        let kind = if is_blob(&url) { Kind::Blob } else { Kind::Other };
+        self.follow(method, url, headers, &secret, None, kind)
     }
 
     /// Sends a request with a body, or one that must not be repeated elsewhere: no redirect is followed.
@@ -116,7 +137,13 @@ impl Transport {
         headers: HeaderMap,
         body: Option<String>,
     ) -> Result<Response, Failure> {
-        self.follow(&method, url, headers, &[], body)
+        self.follow(&method, url, headers, &[], body, Kind::Other)
+    }
+
+    /// Sends a request on to where an earlier one was redirected.
+    pub(super) fn send_on(&self, method: &Method, url: Url, headers: HeaderMap) -> Result<Response, Failure> {
+        let kind = if is_blob(&url) { Kind::Blob } else { Kind::Other };
+        self.follow(method, url, headers, &[], None, kind)
     }
 
     fn follow(
@@ -126,6 +153,7 @@ impl Transport {
         mut headers: HeaderMap,
         secret: &[reqwest::header::HeaderName],
         body: Option<String>,
+        kind: Kind,
     ) -> Result<Response, Failure> {
         for _ in 0..=MAX_REDIRECTS {
             let home = url.origin() == self.origin.origin();
@@ -136,7 +164,7 @@ impl Transport {
             }
             let host = host_and_port(&url);
             let response =
-                request.send().map_err(|error| failure::unanswered(&host, self.answered(), error))?;
+                request.send().map_err(|error| failure::unanswered(&host, &url, self.answered(), error))?;
             if home {
                 self.answered.store(true, Ordering::Relaxed);
             }
@@ -154,7 +182,17 @@ impl Transport {
                 return Err(self.astray(&host, "its token server redirects, and a token is not sent on"));
             }
             if url.scheme() == "https" && next.scheme() == "http" && !self.insecure {
-                return Err(self.astray(&host, "it redirects from https to plain http"));
+                if kind == Kind::Other {
+                    let reason = "it redirects from https to plain http; --insecure REGISTRY allows that";
+                    return Err(self.astray(&host, reason));
+                }
+                if !self.downgraded.swap(true, Ordering::Relaxed) {
+                    self.notice.tell(&format!(
+                        "{host} has its layers at {} by plain HTTP: they are proved by their digests, but anybody \
+                         on the way can read them",
+                        host_and_port(&next)
+                    ));
+                }
             }
             if next.origin() != url.origin() {
                 headers.remove(AUTHORIZATION);
@@ -176,6 +214,11 @@ impl Transport {
     }
 }
 
+/// Whether this is where registries have a blob (OCI distribution-spec).
+fn is_blob(url: &Url) -> bool {
+    url.path().contains("/blobs/sha256:")
+}
+
 /// The host as references name it.
 pub(super) fn host_and_port(url: &Url) -> String {
     match url.port() {
@@ -184,7 +227,7 @@ pub(super) fn host_and_port(url: &Url) -> String {
     }
 }
 
-fn is_loopback(url: &Url) -> bool {
+pub(super) fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
