@@ -69,7 +69,7 @@ fn head(file: &mut (impl Read + Seek)) -> io::Result<Result<Elf, &'static str>> 
         let kind = if little { u32::from_le_bytes(kind) } else { u32::from_be_bytes(kind) };
         is_static &= kind != PT_INTERP;
     }
-    let platform = Platform { os: "linux".into(), architecture: architecture.into(), variant: None };
+    let platform = Platform::linux(architecture);
     Ok(Ok(Elf { platform, is_static }))
 }
 

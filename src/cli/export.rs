@@ -150,6 +150,15 @@ impl Args {
         self.to.first().map_or(Path::new(""), PathBuf::as_path)
     }
 
+    /// Whether a word stands for an image by the bare tag that it has in a layout.
+    fn may_be_tag(&self, word: &str) -> bool {
+        let layout = matches!(
+            self.from,
+            SourceSpec::OciDir(_) | SourceSpec::OciArchive(_) | SourceSpec::DockerArchive(_)
+        );
+        layout && !self.wanted.list_only && !word.contains(['/', ':', '@'])
+    }
+
     /// Where the images go if to more than one medium.
     fn destinations(&self) -> Result<Option<Destinations>> {
         match (self.volumes, self.to.as_slice()) {
@@ -219,7 +228,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Ended {
             "V3 is what `pannier verify --require-verify V3` proves after the medium was plugged in again";
         return Err(Error::Usage(text.into()).into());
     }
-    let named = args.wanted.named(output)?;
+    let named = args.wanted.named(|word| args.may_be_tag(word), output)?;
     if args.wanted.list_only {
         return Ok(wanted::print(&named, output)?);
     }
@@ -370,8 +379,26 @@ fn targets(args: &Args, platforms: &Platforms) -> Result<Option<Arc<Targets>>> {
 /// What is asked for: by name, by lists, or all of it; under the names it is to be carried under.
 fn wanted(args: &Args, named: Vec<Reference>, source: &dyn Source) -> Result<Vec<ImageRequest>> {
     let unnamed = args.rename_to.as_ref();
+    let mut tagged = Vec::new();
+    let mut named = named;
+    for word in args.wanted.images.iter().filter(|word| args.may_be_tag(word)) {
+        let by_name = word.parse::<Reference>();
+        // A name counts before a tag.
+        if let Ok(image) = &by_name
+            && source.resolve(image).is_ok()
+        {
+            named.push(image.clone());
+            continue;
+        }
+        match source::tagged(source, word, unnamed)? {
+            Some(image) => tagged.push(image),
+            None => named.push(by_name.map_err(|error| Error::Usage(error.to_string()))?),
+        }
+    }
     let mut wanted = match unnamed {
         _ if args.all => everything(source, unnamed)?,
+        Some(_) if tagged.len() == 1 && named.is_empty() => tagged,
+        Some(_) if !tagged.is_empty() => renamed(Vec::new(), unnamed)?,
         Some(name) if named.is_empty() && !matches!(args.from, SourceSpec::Registry) => {
             vec![source::only(source, name.clone())?]
         }

@@ -32,13 +32,15 @@ pub(super) struct WantedArgs {
 
 impl WantedArgs {
     /// Everything that is named, with warnings for what will not start offline.
-    pub(super) fn named(&self, output: &Output) -> Result<Vec<Named>> {
+    ///
+    /// `apart` says which words on the command line are no references, but bare tags of a layout.
+    pub(super) fn named(&self, apart: impl Fn(&str) -> bool, output: &Output) -> Result<Vec<Named>> {
         let stdin = |paths: &[PathBuf]| paths.iter().filter(|path| path.as_os_str() == "-").count();
         if stdin(&self.list) + stdin(&self.manifests) > 1 {
             return Err(Error::Usage("standard input (-) can be read only once".into()));
         }
         let mut named = Vec::new();
-        for image in &self.images {
+        for image in self.images.iter().filter(|image| !apart(image)) {
             let image =
                 habits::without_transport(image).parse().map_err(|error| Error::Usage(format!("{error}")))?;
             named.push(Named { image, place: "named on the command line".into(), pull: Pull::Unsaid });

@@ -85,6 +85,7 @@ impl Client {
         let request = self.request(api::PluginsRequest { filters: Vec::new() });
         let answer = self.call(|| "listing plugins".into(), introspection.plugins(request))?;
         let platform = |p: containerd_client::types::Platform| Platform {
+            os_version: None,
             os: p.os,
             architecture: p.architecture,
             variant: (!p.variant.is_empty()).then_some(p.variant),

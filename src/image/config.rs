@@ -3,16 +3,23 @@
 use serde::Deserialize;
 
 use super::json::{self, Keys};
+use super::platform::Loose;
 use super::{Digest, Platform};
 
 /// The part of an image config that this tool acts on (OCI image-spec, config.md).
 ///
 /// The config's bytes are always carried as they are; their digest is the image id.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct ImageConfig {
-    /// The platform the image is for.
+    /// The platform the image is for, where the config names one: some tools leave it empty.
+    pub platform: Option<Platform>,
+    rootfs: RootFs,
+}
+
+#[derive(Deserialize)]
+struct Raw {
     #[serde(flatten)]
-    pub platform: Platform,
+    platform: Loose,
     rootfs: RootFs,
 }
 
@@ -25,7 +32,9 @@ struct RootFs {
 impl ImageConfig {
     /// Reads a config. The error is a sentence without the config's bytes.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
-        json::read(bytes, Keys::Config).map_err(|error| format!("not an image config: {error}"))
+        let Raw { platform, rootfs } =
+            json::read(bytes, Keys::Config).map_err(|error| format!("not an image config: {error}"))?;
+        Ok(Self { platform: platform.platform(), rootfs })
     }
 
     /// The digests of the uncompressed layers, bottom first.
@@ -46,8 +55,22 @@ mod tests {
             Digest::of(b"a")
         );
         let config = ImageConfig::parse(text.as_bytes()).unwrap();
-        assert_eq!(config.platform.to_string(), "linux/arm64");
+        assert_eq!(config.platform.as_ref().unwrap().to_string(), "linux/arm64");
         assert_eq!(config.diff_ids(), [Digest::of(b"a")]);
+    }
+
+    #[test]
+    fn a_config_may_name_no_platform() {
+        let platform = |own: &str| {
+            let text = format!(r#"{{{own}"rootfs":{{"type":"layers","diff_ids":[]}}}}"#);
+            ImageConfig::parse(text.as_bytes()).unwrap().platform.map(|platform| platform.to_string())
+        };
+        for own in
+            ["", r#""os":"","architecture":"","#, r#""os":null,"architecture":null,"#, r#""os":"linux","#]
+        {
+            assert_eq!(platform(own), None, "{own}");
+        }
+        assert_eq!(platform(r#""architecture":"arm64","#).unwrap(), "linux/arm64");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits;
 
+use super::platform::Loose;
 use super::{Digest, LayerType, MediaKind, MediaType, Platform, kind};
 
 /// Names one blob: media type, digest and size in bytes (OCI image-spec, descriptor.md).
@@ -45,7 +46,7 @@ pub struct Child {
     #[serde(flatten)]
     pub descriptor: Descriptor,
     /// The platform a manifest is for; given in indexes only, and optional there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "Loose::read")]
     pub platform: Option<Platform>,
     /// Annotations on this entry.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_is_empty")]

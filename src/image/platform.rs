@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// What an image runs on, such as `linux/amd64` or `linux/arm/v7`.
 ///
@@ -18,11 +18,49 @@ pub struct Platform {
     /// Such as `v7` for arm.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variant: Option<String>,
+    /// The release of the system that it needs, such as `10.0.17763.1`: images for Windows have one.
+    #[serde(rename = "os.version", default, skip_serializing_if = "Option::is_none")]
+    pub os_version: Option<String>,
+}
+
+/// Architectures that stand for a platform on their own: its system is Linux then.
+const ARCHITECTURES: [&str; 16] = [
+    "386", "aarch64", "amd64", "arm", "arm64", "armel", "armhf", "i386", "i686", "loong64", "mips64le",
+    "ppc64le", "riscv64", "s390x", "x86-64", "x86_64",
+];
+
+/// A platform as indexes and configs of all kinds have it: any part may be missing, empty or null.
+#[derive(Deserialize)]
+pub(super) struct Loose {
+    os: Option<String>,
+    architecture: Option<String>,
+    variant: Option<String>,
+    #[serde(rename = "os.version")]
+    os_version: Option<String>,
+}
+
+impl Loose {
+    /// `None` where no architecture is named; the system is Linux where none is.
+    pub(super) fn platform(self) -> Option<Platform> {
+        let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+        Some(Platform {
+            architecture: given(self.architecture)?,
+            os: given(self.os).unwrap_or_else(|| "linux".into()),
+            variant: given(self.variant),
+            // Printed, so that it has to be harmless.
+            os_version: given(self.os_version).filter(|version| is_word(version)),
+        })
+    }
+
+    /// Reads the platform of an index's entry; for use in `deserialize_with`.
+    pub(super) fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Platform>, D::Error> {
+        Ok(Option::<Self>::deserialize(deserializer)?.and_then(Self::platform))
+    }
 }
 
 /// The text is not `os/arch` or `os/arch/variant`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a platform of the form os/arch or os/arch/variant")]
+#[error("{0:?} is not a platform of the form os/arch or os/arch/variant, such as linux/arm64")]
 pub struct PlatformError(String);
 
 impl Platform {
@@ -35,7 +73,18 @@ impl Platform {
             "powerpc64" => "ppc64le",
             other => other,
         };
-        Self { os: "linux".into(), architecture: architecture.into(), variant: None }
+        Self::linux(architecture)
+    }
+
+    /// Linux on this architecture.
+    pub fn linux(architecture: &str) -> Self {
+        Self { os: "linux".into(), architecture: architecture.into(), variant: None, os_version: None }
+    }
+
+    /// Whether an image for `other` is one of those that this asks for: without a release of the
+    /// system, those for every release are.
+    pub fn asks_for(&self, other: &Self) -> bool {
+        self.normal() == other.normal() && (self.os_version.is_none() || self.os_version == other.os_version)
     }
 
     fn normal(&self) -> (&str, &str, &str) {
@@ -59,13 +108,13 @@ impl Platform {
 
 impl PartialEq for Platform {
     fn eq(&self, other: &Self) -> bool {
-        self.normal() == other.normal()
+        (self.normal(), &self.os_version) == (other.normal(), &other.os_version)
     }
 }
 
 impl std::hash::Hash for Platform {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.normal().hash(state);
+        (self.normal(), &self.os_version).hash(state);
     }
 }
 
@@ -77,36 +126,51 @@ impl PartialOrd for Platform {
 
 impl Ord for Platform {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.normal().cmp(&other.normal())
+        (self.normal(), &self.os_version).cmp(&(other.normal(), &other.os_version))
     }
 }
 
 impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.normal() {
-            (os, arch, "") => write!(f, "{os}/{arch}"),
-            (os, arch, variant) => write!(f, "{os}/{arch}/{variant}"),
+        let (os, architecture, variant) = self.normal();
+        f.write_str(os)?;
+        if let Some(version) = &self.os_version {
+            write!(f, "({version})")?;
         }
+        write!(f, "/{architecture}")?;
+        if variant.is_empty() { Ok(()) } else { write!(f, "/{variant}") }
     }
+}
+
+fn is_word(text: &str) -> bool {
+    (1..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
 }
 
 impl FromStr for Platform {
     type Err = PlatformError;
 
+    /// Reads `os/arch`, `os/arch/variant`, an architecture alone, and `os(release)` in front, as containerd
+    /// writes it.
     fn from_str(text: &str) -> Result<Self, PlatformError> {
+        let refuse = || PlatformError(text.chars().take(100).collect());
         let parts: Vec<&str> = text.split('/').collect();
-        let legal = |part: &&str| {
-            !part.is_empty()
-                && part.len() <= 32
-                && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+        let (os, rest) = match parts.as_slice() {
+            [alone] if ARCHITECTURES.contains(&alone.to_ascii_lowercase().as_str()) => ("linux", &parts[..]),
+            [os, rest @ ..] if (1..=2).contains(&rest.len()) => (*os, rest),
+            _ => return Err(refuse()),
         };
-        if !(2..=3).contains(&parts.len()) || !parts.iter().all(legal) {
-            return Err(PlatformError(text.chars().take(100).collect()));
+        let (os, os_version) = match os.strip_suffix(')').and_then(|os| os.split_once('(')) {
+            Some((os, version)) => (os, Some(version)),
+            None => (os, None),
+        };
+        if ![os].iter().chain(rest).chain(&os_version).all(|part| is_word(part)) {
+            return Err(refuse());
         }
         Ok(Self {
-            os: parts[0].to_ascii_lowercase(),
-            architecture: parts[1].to_ascii_lowercase(),
-            variant: parts.get(2).map(|v| v.to_ascii_lowercase()),
+            os: os.to_ascii_lowercase(),
+            architecture: rest[0].to_ascii_lowercase(),
+            variant: rest.get(1).map(|v| v.to_ascii_lowercase()),
+            os_version: os_version.map(str::to_owned),
         })
     }
 }
@@ -123,16 +187,34 @@ mod tests {
             ("linux/amd64", "linux/amd64/v1"),
             ("linux/arm", "linux/arm/v7"),
             ("linux/aarch64", "linux/arm64"),
+            ("arm64", "linux/arm64"),
+            ("x86_64", "linux/amd64"),
         ] {
             assert_eq!(a.parse::<Platform>().unwrap(), b.parse().unwrap(), "{a} {b}");
         }
         assert_ne!("linux/arm/v6".parse::<Platform>().unwrap(), "linux/arm".parse().unwrap());
+        let windows = |text: &str| text.parse::<Platform>().unwrap();
+        let old = windows("windows(10.0.17763.1)/amd64");
+        assert_eq!(old.to_string(), "windows(10.0.17763.1)/amd64");
+        assert!(old != windows("windows(10.0.20348.1)/amd64") && old != windows("windows/amd64"));
+        assert!(windows("windows/amd64").asks_for(&old) && !old.asks_for(&windows("windows/amd64")));
         assert_ne!("linux/amd64/v3".parse::<Platform>().unwrap(), "linux/amd64".parse().unwrap());
     }
 
     #[test]
     fn what_is_no_platform_is_refused() {
-        for bad in ["", "linux", "linux/", "/amd64", "a/b/c/d", "linux/am d64", "li\nux/amd64"] {
+        for bad in [
+            "",
+            "linux",
+            "windows(1)",
+            "windows(/amd64",
+            "windows()/amd64",
+            "linux/",
+            "/amd64",
+            "a/b/c/d",
+            "linux/am d64",
+            "li\nux/amd64",
+        ] {
             assert!(bad.parse::<Platform>().is_err(), "{bad:?} was accepted");
         }
     }

@@ -73,8 +73,14 @@ pub(super) fn require_platform(images: &[&Image], node: &Platform) -> Result<()>
 }
 
 /// The platform of `image` that suits the node best.
+///
+/// The last resort is one for more recent processors than containerd is sure of: it names no variant for
+/// amd64, whatever the processor is.
 fn best<'a>(image: &'a Image, node: &Platform) -> Option<&'a ImagePlatform> {
-    runs_on(node).iter().find_map(|platform| image.platforms.iter().find(|p| p.platform == *platform))
+    let has = |platform: &Platform| image.platforms.iter().find(|p| p.platform == *platform);
+    let above = ["v2", "v3", "v4"].into_iter().filter(|_| node.architecture == "amd64");
+    let above = above.map(|variant| Platform { variant: Some(variant.into()), ..node.clone() });
+    runs_on(node).iter().find_map(has).or_else(|| above.into_iter().find_map(|platform| has(&platform)))
 }
 
 pub(super) fn label(image: &Image) -> String {

@@ -350,6 +350,7 @@ pub fn runs_on(node: &Platform) -> Vec<Platform> {
         os: node.os.clone(),
         architecture: architecture.into(),
         variant: variant.map(str::to_owned),
+        os_version: None,
     };
     let mut runs = vec![node.clone()];
     let arms = ["v8", "v7", "v6", "v5"];

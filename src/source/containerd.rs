@@ -128,7 +128,7 @@ impl Source for ContainerdSource {
                 || image_of(record).is_some_and(|image| images.contains(&image));
             if has_tag(record) || !(is_tagged || self.is_bare(record, &records)?) {
                 let name = record.name.parse().ok();
-                chosen.push(Listed { name, descriptor: record.target.clone() });
+                chosen.push(Listed { name, tag: None, descriptor: record.target.clone() });
             }
         }
         Ok(chosen)

@@ -91,7 +91,7 @@ impl Image {
     }
 
     fn listed(&self, descriptor: &Descriptor) -> Vec<Listed> {
-        let entry = |name| Listed { name, descriptor: descriptor.clone() };
+        let entry = |name| Listed { name, tag: None, descriptor: descriptor.clone() };
         match self.names.as_slice() {
             [] => vec![entry(None)],
             names => names.iter().cloned().map(Some).map(entry).collect(),

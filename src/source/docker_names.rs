@@ -52,7 +52,7 @@ pub(super) fn complete(archive: &Archive, listed: &[Listed], saved: &[Saved]) ->
         let holder = &listed[configs.iter().position(|found| found.contains(&config))?];
         for name in image.names() {
             if !all.iter().any(|entry| entry.name.as_ref() == Some(&name)) {
-                all.push(Listed { name: Some(name), descriptor: holder.descriptor.clone() });
+                all.push(Listed { name: Some(name), tag: None, descriptor: holder.descriptor.clone() });
             }
         }
     }

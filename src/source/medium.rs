@@ -42,10 +42,11 @@ impl Source for MediumSource {
 
     fn list(&self) -> Result<Vec<Listed>> {
         let listed = self.record.images.iter().flat_map(|image| {
-            image
-                .names
-                .iter()
-                .map(|name| Listed { name: Some(name.clone()), descriptor: image.original.clone() })
+            image.names.iter().map(|name| Listed {
+                name: Some(name.clone()),
+                tag: None,
+                descriptor: image.original.clone(),
+            })
         });
         Ok(listed.collect())
     }

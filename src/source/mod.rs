@@ -4,6 +4,7 @@ mod archive;
 mod containerd;
 mod docker_archive;
 mod docker_names;
+mod layout_entries;
 mod local_files;
 mod medium;
 mod oci_archive;
@@ -29,7 +30,7 @@ pub use open::{SourceSpec, open_local};
 pub use referrers::{ResolvedReferrer, referrers};
 pub(crate) use resolve::find_or_explain;
 pub use resolve::{
-    ImageRequest, Platforms, Resolved, ResolvedLayer, ResolvedPlatform, everything, only, resolve,
+    ImageRequest, Platforms, Resolved, ResolvedLayer, ResolvedPlatform, everything, only, resolve, tagged,
 };
 
 /// An image that a source lists.
@@ -37,6 +38,8 @@ pub use resolve::{
 pub struct Listed {
     /// Its full name; `None` when the source has none, or only a bare tag.
     pub name: Option<Reference>,
+    /// The bare tag that it has where it has no full name.
+    pub tag: Option<String>,
     /// Its index or manifest.
     pub descriptor: Descriptor,
 }

@@ -1,14 +1,15 @@
 //! An OCI image layout, wherever its files lie (OCI image-spec, image-layout.md).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
 use serde::Deserialize;
 
-use super::{Listed, Source, find};
+use super::layout_entries::{self, Entries};
+use super::{FoundReferrer, Listed, Source, find};
 use crate::error::{Error, Result, Side};
 use crate::image::json::{self, Keys};
-use crate::image::{Child, Descriptor, Digest, Index, MAX_MANIFEST, MediaKind, Reference, kind};
+use crate::image::{Descriptor, Digest, Index, MAX_MANIFEST, Reference};
 
 /// The files that a layout consists of: in a directory, or in an archive.
 pub(super) trait Files: Send + Sync {
@@ -28,6 +29,8 @@ pub(super) struct OciLayout<F> {
     name: String,
     files: F,
     listed: Vec<Listed>,
+    /// What refers to an image or a platform of one, with the digest it refers to.
+    referrers: Vec<(Digest, FoundReferrer)>,
 }
 
 #[derive(Deserialize)]
@@ -56,10 +59,8 @@ impl<F: Files> OciLayout<F> {
         }
         let text = files.read("index.json", MAX_MANIFEST)?.ok_or_else(|| absent("index.json"))?;
         let index = Index::parse(&text).map_err(|reason| invalid("index.json", reason))?;
-        let listed = index.manifests.iter().filter_map(listed).collect::<Vec<_>>();
-        refuse_ambiguous(&listed).map_err(|reason| invalid("index.json", reason))?;
-        let listed = without_repeats(listed);
-        Ok(Self { name, files, listed })
+        let Entries { images, referrers } = layout_entries::sort(&files, &index.manifests);
+        Ok(Self { name, files, listed: without_repeats(images), referrers })
     }
 
     pub(super) fn listed(&self) -> &[Listed] {
@@ -70,25 +71,6 @@ impl<F: Files> OciLayout<F> {
     pub(super) fn relisted(self, listed: Vec<Listed>) -> Self {
         Self { listed: without_repeats(listed), ..self }
     }
-}
-
-/// The entry as an image; `None` for what is neither an index nor a manifest.
-fn listed(child: &Child) -> Option<Listed> {
-    let wanted = matches!(kind(&child.descriptor.media_type), MediaKind::Index | MediaKind::Manifest);
-    wanted.then(|| Listed { name: full_name(&child.annotations), descriptor: child.descriptor.clone() })
-}
-
-/// The full name that an entry's annotations give it.
-///
-/// `org.opencontainers.image.ref.name` is a bare tag as often as a name; containerd and Docker write
-/// the name beside it as `io.containerd.image.name`.
-fn full_name(annotations: &BTreeMap<String, String>) -> Option<Reference> {
-    let containerd = annotations.get("io.containerd.image.name");
-    let named = annotations.get("org.opencontainers.image.ref.name");
-    [containerd, named].into_iter().flatten().find_map(|text| {
-        let bare_tag = !text.contains(['/', ':', '@']);
-        if bare_tag { None } else { text.parse().ok() }
-    })
 }
 
 /// An error sentence if one name is given to two images.
@@ -109,13 +91,17 @@ pub(super) fn refuse_ambiguous(listed: &[Listed]) -> Result<(), String> {
 
 /// Each pair of name and image once; an image that has a name is not listed without one as well.
 fn without_repeats(listed: Vec<Listed>) -> Vec<Listed> {
+    let having = |has: fn(&Listed) -> bool| {
+        listed.iter().filter(|entry| has(entry)).map(|entry| entry.descriptor.digest).collect::<BTreeSet<_>>()
+    };
+    let (named, tagged) = (having(|entry| entry.name.is_some()), having(|entry| entry.tag.is_some()));
     let mut kept: Vec<Listed> = Vec::with_capacity(listed.len());
-    let mut seen = std::collections::BTreeSet::new();
-    let named: std::collections::BTreeSet<Digest> =
-        listed.iter().filter(|entry| entry.name.is_some()).map(|entry| entry.descriptor.digest).collect();
+    let mut seen = BTreeSet::new();
     for entry in listed {
-        let superfluous = entry.name.is_none() && named.contains(&entry.descriptor.digest);
-        if !superfluous && seen.insert((entry.name.clone(), entry.descriptor.digest)) {
+        let digest = entry.descriptor.digest;
+        let superfluous = entry.name.is_none()
+            && (named.contains(&digest) || (entry.tag.is_none() && tagged.contains(&digest)));
+        if !superfluous && seen.insert((entry.name.clone(), entry.tag.clone(), digest)) {
             kept.push(entry);
         }
     }
@@ -127,7 +113,8 @@ pub(super) fn not_listed(source: &str, listed: &[Listed], image: &Reference) -> 
     const SHOWN: usize = 5;
     let mut names: Vec<String> =
         listed.iter().filter_map(|entry| entry.name.as_ref()).map(Reference::to_string).collect();
-    let nameless = listed.iter().filter(|entry| entry.name.is_none()).count();
+    names.extend(listed.iter().filter_map(|entry| entry.tag.clone()));
+    let nameless = listed.iter().filter(|entry| entry.name.is_none() && entry.tag.is_none()).count();
     if names.len() > SHOWN {
         let more = names.len() - SHOWN;
         names.truncate(SHOWN);
@@ -136,7 +123,10 @@ pub(super) fn not_listed(source: &str, listed: &[Listed], image: &Reference) -> 
     if nameless > 0 {
         names.push(format!("{nameless} without a full name, which --as can give"));
     }
-    let known = if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
+    let mut known = if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
+    if listed.iter().any(|entry| entry.tag.is_some()) {
+        known.push_str("; a bare tag gets a full name by --as REF");
+    }
     Error::not_found(Side::Source, format!("{image} in {source} (there is: {known})"))
 }
 
@@ -156,7 +146,24 @@ impl<F: Files> Source for OciLayout<F> {
 
     fn resolve(&self, image: &Reference) -> Result<Descriptor> {
         let found = find(&self.listed, image).ok_or_else(|| not_listed(&self.name, &self.listed, image))?;
+        // Of two images with one name only who asks for that one cannot be served.
+        let same: Vec<Listed> =
+            self.listed.iter().filter(|entry| entry.name.as_ref() == Some(image)).cloned().collect();
+        refuse_ambiguous(&same).map_err(|reason| {
+            Error::invalid(Side::Source, &self.name, format!("{reason}: ask for one by its digest"))
+        })?;
         Ok(found.descriptor.clone())
+    }
+
+    fn referrers(&self, _: &Reference, subject: &Descriptor) -> Vec<Result<FoundReferrer>> {
+        let about = self.referrers.iter().filter(|(about, _)| *about == subject.digest);
+        let mut found: Vec<FoundReferrer> = Vec::new();
+        for (_, referrer) in about {
+            if !found.contains(referrer) {
+                found.push(referrer.clone());
+            }
+        }
+        found.into_iter().map(Ok).collect()
     }
 
     fn holds(&self, _: &Reference, blob: &Descriptor) -> Result<bool> {
@@ -170,29 +177,5 @@ impl<F: Files> Source for OciLayout<F> {
         offset: u64,
     ) -> Result<Box<dyn Read + Send>> {
         self.files.open(&blob_path(blob.digest), offset)?.ok_or_else(|| self.absent(image, blob))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn named(annotations: &[(&str, &str)]) -> Option<String> {
-        let map = annotations.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        full_name(&map).map(|name| name.to_string())
-    }
-
-    #[test]
-    fn containerds_name_counts_before_the_ref_name_and_a_bare_tag_is_no_name() {
-        const CONTAINERD: &str = "io.containerd.image.name";
-        const REF: &str = "org.opencontainers.image.ref.name";
-        assert_eq!(named(&[(CONTAINERD, "quay.io/a/b:1"), (REF, "c.io/d:2")]).unwrap(), "quay.io/a/b:1");
-        assert_eq!(named(&[(CONTAINERD, "NOT A NAME"), (REF, "c.io/d:2")]).unwrap(), "c.io/d:2");
-        assert_eq!(named(&[(REF, "nginx:1.22")]).unwrap(), "docker.io/library/nginx:1.22");
-        assert_eq!(named(&[(REF, "library/nginx")]).unwrap(), "docker.io/library/nginx:latest");
-        for tag in ["latest", "v1", "1.22", "", "../../etc", "a\u{1b}[31m:1"] {
-            assert_eq!(named(&[(REF, tag)]), None, "{tag:?}");
-        }
-        assert_eq!(named(&[]), None);
     }
 }

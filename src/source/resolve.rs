@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::oci_layout::refuse_ambiguous;
 use super::{Listed, Offer, ResolvedReferrer, Source, find};
 use crate::error::{Error, Result, Side};
 use crate::image::{
@@ -88,29 +89,14 @@ pub fn resolve(source: &dyn Source, wanted: &ImageRequest, platforms: &Platforms
         Some(descriptor) => descriptor.clone(),
         None => source.resolve(image)?,
     };
-    let mut walk = Walk {
-        source,
-        image,
-        platforms,
-        indexes: Vec::new(),
-        found: Vec::new(),
-        absent: Vec::new(),
-        listed: BTreeSet::new(),
-        blobs: Blobs::default(),
-        visited: BTreeSet::new(),
-    };
-    walk.visit(
-        &Child {
-            descriptor: original.clone(),
-            platform: None,
-            annotations: Default::default(),
-            urls: Vec::new(),
-        },
-        0,
-    )?;
+    let mut walk = Walk::over(source, image, &original, platforms)?;
+    let instead = walk.instead();
+    if let Some((platforms, text)) = &instead {
+        walk = Walk::over(source, image, &original, platforms)?;
+        walk.warnings.push(text.clone());
+    }
     walk.require_platforms()?;
-    let mut warnings = Vec::new();
-    let name = true_name(source, wanted, &mut warnings)?;
+    let name = true_name(source, wanted, &mut walk.warnings)?;
     walk.found.shrink_to_fit();
     walk.indexes.shrink_to_fit();
     Ok(Resolved {
@@ -121,14 +107,14 @@ pub fn resolve(source: &dyn Source, wanted: &ImageRequest, platforms: &Platforms
         platforms: walk.found,
         absent: walk.absent,
         referrers: Vec::new(),
-        warnings,
+        warnings: walk.warnings,
     })
 }
 
 /// The name that an image is carried under: of `repo:tag@digest` the tag, while that names the digest.
 ///
 /// Where the tag was moved or is gone, the digest alone is a true name, and the one that kubelet asks for.
-fn true_name(source: &dyn Source, wanted: &Wanted, warnings: &mut Vec<String>) -> Result<Reference> {
+fn true_name(source: &dyn Source, wanted: &ImageRequest, warnings: &mut Vec<String>) -> Result<Reference> {
     let (Some(digest), Some(pinned), Some(tag)) =
         (wanted.image.digest(), wanted.name.digest(), wanted.image.tag())
     else {
@@ -162,13 +148,55 @@ pub fn everything(source: &dyn Source, unnamed: Option<&Reference>) -> Result<Ve
         listed.iter().filter(|entry| entry.name.is_none()).map(|entry| entry.descriptor.digest).collect();
     if nameless.len() > usize::from(unnamed.is_some()) {
         let what = format!("{}: {} images have no full name", source.name(), nameless.len());
-        return Err(Error::invalid(Side::Source, what, "name one with --as REF"));
+        let tags: Vec<&str> = listed.iter().filter_map(|entry| entry.tag.as_deref()).collect();
+        let advice = match tags.as_slice() {
+            [] | [_] => "name one with --as REF".to_owned(),
+            [first, ..] => format!(
+                "it has the bare tags {}; export one at a time, such as {first} --as {}",
+                tags.join(", "),
+                example(first)
+            ),
+        };
+        return Err(Error::invalid(Side::Source, what, advice));
     }
+    refuse_ambiguous(&listed).map_err(|reason| {
+        Error::invalid(Side::Source, source.name(), format!("{reason}: name the one that is wanted"))
+    })?;
     let name = |entry: Listed| {
         let name = entry.name.or_else(|| unnamed.cloned())?;
         Some(ImageRequest { image: name.clone(), name, descriptor: Some(entry.descriptor) })
     };
     Ok(listed.into_iter().filter_map(name).collect())
+}
+
+/// The image that has the bare tag `tag` at a source that can list, to be carried as `name`; `None`
+/// where there is none.
+///
+/// An error when several have it, or no name is given for it.
+pub fn tagged(source: &dyn Source, tag: &str, name: Option<&Reference>) -> Result<Option<ImageRequest>> {
+    let listed = source.list()?;
+    let mut found = listed.iter().filter(|entry| entry.tag.as_deref() == Some(tag));
+    let Some(entry) = found.next() else { return Ok(None) };
+    if let Some(other) = found.find(|other| other.descriptor.digest != entry.descriptor.digest) {
+        let (one, other) = (entry.descriptor.digest, other.descriptor.digest);
+        let reason = format!("{tag} is the tag of two images, {one} and {other}");
+        return Err(Error::invalid(Side::Source, source.name(), reason));
+    }
+    let Some(name) = name else {
+        return Err(Error::Usage(format!(
+            "{tag} in {} has no full name: give it one, such as --as {}",
+            source.name(),
+            example(tag)
+        )));
+    };
+    let descriptor = Some(entry.descriptor.clone());
+    Ok(Some(ImageRequest { image: name.clone(), name: name.clone(), descriptor }))
+}
+
+/// What the full name could be of an image with this bare tag.
+fn example(tag: &str) -> String {
+    let versioned = tag.starts_with(|c: char| c.is_ascii_digit()) || tag.starts_with('v') || tag == "latest";
+    if versioned { format!("docker.io/team/app:{tag}") } else { format!("docker.io/library/{tag}:1") }
 }
 
 /// The one image of a source that can list, whatever names it has there, to be carried as `name`.
@@ -212,11 +240,61 @@ struct Walk<'a> {
     found: Vec<ResolvedPlatform>,
     absent: Vec<Platform>,
     listed: BTreeSet<Platform>,
+    /// What is there and cannot be carried, where all that can is wanted, and why.
+    refused: Vec<(Platform, Error)>,
+    warnings: Vec<String>,
     blobs: Blobs,
     visited: BTreeSet<(Digest, Option<Platform>)>,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    fn over(
+        source: &'a dyn Source,
+        image: &'a Reference,
+        original: &Descriptor,
+        platforms: &'a Platforms,
+    ) -> Result<Self> {
+        let mut walk = Self {
+            source,
+            image,
+            platforms,
+            indexes: Vec::new(),
+            found: Vec::new(),
+            absent: Vec::new(),
+            listed: BTreeSet::new(),
+            refused: Vec::new(),
+            warnings: Vec::new(),
+            blobs: Blobs::default(),
+            visited: BTreeSet::new(),
+        };
+        let (platform, annotations, urls) = Default::default();
+        walk.visit(&Child { descriptor: original.clone(), platform, annotations, urls }, 0)?;
+        Ok(walk)
+    }
+
+    /// The platforms to ask for instead, and what is said about it, where one is missing and is there for
+    /// more recent processors alone: some distributions build for x86-64-v2 and nothing below.
+    fn instead(&self) -> Option<(Platforms, String)> {
+        let Platforms::Only(asked) = self.platforms else { return None };
+        let missing = asked.iter().find(|asked| {
+            asked.architecture == "amd64"
+                && asked.variant.is_none()
+                && !self.found.iter().any(|found| asked.asks_for(&found.platform))
+        })?;
+        let is_above = |other: &&Platform| {
+            let plain = Platform { variant: None, ..(*other).clone() };
+            missing.asks_for(&plain) && !self.absent.contains(other)
+        };
+        // In their order, so that the lowest comes first.
+        let above = self.listed.iter().find(is_above)?;
+        let instead = asked.iter().map(|asked| if asked == missing { above.clone() } else { asked.clone() });
+        let text = format!(
+            "{}: it is not there for {missing}; {above} is taken, which not every such processor runs",
+            self.image
+        );
+        Some((Platforms::Only(instead.collect()), text))
+    }
+
     fn visit(&mut self, child: &Child, depth: usize) -> Result<()> {
         let descriptor = &child.descriptor;
         let bytes = super::read(self.source, self.image, descriptor, MAX_MANIFEST)?;
@@ -283,11 +361,25 @@ impl Walk<'_> {
         let config_bytes = super::read(self.source, self.image, &manifest.config, MAX_CONFIG)?;
         let config =
             ImageConfig::parse(&config_bytes).map_err(|reason| self.invalid(&manifest.config, reason))?;
-        let platform = child.platform.clone().unwrap_or_else(|| config.platform.clone());
+        let platform = match child.platform.clone().or_else(|| config.platform.clone()) {
+            Some(platform) => platform,
+            None => self.assumed(),
+        };
         self.listed.insert(platform.clone());
+        // Of several for one platform in an index the first counts, as in containerd.
         let repeated = self.found.iter().any(|found| found.platform == platform);
         if repeated || !self.platforms.include(&platform) {
             return Ok(());
+        }
+        let foreign = manifest.layers.iter().find_map(|layer| Some((layer, uncarriable(layer)?)));
+        if let Some((layer, reason)) = foreign {
+            let error = self.invalid(&layer.descriptor, reason.to_owned());
+            // Where everything is wanted that is there, one that cannot be passed on does not cost the others.
+            if *self.platforms == Platforms::All {
+                self.refused.push((platform, error));
+                return Ok(());
+            }
+            return Err(error);
         }
         if manifest.layers.len() != config.diff_ids().len() {
             let (layers, diff_ids) = (manifest.layers.len(), config.diff_ids().len());
@@ -308,19 +400,22 @@ impl Walk<'_> {
 
     fn layer(&self, layer: &Child, diff_id: Digest) -> Result<ResolvedLayer> {
         let listed = layer.descriptor.clone();
-        let refuse = |reason: &str| Err(self.invalid(&listed, reason.to_owned()));
-        match kind(&listed.media_type) {
-            MediaKind::Layer(LayerType::Tar(_)) => {}
-            MediaKind::Layer(LayerType::Foreign) => {
-                return refuse("a foreign layer: its publisher does not allow it to be passed on");
-            }
-            _ => return refuse("a layer of an unknown or encrypted type: its content could not be checked"),
-        }
         let offers = self.source.offers(diff_id, &listed);
         for offer in &offers {
             self.require(&offer.descriptor)?;
         }
         Ok(ResolvedLayer { diff_id, listed, offers })
+    }
+
+    /// The platform of an image that names none: the one that is asked for.
+    fn assumed(&mut self) -> Platform {
+        let platform = match self.platforms {
+            Platforms::Only(asked) => asked.first().cloned().unwrap_or_else(Platform::host),
+            Platforms::All => Platform::host(),
+        };
+        self.warnings
+            .push(format!("{}: it names no platform, and is taken to be for {platform}", self.image));
+        platform
     }
 
     fn note(&mut self, blob: &Descriptor) -> Result<()> {
@@ -332,8 +427,14 @@ impl Walk<'_> {
     }
 
     /// Every platform that was asked for by name must have been found.
-    fn require_platforms(&self) -> Result<()> {
-        let has = |platform: &Platform| self.found.iter().any(|found| found.platform == *platform);
+    fn require_platforms(&mut self) -> Result<()> {
+        if self.found.is_empty() && !self.refused.is_empty() {
+            return Err(self.refused.swap_remove(0).1);
+        }
+        for (platform, error) in &self.refused {
+            self.warnings.push(format!("{}: carried without {platform}: {error}", self.image));
+        }
+        let has = |platform: &Platform| self.found.iter().any(|found| platform.asks_for(&found.platform));
         let missing = match self.platforms {
             Platforms::Only(only) => only.iter().find(|platform| !has(platform)).map(ToString::to_string),
             Platforms::All => self.found.is_empty().then(|| "any platform".to_owned()),
@@ -367,7 +468,18 @@ impl Platforms {
     fn include(&self, platform: &Platform) -> bool {
         match self {
             Self::All => platform.is_known(),
-            Self::Only(only) => only.contains(platform),
+            Self::Only(only) => only.iter().any(|asked| asked.asks_for(platform)),
         }
+    }
+}
+
+/// Why a layer cannot be carried, if it cannot.
+fn uncarriable(layer: &Child) -> Option<&'static str> {
+    match kind(&layer.descriptor.media_type) {
+        MediaKind::Layer(LayerType::Tar(_)) => None,
+        MediaKind::Layer(LayerType::Foreign) => {
+            Some("a foreign layer: its publisher does not allow it to be passed on")
+        }
+        _ => Some("a layer of an unknown or encrypted type: its content could not be checked"),
     }
 }

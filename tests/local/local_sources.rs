@@ -14,6 +14,7 @@ use crate::support::seen::{Seen, all, message, open};
 use crate::support::tarball::Tarball;
 use pannier::Error;
 use pannier::image::{Descriptor, Digest};
+use pannier::source::everything;
 use tar::EntryType;
 
 struct Room(tempfile::TempDir);
@@ -210,7 +211,12 @@ fn one_name_for_two_images_is_refused() {
         .with(image("app:1").layer(files([("a", "1")])).plain())
         .with(image("app:1").layer(files([("a", "2")])).plain());
     let reason = "docker.io/library/app:1 is the name of two images";
-    assert!(room.refused("oci-archive", &twice.oci_archive()).contains(reason));
+    // Only to who asks for it.
+    let archive = room.file("twice.tar", &twice.oci_archive());
+    let source = open("oci-archive", &archive).unwrap();
+    let asked = source.resolve(&"app:1".parse().unwrap()).unwrap_err().to_string();
+    assert!(asked.contains(reason), "{asked}");
+    assert!(everything(&*source, None).unwrap_err().to_string().contains(reason));
     for form in [Form::Docker, Form::Podman] {
         assert!(room.refused("docker-archive", &twice.docker_archive(form)).contains(reason), "{form:?}");
     }
