@@ -74,10 +74,10 @@ pub(super) fn run(args: &Args, output: &Output) -> Ended {
 fn named(args: &Args, output: &Output) -> Result<Vec<Named>> {
     let mut named = Vec::new();
     for list in &args.list {
-        named.extend(references::read(list)?);
+        named.extend(references::read(list, &[])?);
     }
     for path in &args.manifests {
-        let found = kubernetes::scan(path, false)?;
+        let found = kubernetes::scan(path, &kubernetes::Choice::default())?;
         for warning in found.warnings {
             output.complain(format_args!("warning: {warning}"));
         }

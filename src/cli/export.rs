@@ -396,7 +396,12 @@ fn wanted(args: &Args, named: Vec<Reference>, source: &dyn Source) -> Result<Vec
         }
     }
     let mut wanted = match unnamed {
-        _ if args.all => everything(source, unnamed)?,
+        _ if args.all => {
+            let mut wanted = everything(source, unnamed)?;
+            let excluded = |image: &Wanted| args.wanted.exclude.iter().any(|p| p.fits(&image.name));
+            wanted.retain(|image| !excluded(image));
+            wanted
+        }
         Some(_) if tagged.len() == 1 && named.is_empty() => tagged,
         Some(_) if !tagged.is_empty() => renamed(Vec::new(), unnamed)?,
         Some(name) if named.is_empty() && !matches!(args.from, SourceSpec::Registry) => {

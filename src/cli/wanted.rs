@@ -9,7 +9,8 @@ use super::habits;
 use super::output::Output;
 use crate::error::{Error, Result};
 use crate::image::Reference;
-use crate::lists::{self, Named, Pull, kubernetes, references};
+use crate::lists::kubernetes::{self, Choice};
+use crate::lists::{self, Named, Pattern, Pull, references};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct WantedArgs {
@@ -25,6 +26,12 @@ pub(super) struct WantedArgs {
     /// Take every field named image in custom resources as well
     #[arg(long, requires = "manifests")]
     any_image_field: bool,
+    /// Take every full reference in manifests, in whatever text it stands: arguments, environment, settings
+    #[arg(long, requires = "manifests")]
+    any_string: bool,
+    /// Leave out images that fit PATTERN, such as auto, quay.io/team/* or *:latest; may be given several times
+    #[arg(long, value_name = "PATTERN")]
+    pub(super) exclude: Vec<Pattern>,
     /// Print the references that are asked for, and do nothing
     #[arg(long, conflicts_with = "all")]
     pub(super) list_only: bool,
@@ -41,15 +48,23 @@ impl WantedArgs {
         }
         let mut named = Vec::new();
         for image in self.images.iter().filter(|image| !apart(image)) {
-            let image =
-                habits::without_transport(image).parse().map_err(|error| Error::Usage(format!("{error}")))?;
+            if self.exclude.iter().any(|pattern| pattern.fits_text(image)) {
+                continue;
+            }
+            let image = habits::without_transport(image);
+            let image = image.parse().map_err(|error| Error::Usage(format!("{error}")))?;
             named.push(Named { image, place: "named on the command line".into(), pull: Pull::Unsaid });
         }
         for list in &self.list {
-            named.extend(references::read(list)?);
+            named.extend(references::read(list, &self.exclude)?);
         }
+        let choice = Choice {
+            any_image_field: self.any_image_field,
+            any_string: self.any_string,
+            exclude: self.exclude.clone(),
+        };
         for path in &self.manifests {
-            let found = kubernetes::scan(path, self.any_image_field)?;
+            let found = kubernetes::scan(path, &choice)?;
             for warning in found.warnings {
                 output.complain(format_args!("warning: {warning}"));
             }

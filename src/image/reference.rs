@@ -131,6 +131,10 @@ impl FromStr for Reference {
         if digest.is_none() && name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(refuse("64 hex digits are an image id, not a name"));
         }
+        let is_id = |tag: &str| tag.len() == 64 && tag.bytes().all(|b| b.is_ascii_hexdigit());
+        if name == "sha256" && tag.is_some_and(is_id) {
+            return Err(refuse("sha256 and 64 hex digits are an image id, not a name"));
+        }
         let (registry, path) = split_registry(name);
         if !is_registry(&registry) {
             return Err(refuse("its registry is not a host name"));

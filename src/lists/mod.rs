@@ -2,13 +2,16 @@
 //! inside a snap, and Kubernetes manifests. What would not start from them without a network is found here too.
 
 pub mod kubernetes;
+mod mentions;
 mod offline;
+mod pattern;
 pub mod references;
 mod snap;
-
+mod text;
 mod yaml;
 
 pub use offline::warnings;
+pub use pattern::Pattern;
 
 use crate::image::Reference;
 

@@ -7,7 +7,7 @@ mod admit;
 mod allowed_signers;
 mod certificate;
 mod memory;
-mod patterns;
+pub(crate) mod patterns;
 mod policy;
 mod refusal;
 mod signature;

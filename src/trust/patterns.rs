@@ -14,7 +14,7 @@ pub(super) fn list_matches(list: &str, text: &str) -> bool {
 }
 
 /// Whether `text` fits a pattern of `*` and `?`; the work is at most the product of their lengths.
-pub(super) fn matches(pattern: &str, text: &str) -> bool {
+pub(crate) fn matches(pattern: &str, text: &str) -> bool {
     let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
     let (mut p, mut t, mut star) = (0, 0, None);
     while t < text.len() {

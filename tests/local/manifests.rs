@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use pannier::lists::kubernetes::{Found, scan};
+use pannier::lists::kubernetes::{Choice, Found, scan};
 use pannier::lists::{Pull, warnings};
 
 /// By file: what pods would start from.
@@ -102,7 +102,7 @@ fn expected(lists: &[&[(&str, &str)]]) -> Vec<(String, String)> {
 
 #[test]
 fn the_images_of_a_folder_are_found_exactly() {
-    let found = scan(&folder(), false).unwrap();
+    let found = scan(&folder(), &Choice::default()).unwrap();
     assert_eq!(pairs(&found), expected(&[IN_PODS]));
     let prefix = format!("{}/", folder().display());
     let mut passed_over: Vec<_> = found.warnings.iter().map(|w| w.strip_prefix(&prefix).unwrap()).collect();
@@ -110,10 +110,13 @@ fn the_images_of_a_folder_are_found_exactly() {
     assert_eq!(
         passed_over,
         [
+            "10-multi-document.yaml:8: docker.io/not/an-image-of-a-pod:1 is named in a text that is no image field; --any-string takes it",
             "20-no-image.yaml:8: a container without an image; passed over",
             "25-prometheus-custom-resource.yaml:1: Prometheus.monitoring.coreos.com has fields named image; --any-image-field takes them",
             "26-argo-rollout.yaml:1: Rollout.argoproj.io has fields named image; --any-image-field takes them",
             "27-custom-job.yaml:1: Job.batch.volcano.sh has fields named image; --any-image-field takes them",
+            "32-sidecar-and-overhead.yaml:15: quay.io/team/in-a-variable:1 is named in a text that is no image field; --any-string takes it",
+            "32-sidecar-and-overhead.yaml:6: quay.io/team/in-an-annotation:1 is named in a text that is no image field; --any-string takes it",
             "nested/values.yaml:2: no Kubernetes object, since it has no kind; passed over",
         ]
     );
@@ -121,14 +124,14 @@ fn the_images_of_a_folder_are_found_exactly() {
 
 #[test]
 fn custom_resources_are_taken_when_asked_for() {
-    let found = scan(&folder(), true).unwrap();
+    let found = scan(&folder(), &Choice { any_image_field: true, ..Choice::default() }).unwrap();
     assert_eq!(pairs(&found), expected(&[IN_PODS, IN_CUSTOM_RESOURCES]));
     assert!(found.warnings.iter().any(|w| w.contains("27-custom-job.yaml:10: ")), "{:?}", found.warnings);
 }
 
 #[test]
 fn lines_and_pull_policies_are_known() {
-    let found = scan(&folder(), false).unwrap();
+    let found = scan(&folder(), &Choice::default()).unwrap();
     let of = |image: &str| found.images.iter().find(|named| named.image.to_string() == image).unwrap();
     let restic = of("docker.io/restic/restic:0.17.3");
     assert!(restic.place.ends_with("06-backup-cronjob.yaml:12"), "{}", restic.place);
@@ -167,7 +170,7 @@ fn a_broken_file_is_named_with_its_line() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("a.yaml"), "kind: Service\n").unwrap();
         std::fs::write(folder.path().join("broken.yaml"), text).unwrap();
-        let error = scan(folder.path(), false).unwrap_err().to_string();
+        let error = scan(folder.path(), &Choice::default()).unwrap_err().to_string();
         assert!(error.contains(&format!("broken.yaml:{line}: ")), "{error}");
         assert!(error.contains(reason), "{error}");
     }
