@@ -5,6 +5,7 @@
 //! image once all of it is there, and lets go of the lease last. Run again after whatever cut it
 //! off, it goes on: nothing is believed that containerd cannot show.
 
+mod adopt;
 mod part;
 mod prune;
 mod space;
@@ -24,6 +25,7 @@ use crate::progress::{Event, Phase, Run, Silent};
 use crate::record::{Image, Record};
 use crate::trust::Admitted;
 
+pub use adopt::adopt;
 use part::{Obstacles, Part};
 pub use prune::{plan_prune, prune};
 pub use space::{Need, Space};

@@ -156,7 +156,9 @@ impl Args {
             self.from,
             SourceSpec::OciDir(_) | SourceSpec::OciArchive(_) | SourceSpec::DockerArchive(_)
         );
-        layout && !self.wanted.list_only && !word.contains(['/', ':', '@'])
+        layout
+            && !self.wanted.list_only
+            && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-+".contains(&b))
     }
 
     /// Where the images go if to more than one medium.

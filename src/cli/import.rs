@@ -5,18 +5,21 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::failure::{Ended, Failure};
+use super::foreign::Foreign;
 use super::node::{NodeArgs, references};
 use super::output::Output;
 use super::planned::{self, Planned};
 use super::trust::TrustArgs;
 use super::{pruned, signals, text, volumes};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::image::Reference;
 use crate::import::{self, Options, Summary, carry_out, missing_volumes, plan_prune, prepare};
-use crate::node::PrunedNames;
+use crate::node::{Node, PrunedNames};
 use crate::plan::import::ImportPlan;
 use crate::plan::import::prune::{PrunePlan, Scope};
 use crate::progress::Run;
 use crate::record::Volume;
+use crate::trust::Admitted;
 
 /// Put images from a medium into containerd, where kubelet finds them
 ///
@@ -30,11 +33,15 @@ Examples:
   pannier import /media/stick --prune --dry-run
   pannier import /media/stick --repair")]
 pub(super) struct Args {
-    /// The medium's directory
+    /// The medium's directory; or a layout or archive of another tool, such as images.tar, oci:DIR, oci-archive:FILE
+    /// or docker-archive:FILE
     medium: PathBuf,
     /// Images to import [default: all on the medium]
     #[arg(value_name = "IMAGE")]
     images: Vec<String>,
+    /// The full name for the one image of another tool's that is asked for, that is there, or that has none
+    #[arg(long = "as", value_name = "REF")]
+    rename_to: Option<Reference>,
     #[command(flatten)]
     node: NodeArgs,
     /// The platform to import [default: the node's]
@@ -84,8 +91,14 @@ impl From<PruneScope> for Scope {
 }
 
 pub(super) fn run(args: &Args, output: &Output) -> Ended {
+    let foreign = Foreign::find(&args.medium);
+    if foreign.is_none() && args.rename_to.is_some() {
+        let text = "--as is for what other tools wrote; on a medium images have names";
+        return Err(Error::Usage(text.into()).into());
+    }
     let options = Options {
-        images: references(&args.images)?,
+        // Of what is adopted nothing else is read.
+        images: if foreign.is_some() { Vec::new() } else { references(&args.images)? },
         unpack: !args.no_unpack,
         pin: !args.no_pin,
         repair: args.repair,
@@ -94,7 +107,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Ended {
     let stop = signals::stop()?;
     let reporter = output.reporter();
     let run = Run { reporter: &*reporter, stop: &stop };
-    while let Some((volume, missing)) = import_one(args, &options, run, output)? {
+    while let Some((volume, missing)) = import_one(args, foreign.as_ref(), &options, run, output)? {
         volumes::ask_for_next(&volume, missing, &args.medium, output)?;
     }
     Ok(())
@@ -104,27 +117,45 @@ pub(super) fn run(args: &Args, output: &Output) -> Ended {
 /// those that are missing.
 fn import_one(
     args: &Args,
+    foreign: Option<&Foreign>,
     options: &Options,
     run: Run<'_>,
     output: &Output,
 ) -> Ended<Option<(Volume, Vec<u32>)>> {
+    if let Some(foreign) = foreign {
+        let node = args.node.survey(args.platform.as_deref(), run.stop, output)?;
+        let name = args.rename_to.as_ref();
+        let medium = foreign.open(&args.images, name, &node.platform, &args.trust, run, output)?;
+        return import_from(args, &medium, &node, options, run, output);
+    }
     let medium = args.trust.open(&args.medium, output)?;
     output.warn_of_records(&medium);
     let node = args.node.survey(args.platform.as_deref(), run.stop, output)?;
+    import_from(args, &medium, &node, options, run, output)
+}
+
+fn import_from(
+    args: &Args,
+    medium: &Admitted,
+    node: &Node,
+    options: &Options,
+    run: Run<'_>,
+    output: &Output,
+) -> Ended<Option<(Volume, Vec<u32>)>> {
     if args.dry_run {
         let mut planned = Planned::default();
         let see = |plan: &ImportPlan| planned.add(plan, output.json());
-        let prepared = prepare(&medium, &node, options, see, run)?;
+        let prepared = prepare(medium, node, options, see, run)?;
         let pruning = args.prune.filter(|_| prepared.failed.is_empty());
-        let pruning = pruning.map(|scope| plan_prune(&medium, &node, &planned.moving, scope.into()));
-        planned.describe(&prepared, pruning.transpose()?.as_ref(), &node, output)?;
+        let pruning = pruning.map(|scope| plan_prune(medium, node, &planned.moving, scope.into()));
+        planned.describe(&prepared, pruning.transpose()?.as_ref(), node, output)?;
         return Ok(None);
     }
-    let prepared = prepare(&medium, &node, options, |_| {}, run)?;
-    planned::announce(&prepared, &node, output);
-    let summary = carry_out(&medium, &node, prepared, options, run)?;
+    let prepared = prepare(medium, node, options, |_| {}, run)?;
+    planned::announce(&prepared, node, output);
+    let summary = carry_out(medium, node, prepared, options, run)?;
     let pruning = args.prune.filter(|_| summary.failed.is_empty());
-    let pruned = pruning.map(|scope| import::prune(&medium, &node, scope.into(), run)).transpose();
+    let pruned = pruning.map(|scope| import::prune(medium, node, scope.into(), run)).transpose();
     // What was imported is said also where pruning failed.
     conclude(&summary, pruned.as_ref().ok().and_then(Option::as_ref), output)?;
     pruned?;
@@ -137,11 +168,11 @@ fn import_one(
             failed: summary.failed,
         });
     }
-    args.trust.remember(&medium)?;
+    args.trust.remember(medium)?;
     let volume =
         medium.record().and_then(|record| record.volume.clone()).filter(|_| options.images.is_empty());
     let Some(volume) = volume else { return Ok(None) };
-    let missing = missing_volumes(&node, &volume)?;
+    let missing = missing_volumes(node, &volume)?;
     if missing.is_empty() {
         output.say(format_args!("All {} volumes of this set are on the node.", volume.of));
         return Ok(None);

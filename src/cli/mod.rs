@@ -12,6 +12,7 @@ mod extract;
 mod facts;
 mod failure;
 mod files;
+mod foreign;
 mod habits;
 mod hint;
 mod hosts;

@@ -70,6 +70,11 @@ impl TrustArgs {
         self.admission()?.open_to_look(path, |notice| tell(path, &notice, output))
     }
 
+    /// Asks whether something may be taken that nobody can have signed; see [`Admission::unsigned`].
+    pub(super) fn admit_unsigned(&self, path: &Path, output: &Output) -> Result<()> {
+        self.admission()?.unsigned(path, |notice| tell(path, &notice, output))
+    }
+
     /// Remembers that the medium was taken, so that no older one is. To be called after success only.
     pub(super) fn remember(&self, medium: &Admitted) -> Result<()> {
         self.admission()?.remember(medium)

@@ -170,9 +170,10 @@ impl Scanner<'_> {
         let listed = [&["annotations"][..], &["metadata", "annotations"]]
             .into_iter()
             .filter_map(|path| object.at(path))
-            .fold(false, |listed, annotations| self.chart(annotations) || listed);
+            .filter(|annotations| self.chart(annotations))
+            .count();
         if kind.is_empty() {
-            if !listed {
+            if listed == 0 {
                 self.warn(object.line, "no Kubernetes object, since it has no kind; passed over");
             }
             return;

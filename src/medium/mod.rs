@@ -13,6 +13,7 @@
 //!   .pannier/recovery/          parity and copies of the newest records, where asked for
 //! ```
 
+mod adopted;
 mod commits;
 mod delta;
 mod destination;
@@ -46,6 +47,7 @@ use crate::error::{Error, NoMedium, Result, Side};
 use crate::image::{Descriptor, Digest};
 use crate::record::Record;
 
+pub use adopted::Place;
 #[cfg(feature = "cli")]
 pub(crate) use commits::now;
 pub use commits::{Rejected, Sign};
@@ -80,6 +82,8 @@ pub struct Medium {
     part_size: Option<u64>,
     /// Bytes that were written since the last time that any were brought to the device.
     unsynced: AtomicU64,
+    /// Where the blobs are, if not in the directory.
+    adopted: Option<adopted::Adopted>,
 }
 
 impl Medium {
@@ -117,14 +121,23 @@ impl Medium {
             return Ok(None);
         }
         Ok(Some(Self {
-            root,
             record,
             rejected,
+            ..Self::bare(root, reader)
+        }))
+    }
+
+    fn bare(root: Root, reader: Option<Lock>) -> Self {
+        Self {
+            root,
+            record: None,
+            rejected: Vec::new(),
             authentic: false,
             reader,
             part_size: None,
             unsynced: AtomicU64::new(0),
-        }))
+            adopted: None,
+        }
     }
 
     /// Opens the medium at `path` for an export, making whatever is missing of it.
@@ -142,19 +155,15 @@ impl Medium {
         }
         let (record, rejected) = commits::newest(&root)?;
         Ok(Self {
-            root,
             record,
             rejected,
-            authentic: false,
-            reader: None,
-            part_size: None,
-            unsynced: AtomicU64::new(0),
+            ..Self::bare(root, None)
         })
     }
 
     /// Where it is, for messages.
     pub fn path(&self) -> &Path {
-        self.root.path()
+        self.adopted.as_ref().map_or_else(|| self.root.path(), adopted::Adopted::path)
     }
 
     /// The newest valid commit record; `None` before the first export.
@@ -214,6 +223,9 @@ impl Medium {
 
     /// The length of the blob `digest`, going by its file or files; `None` if there is none.
     pub fn blob_size(&self, digest: &Digest) -> Result<Option<u64>> {
+        if let Some(adopted) = &self.adopted {
+            return adopted.size(digest);
+        }
         match self.root.size(&blob_name(digest))? {
             None => self.size_of_parts(digest),
             there => Ok(there),
@@ -223,6 +235,7 @@ impl Medium {
     /// Opens the file of a blob whose size is right. Its content is not proven.
     pub(crate) fn blob_file(&self, blob: &Descriptor) -> Result<BlobFile> {
         let (name, found) = match delta::file_name(blob) {
+            _ if let Some(adopted) = &self.adopted => (blob_name(&blob.digest), adopted.open(&blob.digest)?),
             Some(name) => {
                 let file = self.root.find(self.root.open_file(&name))?;
                 let file = file.map(|file| BlobFile::new(vec![file])).transpose();

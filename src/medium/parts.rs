@@ -26,9 +26,16 @@ pub struct BlobFile {
     files: Vec<(u64, File)>,
     size: u64,
     at: u64,
+    /// Where in its one file it begins, where something else is before and behind it.
+    within: Option<u64>,
 }
 
 impl BlobFile {
+    /// The `size` bytes of a file from `offset` on.
+    pub(super) fn within(file: File, offset: u64, size: u64) -> Self {
+        Self { files: vec![(0, file)], size, at: 0, within: Some(offset) }
+    }
+
     pub(super) fn new(opened: Vec<File>) -> io::Result<Self> {
         let (mut files, mut size) = (Vec::new(), 0_u64);
         for file in opened {
@@ -36,7 +43,7 @@ impl BlobFile {
             files.push((size, file));
             size = size.saturating_add(length);
         }
-        Ok(Self { files, size, at: 0 })
+        Ok(Self { files, size, at: 0, within: None })
     }
 
     /// How long it was when it was opened, in bytes.
@@ -74,6 +81,10 @@ impl BlobFile {
             .get(which + 1)
             .map_or(usize::MAX, |(next, _)| usize::try_from(next - offset).unwrap_or(usize::MAX));
         let most = most.min(out.len());
+        if let Some(first) = self.within {
+            let left = usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX);
+            return file.read_at(&mut out[..most.min(left)], first.saturating_add(offset));
+        }
         file.read_at(&mut out[..most], offset - start)
     }
 

@@ -58,10 +58,7 @@ impl Medium {
             record: Some((record, Digest::of(&bytes))),
             rejected: Vec::new(),
             authentic,
-            root,
-            reader,
-            part_size: None,
-            unsynced: Default::default(),
+            ..Self::bare(root, reader)
         })
     }
 

@@ -12,6 +12,7 @@ use super::tar_index::{Extent, TarIndex};
 use crate::error::{Error, Result, Side};
 use crate::image::Compression;
 use crate::layer::{Counted, MAX_WINDOW, Most};
+use crate::medium::Place;
 use crate::progress::Stop;
 
 const CHUNK: usize = 1 << 20;
@@ -46,6 +47,12 @@ impl Archive {
         self.index.find(name)
     }
 
+    /// Where a file's content lies, for whoever reads it without the archive.
+    pub(super) fn extent(&self, extent: Extent) -> Result<Place> {
+        let file = self.file.try_clone().map_err(|error| self.read_error(error))?;
+        Ok(Place { file, offset: extent.offset, size: extent.size })
+    }
+
     /// Reads a file's content from `offset` on.
     pub(super) fn section(&self, extent: Extent, offset: u64) -> Section {
         let end = extent.offset + extent.size;
@@ -73,6 +80,10 @@ impl Files for Archive {
 
     fn size(&self, name: &str) -> Result<Option<u64>> {
         Ok(self.find(name).map(|extent| extent.size))
+    }
+
+    fn place(&self, name: &str) -> Result<Option<Place>> {
+        self.find(name).map(|extent| self.extent(extent)).transpose()
     }
 
     fn open(&self, name: &str, offset: u64) -> Result<Option<Box<dyn Read + Send>>> {

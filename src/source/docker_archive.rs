@@ -21,6 +21,7 @@ use crate::image::{
     Compression, Descriptor, Digest, HashingReader, ImageConfig, MAX_CONFIG, MAX_LAYERS, MAX_MANIFEST,
     OCI_CONFIG, OCI_MANIFEST, Reference,
 };
+use crate::medium::Place;
 use crate::progress::Stop;
 
 /// Opens the archive `path`.
@@ -63,7 +64,7 @@ struct DockerArchive {
     archive: Archive,
     images: Vec<Image>,
     /// Where the blobs are that the made-up manifests name, and the manifests themselves.
-    blobs: Mutex<HashMap<Digest, Place>>,
+    blobs: Mutex<HashMap<Digest, Bytes>>,
 }
 
 #[derive(Debug)]
@@ -75,7 +76,7 @@ struct Image {
 }
 
 #[derive(Clone, Debug)]
-enum Place {
+enum Bytes {
     Memory(Arc<[u8]>),
     File(Extent),
 }
@@ -128,7 +129,7 @@ impl DockerArchive {
                     found: config.digest,
                 });
             }
-            _ => self.keep(&config, Place::File(extent)),
+            _ => self.keep(&config, Bytes::File(extent)),
         }
         let parsed = ImageConfig::parse(&bytes).map_err(invalid)?;
         let paths = image.saved.layers.as_deref().unwrap_or_default();
@@ -145,7 +146,7 @@ impl DockerArchive {
         }
         let bytes = manifest_bytes(&config, &layers).map_err(invalid)?;
         let made = Descriptor::of(OCI_MANIFEST, &bytes);
-        self.keep(&made, Place::Memory(bytes.into()));
+        self.keep(&made, Bytes::Memory(bytes.into()));
         Ok(made)
     }
 
@@ -163,7 +164,7 @@ impl DockerArchive {
         };
         let media_type = compression.oci_layer_type().into();
         let layer = Descriptor { media_type, digest, size: extent.size };
-        self.keep(&layer, Place::File(extent));
+        self.keep(&layer, Bytes::File(extent));
         Ok(layer)
     }
 
@@ -173,12 +174,12 @@ impl DockerArchive {
         Ok(reader.finish().0)
     }
 
-    fn keep(&self, blob: &Descriptor, place: Place) {
-        self.blobs.lock().unwrap_or_else(PoisonError::into_inner).insert(blob.digest, place);
+    fn keep(&self, blob: &Descriptor, bytes: Bytes) {
+        self.blobs.lock().unwrap_or_else(PoisonError::into_inner).insert(blob.digest, bytes);
     }
 
-    fn place(&self, blob: &Descriptor) -> Option<Place> {
-        self.blobs.lock().unwrap_or_else(PoisonError::into_inner).get(&blob.digest).cloned()
+    fn bytes(&self, blob: &Digest) -> Option<Bytes> {
+        self.blobs.lock().unwrap_or_else(PoisonError::into_inner).get(blob).cloned()
     }
 }
 
@@ -228,7 +229,14 @@ impl Source for DockerArchive {
     }
 
     fn holds(&self, _: &Reference, blob: &Descriptor) -> Result<bool> {
-        Ok(self.place(blob).is_some())
+        Ok(self.bytes(&blob.digest).is_some())
+    }
+
+    fn place(&self, blob: &Digest) -> Result<Option<Place>> {
+        match self.bytes(blob) {
+            Some(Bytes::File(extent)) => self.archive.extent(extent).map(Some),
+            _ => Ok(None),
+        }
     }
 
     fn open_unverified(
@@ -237,9 +245,9 @@ impl Source for DockerArchive {
         blob: &Descriptor,
         offset: u64,
     ) -> Result<Box<dyn Read + Send>> {
-        match self.place(blob) {
-            Some(Place::File(extent)) => Ok(Box::new(self.archive.section(extent, offset))),
-            Some(Place::Memory(bytes)) => {
+        match self.bytes(&blob.digest) {
+            Some(Bytes::File(extent)) => Ok(Box::new(self.archive.section(extent, offset))),
+            Some(Bytes::Memory(bytes)) => {
                 let mut reader = Cursor::new(bytes);
                 reader.set_position(offset);
                 Ok(Box::new(reader))

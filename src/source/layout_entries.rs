@@ -41,8 +41,8 @@ pub(super) fn sort(files: &impl Files, entries: &[Child]) -> Entries {
             let children = children(files, &entry.descriptor);
             let found = children.into_iter().map(|child| (subject, found(&child, None, true)));
             sorted.referrers.extend(found);
-        } else if let Some(subject) = About::of(files, &entry.descriptor).subject {
-            sorted.referrers.push((subject.digest, found(&entry.descriptor, None, false)));
+        } else if let Some(subject) = subject_of_unnamed(files, entry) {
+            sorted.referrers.push((subject, found(&entry.descriptor, None, false)));
         } else {
             collect(files, &entry.descriptor, MAX_INDEX_DEPTH, &mut below);
             images.push(*entry);
@@ -152,10 +152,23 @@ impl About {
     }
 }
 
-fn is_artifact(files: &impl Files, entry: &Child) -> bool {
+/// What an entry says it is about that is no image of its own: an artifact, or an image that nobody named.
+fn subject_of_unnamed(files: &impl Files, entry: &Child) -> Option<Digest> {
     let about = About::of(files, &entry.descriptor);
-    let is_config = |config: &Descriptor| kind(&config.media_type) == MediaKind::Config;
-    about.artifact_type.is_some() || about.config.is_some_and(|config| !is_config(&config))
+    let named = tag(entry).is_some() || full_name(&entry.annotations).is_some();
+    let subject = about.subject.as_ref()?.digest;
+    (!named || about.is_artifact()).then_some(subject)
+}
+
+fn is_artifact(files: &impl Files, entry: &Child) -> bool {
+    About::of(files, &entry.descriptor).is_artifact()
+}
+
+impl About {
+    fn is_artifact(&self) -> bool {
+        let is_config = |config: &Descriptor| kind(&config.media_type) == MediaKind::Config;
+        self.artifact_type.is_some() || self.config.as_ref().is_some_and(|config| !is_config(config))
+    }
 }
 
 fn children(files: &impl Files, index: &Descriptor) -> Vec<Descriptor> {

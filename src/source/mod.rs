@@ -21,12 +21,13 @@ use std::io::Read;
 use crate::content::{self, Verified};
 use crate::error::{Error, Result, Side};
 use crate::image::{Descriptor, Digest, Reference};
+use crate::medium::Place;
 use crate::record::CarriedFile;
 
 pub use containerd::ContainerdSource;
 pub use local_files::{LocalFiles, NamedPath};
 pub use medium::MediumSource;
-pub use open::{SourceSpec, open_local};
+pub use open::{SourceSpec, open_archive, open_local};
 pub use referrers::{ResolvedReferrer, referrers};
 pub(crate) use resolve::find_or_explain;
 pub use resolve::{
@@ -130,6 +131,12 @@ pub trait Source: Send + Sync {
     fn open_file(&self, file: &CarriedFile, offset: u64) -> Result<Box<dyn Read + Send>> {
         let _ = offset;
         Err(Error::not_found(Side::Source, format!("{}: file {}", self.name(), file.name)))
+    }
+
+    /// Where the blob lies in a file of this machine; `None` where it is absent, or in no file.
+    fn place(&self, blob: &Digest) -> Result<Option<Place>> {
+        let _ = blob;
+        Ok(None)
     }
 
     /// The error for a blob that it does not hold, with what is known of the reason.

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::Source;
 use super::oci_layout::{Files, OciLayout};
 use crate::error::{Error, Result, Side};
-use crate::medium::Root;
+use crate::medium::{Place, Root};
 
 /// Opens the layout `path`.
 ///
@@ -32,6 +32,12 @@ impl Files for Root {
 
     fn size(&self, path: &str) -> Result<Option<u64>> {
         Root::size(self, path)
+    }
+
+    fn place(&self, path: &str) -> Result<Option<Place>> {
+        let Some(file) = self.find(self.open_file(path))? else { return Ok(None) };
+        let size = file.metadata().map_err(|source| self.error("examine", path, source))?.len();
+        Ok(Some(Place { file, offset: 0, size }))
     }
 
     fn open(&self, path: &str, offset: u64) -> Result<Option<Box<dyn Read + Send>>> {

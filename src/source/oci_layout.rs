@@ -10,6 +10,7 @@ use super::{FoundReferrer, Listed, Source, find};
 use crate::error::{Error, Result, Side};
 use crate::image::json::{self, Keys};
 use crate::image::{Descriptor, Digest, Index, MAX_MANIFEST, Reference};
+use crate::medium::Place;
 
 /// The files that a layout consists of: in a directory, or in an archive.
 pub(super) trait Files: Send + Sync {
@@ -18,6 +19,9 @@ pub(super) trait Files: Send + Sync {
 
     /// A file's length in bytes; `None` if it is absent.
     fn size(&self, path: &str) -> Result<Option<u64>>;
+
+    /// Where a file's bytes lie; `None` if it is absent.
+    fn place(&self, path: &str) -> Result<Option<Place>>;
 
     /// A file's bytes from `offset` on; `None` if it is absent.
     fn open(&self, path: &str, offset: u64) -> Result<Option<Box<dyn Read + Send>>>;
@@ -168,6 +172,10 @@ impl<F: Files> Source for OciLayout<F> {
 
     fn holds(&self, _: &Reference, blob: &Descriptor) -> Result<bool> {
         Ok(self.files.size(&blob_path(blob.digest))?.is_some())
+    }
+
+    fn place(&self, blob: &Digest) -> Result<Option<Place>> {
+        self.files.place(&blob_path(*blob))
     }
 
     fn open_unverified(

@@ -1,7 +1,7 @@
 //! Which source is meant by `--from`, and the opening of those that are files.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::{Source, docker_archive, oci_archive, oci_dir};
@@ -89,6 +89,16 @@ pub fn open_local(spec: &SourceSpec, stop: &Stop) -> Result<Box<dyn Source>> {
         Error::NotFound { side, what } => Error::NotFound { side, what: with_reference(spec, what) },
         other => other,
     })
+}
+
+/// Opens a tar of either kind, which is seen by what is in it. Docker's new form is both, and has more names as
+/// Docker's.
+pub fn open_archive(path: &Path, stop: &Stop) -> Result<Box<dyn Source>> {
+    match docker_archive::open(path, stop) {
+        // It has no manifest.json, and an index.json.
+        Err(Error::Usage(_)) => oci_archive::open(path, stop),
+        other => other,
+    }
 }
 
 /// skopeo has the image's name behind the path; whoever is used to it is told how it is done here.

@@ -283,7 +283,9 @@ impl<'a> Walk<'a> {
         })?;
         let is_above = |other: &&Platform| {
             let plain = Platform { variant: None, ..(*other).clone() };
-            missing.asks_for(&plain) && !self.absent.contains(other)
+            let levels = ["v2", "v3", "v4"];
+            let known = other.variant.as_deref().is_some_and(|variant| levels.contains(&variant));
+            known && missing.asks_for(&plain) && !self.absent.contains(other)
         };
         // In their order, so that the lowest comes first.
         let above = self.listed.iter().find(is_above)?;

@@ -86,6 +86,23 @@ impl Admission {
         self.admit(path, false, tell)
     }
 
+    /// An error where what other tools wrote at `path` may not be taken: nobody can have signed it, and it is
+    /// for no lane.
+    pub fn unsigned(&self, path: &Path, mut tell: impl FnMut(Notice)) -> Result<()> {
+        let policy = self.policy(true)?;
+        let what = path.display().to_string();
+        if policy.required {
+            let reason =
+                "only media are signed; `pannier export --from ... --sign-key KEY` makes one of it".into();
+            return Err(Error::Untrusted { what, reason });
+        }
+        policy.lane(&Record::empty(String::new())).map_err(|refusal| Error::NotTaken { what, refusal })?;
+        if self.config.trust.is_required() {
+            tell(Notice::ByHand("without a signature".into()));
+        }
+        Ok(())
+    }
+
     /// Remembers that the medium was taken, so that no older one is. To be called after success only.
     ///
     /// Without a signature nothing is: whoever wrote the medium could have written any sequence.
