@@ -421,3 +421,51 @@ fn a_person_without_a_login_is_told_where_one_was_looked_for() {
         assert!(said.contains(file), "no {file} in {said}");
     }
 }
+
+#[test]
+fn tags_are_asked_for_by_pattern_and_by_version() {
+    let layout = small(b"a");
+    let tags = ["1.29.0", "1.29.1", "1.30.0", "1.31.0", "1.31.0-rc.1", "latest"];
+    let named: Vec<(&str, &Descriptor)> = tags.iter().map(|tag| (*tag, &layout.root)).collect();
+    let content = Content::of(&layout, &named);
+    let server = Faulty::start(move |asked| match asked.path.split_once("tags/list?") {
+        // Page by page, as large registries give them.
+        Some((path, query)) => {
+            let at = query.split_once("last=").map_or(0, |(_, last)| last.parse::<usize>().unwrap());
+            let page =
+                reply(200, json!({"name": "app", "tags": tags[at..(at + 2).min(tags.len())]}).to_string());
+            match at + 2 < tags.len() {
+                true => page.with("Link", format!("<{path}tags/list?n=2&last={}>; rel=\"next\"", at + 2)),
+                false => page,
+            }
+        }
+        None => content.answer(asked),
+    });
+    let name = server.name();
+    let list = |more: &[&str]| {
+        let arguments = ["export", "--list-only", "--insecure", &name];
+        let output = run(0, [&arguments[..], more].concat());
+        let prefix = format!("{name}/app:");
+        output.stdout().lines().map(|line| line.strip_prefix(&prefix).unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let (repository, pattern) = (format!("{name}/app"), format!("{name}/app:1.29.*"));
+    assert_eq!(list(&[&pattern]), ["1.29.0", "1.29.1"]);
+    assert_eq!(list(&[&repository, "--tags", "semver >=1.29.1 <1.31"]), ["1.29.1", "1.30.0"]);
+    assert_eq!(list(&[&pattern, "--exclude", "*:1.29.0"]), ["1.29.1"]);
+    let (room, medium) = room();
+    let file = room.path().join("images.txt");
+    fs::write(&file, format!("{pattern}  # both\n{repository}:1.31.0\n")).unwrap();
+    let to = medium.to_str().unwrap();
+    let arguments =
+        ["export", "--list", file.to_str().unwrap(), "--platform", "linux/amd64", "--insecure", &name];
+    run(0, [&arguments[..], &["--to", to]].concat());
+    assert_eq!(names(&medium).len(), 3);
+    // A medium lists its tags as well.
+    let second = room.path().join("second");
+    let from = format!("medium:{to}");
+    let arguments = ["export", "--from", &from, &pattern, "--platform", "linux/amd64"];
+    run(0, [&arguments[..], &["--to", second.to_str().unwrap()]].concat());
+    assert_eq!(names(&second).len(), 2);
+    let said = export(1, &server, "app:9.*", &medium, &[]);
+    assert!(said.contains("6 in all") && said.contains("latest"), "{said}");
+}

@@ -74,7 +74,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Ended {
 fn named(args: &Args, output: &Output) -> Result<Vec<Named>> {
     let mut named = Vec::new();
     for list in &args.list {
-        named.extend(references::read(list, &[])?);
+        named.extend(references::read(list, &references::Reading::default())?.images);
     }
     for path in &args.manifests {
         let found = kubernetes::scan(path, &kubernetes::Choice::default())?;

@@ -22,8 +22,9 @@ use crate::error::{Error, Result};
 use crate::export::{Destinations, Options, Prepared, Referrers, Targets, carry_out, prepare, spread};
 use crate::image::{Platform, Reference};
 use crate::layer::Zstd;
+use crate::lists::references::Names;
 use crate::medium::Medium;
-use crate::progress::Run;
+use crate::progress::{Reporter, Run, Stop};
 use crate::record::Level;
 use crate::recovery::Percent;
 use crate::source::{self, ImageRequest, LocalFiles, NamedPath, Platforms, Source, SourceSpec};
@@ -230,14 +231,19 @@ pub(super) fn run(args: &Args, output: &Output) -> Ended {
             "V3 is what `pannier verify --require-verify V3` proves after the medium was plugged in again";
         return Err(Error::Usage(text.into()).into());
     }
-    let named = args.wanted.named(|word| args.may_be_tag(word), output)?;
-    if args.wanted.list_only {
-        return Ok(wanted::print(&named, output)?);
+    let names = args.wanted.named(|word| args.may_be_tag(word), output)?;
+    if args.wanted.list_only && names.tags.is_empty() {
+        return Ok(wanted::print(&names.images, output)?);
     }
     let stop = signals::stop()?;
     let reporter = output.reporter();
+    if args.wanted.list_only {
+        let source = open(args, &names, &stop, &reporter)?;
+        return Ok(wanted::print(&args.wanted.look_up(names, &*source)?, output)?);
+    }
     let run = Run { reporter: &*reporter, stop: &stop };
-    let only_files = named.is_empty() && !args.all && (!args.file.is_empty() || args.with_pannier.is_some());
+    let none = names.images.is_empty() && names.tags.is_empty();
+    let only_files = none && !args.all && (!args.file.is_empty() || args.with_pannier.is_some());
     let platforms = platforms(args, !only_files, output)?;
     let program = args.with_pannier.as_ref();
     let program = program.map(|path| root_files::program(path.as_deref(), &platforms)).transpose()?;
@@ -262,11 +268,9 @@ pub(super) fn run(args: &Args, output: &Output) -> Ended {
         sign_key: args.sign_key.as_deref().map(SigningKey::read).transpose()?,
         at_root: program.map(|program| program.readme),
     };
+    let source = open(args, &names, &stop, &reporter)?;
+    let named = args.wanted.look_up(names, &*source)?;
     let named: Vec<Reference> = named.into_iter().map(|named| named.image).collect();
-    let registries = || named.iter().map(|image| image.registry().to_owned()).collect();
-    let access =
-        Access { address: args.address.as_deref(), namespace: &args.namespace, registry: &args.registry };
-    let source = access.open(&args.from, registries, &stop, &reporter)?;
     let wanted = wanted(args, named, &*source)?;
     if wanted.is_empty() && files.is_empty() && (!args.all || source.files().is_empty()) {
         return Err(Error::Usage(
@@ -297,6 +301,20 @@ pub(super) fn run(args: &Args, output: &Output) -> Ended {
         }
     }
     partial(wanted.len(), failed)
+}
+
+fn open(
+    args: &Args,
+    names: &Names,
+    stop: &Stop,
+    reporter: &Arc<dyn Reporter + Send>,
+) -> Result<Box<dyn Source>> {
+    let asked =
+        || names.images.iter().map(|named| &named.image).chain(names.tags.iter().map(|t| &t.repository));
+    let registries = || asked().map(|image| image.registry().to_owned()).collect();
+    let access =
+        Access { address: args.address.as_deref(), namespace: &args.namespace, registry: &args.registry };
+    access.open(&args.from, registries, stop, reporter)
 }
 
 /// Exports to the medium at `path` what `prepare` plans for it.

@@ -10,7 +10,9 @@ use super::output::Output;
 use crate::error::{Error, Result};
 use crate::image::Reference;
 use crate::lists::kubernetes::{self, Choice};
-use crate::lists::{self, Named, Pattern, Pull, references};
+use crate::lists::references::{self, Names, Reading};
+use crate::lists::{self, Named, Pattern, Pull, TagFilter};
+use crate::source::Source;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct WantedArgs {
@@ -32,7 +34,11 @@ pub(super) struct WantedArgs {
     /// Leave out images that fit PATTERN, such as auto, quay.io/team/* or *:latest; may be given several times
     #[arg(long, value_name = "PATTERN")]
     pub(super) exclude: Vec<Pattern>,
-    /// Print the references that are asked for, and do nothing
+    /// Which tags an IMAGE or a line of a list without tag and digest stands for: semver >=1.29 <1.31, or a pattern
+    /// such as 1.29.*, which can also stand in place of a tag: nginx:1.29.*
+    #[arg(long, value_name = "TAGS")]
+    pub(super) tags: Option<TagFilter>,
+    /// Print the references that are asked for, those of tags too, and do nothing
     #[arg(long, conflicts_with = "all")]
     pub(super) list_only: bool,
 }
@@ -41,22 +47,25 @@ impl WantedArgs {
     /// Everything that is named, with warnings for what will not start offline.
     ///
     /// `apart` says which words on the command line are no references, but bare tags of a layout.
-    pub(super) fn named(&self, apart: impl Fn(&str) -> bool, output: &Output) -> Result<Vec<Named>> {
+    pub(super) fn named(&self, apart: impl Fn(&str) -> bool, output: &Output) -> Result<Names> {
         let stdin = |paths: &[PathBuf]| paths.iter().filter(|path| path.as_os_str() == "-").count();
         if stdin(&self.list) + stdin(&self.manifests) > 1 {
             return Err(Error::Usage("standard input (-) can be read only once".into()));
         }
-        let mut named = Vec::new();
+        let mut names = Names::default();
         for image in self.images.iter().filter(|image| !apart(image)) {
             if self.exclude.iter().any(|pattern| pattern.fits_text(image)) {
                 continue;
             }
             let image = habits::without_transport(image);
-            let image = image.parse().map_err(|error| Error::Usage(format!("{error}")))?;
-            named.push(Named { image, place: "named on the command line".into(), pull: Pull::Unsaid });
+            let added = names.add(image, "named on the command line", self.tags.as_ref());
+            added.map_err(|error| Error::Usage(format!("{error}")))?;
         }
+        let reading = Reading { exclude: self.exclude.clone(), tags: self.tags.clone() };
         for list in &self.list {
-            named.extend(references::read(list, &self.exclude)?);
+            let listed = references::read(list, &reading)?;
+            names.images.extend(listed.images);
+            names.tags.extend(listed.tags);
         }
         let choice = Choice {
             any_image_field: self.any_image_field,
@@ -68,10 +77,26 @@ impl WantedArgs {
             for warning in found.warnings {
                 output.complain(format_args!("warning: {warning}"));
             }
-            named.extend(found.images);
+            names.images.extend(found.images);
         }
-        for warning in lists::warnings(&named) {
+        for warning in lists::warnings(&names.images) {
             output.complain(format_args!("warning: {warning}"));
+        }
+        Ok(names)
+    }
+
+    /// Adds the images that tags asked for together stand for at the source.
+    pub(super) fn look_up(&self, names: Names, source: &dyn Source) -> Result<Vec<Named>> {
+        let mut named = names.images;
+        for several in &names.tags {
+            let tags = source.tags(&several.repository)?;
+            let images = several.images(&tags)?.into_iter();
+            let images = images.filter(|image| !self.exclude.iter().any(|pattern| pattern.fits(image)));
+            named.extend(images.map(|image| Named {
+                image,
+                place: several.place.clone(),
+                pull: Pull::Unsaid,
+            }));
         }
         Ok(named)
     }

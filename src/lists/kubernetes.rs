@@ -73,7 +73,7 @@ pub fn scan(path: &Path, choice: &Choice) -> Result<Found> {
     if path == Path::new("-") {
         let mut bytes = Vec::new();
         std::io::stdin().lock().take(MAX_FILE).read_to_end(&mut bytes).map_err(Error::io(
-            Side::Source,
+            Side::Here,
             "read",
             "standard input",
         ))?;

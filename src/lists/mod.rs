@@ -7,11 +7,13 @@ mod offline;
 mod pattern;
 pub mod references;
 mod snap;
+mod tags;
 mod text;
 mod yaml;
 
 pub use offline::warnings;
 pub use pattern::Pattern;
+pub use tags::{Comparison, TagFilter, TagsOf, Version};
 
 use crate::image::Reference;
 

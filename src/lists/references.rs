@@ -5,20 +5,38 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use super::text::{Bad, all, decode};
-use super::{Named, Pattern, Pull, snap};
+use super::{Named, Pattern, Pull, TagFilter, TagsOf, snap};
 use crate::error::{Error, Result, Side};
+use crate::image::ReferenceError;
 
 /// Largest list that is read, in bytes.
 const MAX_LIST: u64 = 16 << 20;
 
-/// Reads a list: a file, `-` for standard input, or a snap (squashfs, told by its first bytes). What fits
-/// one of `exclude` is left out.
-pub fn read(path: &Path, exclude: &[Pattern]) -> Result<Vec<Named>> {
+/// What a list names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// Images.
+    pub images: Vec<Named>,
+    /// Tags of repositories, several at once.
+    pub tags: Vec<TagsOf>,
+}
+
+/// How a list is read.
+#[derive(Clone, Debug, Default)]
+pub struct Reading {
+    /// What is left out.
+    pub exclude: Vec<Pattern>,
+    /// The tags that a name without tag and digest stands for; `latest` where nothing is said.
+    pub tags: Option<TagFilter>,
+}
+
+/// Reads a list: a file, `-` for standard input, or a snap (squashfs, told by its first bytes).
+pub fn read(path: &Path, reading: &Reading) -> Result<Names> {
     let mut bytes = Vec::new();
     if path == Path::new("-") {
         let input = io::stdin().lock().take(MAX_LIST).read_to_end(&mut bytes);
         input.map_err(Error::io(Side::Here, "read", "standard input"))?;
-        return parse(&decode(bytes, "standard input")?, "standard input", exclude);
+        return parse(&decode(bytes, "standard input")?, "standard input", reading);
     }
     let failed = || Error::io(Side::Here, "read", path);
     let mut file = File::open(path).map_err(failed())?;
@@ -27,33 +45,46 @@ pub fn read(path: &Path, exclude: &[Pattern]) -> Result<Vec<Named>> {
     file.seek(SeekFrom::Start(0)).map_err(failed())?;
     if is_snap {
         let text = snap::images(BufReader::new(file), path)?;
-        return parse(&text, &format!("images.txt in {}", path.display()), exclude);
+        return parse(&text, &format!("images.txt in {}", path.display()), reading);
     }
     file.take(MAX_LIST).read_to_end(&mut bytes).map_err(failed())?;
     let name = path.display().to_string();
-    parse(&decode(bytes, &name)?, &name, exclude)
+    parse(&decode(bytes, &name)?, &name, reading)
 }
 
 /// Reads the lines of a list; `file` is what it is called in messages. Empty lines and those that
 /// begin with `#` count for nothing, nor does what stands behind ` #`; `docker://` in front of a name is
 /// taken off. An error names every line that is no reference.
-pub fn parse(text: &str, file: &str, exclude: &[Pattern]) -> Result<Vec<Named>> {
-    let (mut named, mut bad) = (Vec::new(), Vec::new());
+pub fn parse(text: &str, file: &str, reading: &Reading) -> Result<Names> {
+    let (mut names, mut bad) = (Names::default(), Vec::new());
     for (line, number) in text.trim_start_matches('\u{feff}').lines().zip(1..) {
         let line = bare(line);
-        if line.is_empty() || exclude.iter().any(|pattern| pattern.fits_text(line)) {
+        if line.is_empty() || reading.exclude.iter().any(|pattern| pattern.fits_text(line)) {
             continue;
         }
         let place = format!("{file}:{number}");
-        match line.parse() {
-            Ok(image) => named.push(Named { image, place, pull: Pull::Unsaid }),
-            Err(error) => bad.push(Bad::new(place, line, &error)),
+        if let Err(error) = names.add(line, &place, reading.tags.as_ref()) {
+            bad.push(Bad::new(place, line, &error));
         }
     }
     let yaml = yaml_hint(text);
     match all(&bad, |place, reason| Error::Usage(format!("{place}: {reason}{yaml}"))) {
         Some(error) => Err(error),
-        None => Ok(named),
+        None => Ok(names),
+    }
+}
+
+impl Names {
+    /// Adds what `text` names: an image, or several tags of a repository; `tags` are those of a name without one.
+    pub fn add(&mut self, text: &str, place: &str, tags: Option<&TagFilter>) -> Result<(), ReferenceError> {
+        match TagsOf::read(text, tags, place) {
+            Some(several) => self.tags.push(several?),
+            None => {
+                let (image, place) = (text.parse()?, place.to_owned());
+                self.images.push(Named { image, place, pull: Pull::Unsaid });
+            }
+        }
+        Ok(())
     }
 }
 
@@ -87,7 +118,7 @@ mod tests {
     #[test]
     fn canonicals_list_is_read_as_it_is() {
         let text = "ghcr.io/canonical/cilium-operator-generic:1.15.2-ck2\r\n\n# more\n  ghcr.io/canonical/k8s-snap/pause:3.10\n";
-        let named = parse(text, "images.txt", &[]).unwrap();
+        let named = parse(text, "images.txt", &Reading::default()).unwrap().images;
         let lines: Vec<_> = named.iter().map(|n| (n.image.to_string(), n.place.as_str())).collect();
         assert_eq!(
             lines,
@@ -100,22 +131,23 @@ mod tests {
 
     #[test]
     fn a_line_that_is_no_reference_is_named() {
-        let error = parse("nginx:1\n\nNot A Reference\n", "list", &[]).unwrap_err().to_string();
+        let error =
+            parse("nginx:1\n\nNot A Reference\n", "list", &Reading::default()).unwrap_err().to_string();
         assert!(error.starts_with("list:3: "), "{error}");
     }
 
     #[test]
     fn a_line_is_read_as_people_write_it() {
         let text = "nginx:1   # the web\ndocker://quay.io/team/app:2\n\u{feff}redis:7\t#x\nREPLACE_ME\n";
-        let exclude = ["REPLACE_ME".parse().unwrap()];
-        let named = parse(&decode(text.into(), "x").unwrap(), "x", &exclude).unwrap();
+        let reading = Reading { exclude: vec!["REPLACE_ME".parse().unwrap()], tags: None };
+        let named = parse(&decode(text.into(), "x").unwrap(), "x", &reading).unwrap().images;
         let names: Vec<_> = named.iter().map(|named| named.image.to_string()).collect();
         assert_eq!(names, ["docker.io/library/nginx:1", "quay.io/team/app:2", "docker.io/library/redis:7"]);
     }
 
     #[test]
     fn everything_that_is_wrong_is_told_at_once_with_what_to_do() {
-        let said = |text: &str| parse(text, "l", &[]).unwrap_err().to_string();
+        let said = |text: &str| parse(text, "l", &Reading::default()).unwrap_err().to_string();
         let error = said("a b\nnginx:1\nbusybox:${TAG}\nx:{{ .Values.tag }}\n");
         for part in ["l:1: ", "l:3: ", "envsubst", "l:4: ", "helm template"] {
             assert!(error.contains(part), "{part}: {error}");
@@ -125,5 +157,16 @@ mod tests {
         let id = format!("sha256:{}", "a".repeat(64));
         assert!(said(&id).contains("image id"), "{}", said(&id));
         assert!(said(&"a b\n".repeat(100)).contains("and 80 more"));
+    }
+
+    #[test]
+    fn a_line_may_stand_for_several_tags() {
+        let text = "nginx:1.29.*\nredis\nbusybox:1\n";
+        let names = parse(text, "l", &Reading::default()).unwrap();
+        assert_eq!((names.images.len(), names.tags.len()), (2, 1));
+        assert_eq!(names.tags[0].place, "l:1");
+        let reading = Reading { tags: Some("semver >=7".parse().unwrap()), ..Reading::default() };
+        let names = parse(text, "l", &reading).unwrap();
+        assert_eq!((names.images.len(), names.tags.len()), (1, 2));
     }
 }

@@ -164,7 +164,8 @@ impl Ord for Version {
             (Some(_), None) => Ordering::Less,
             (Some(one), Some(other)) => {
                 let part = |text: &str| -> (bool, u64, String) {
-                    text.parse().map_or_else(|_| (true, 0, text.to_owned()), |number| (false, number, String::new()))
+                    text.parse()
+                        .map_or_else(|_| (true, 0, text.to_owned()), |number| (false, number, String::new()))
                 };
                 one.split('.').map(part).cmp(other.split('.').map(part))
             }
@@ -203,7 +204,11 @@ impl TagsOf {
         if chosen.is_empty() {
             let mut some: Vec<&str> = tags.iter().rev().take(5).map(String::as_str).collect();
             some.reverse();
-            let has = if some.is_empty() { "none".to_owned() } else { format!("{} in all, among them {}", tags.len(), some.join(", ")) };
+            let has = if some.is_empty() {
+                "none".to_owned()
+            } else {
+                format!("{} in all, among them {}", tags.len(), some.join(", "))
+            };
             let what = format!("a tag of {repository} that fits ({}; its tags: {has})", self.place);
             return Err(Error::not_found(crate::error::Side::Source, what));
         }
@@ -217,8 +222,20 @@ mod tests {
     use super::*;
 
     const TAGS: [&str; 14] = [
-        "latest", "1.29.0", "1.29.10", "1.29.9", "v1.30.1", "1.30", "1.31.0", "1.31.0-rc.1", "1.31.0-alpine", "1",
-        "stable-1.29.0", "1.2.3.4", "main", "sha256-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.sig",
+        "latest",
+        "1.29.0",
+        "1.29.10",
+        "1.29.9",
+        "v1.30.1",
+        "1.30",
+        "1.31.0",
+        "1.31.0-rc.1",
+        "1.31.0-alpine",
+        "1",
+        "stable-1.29.0",
+        "1.2.3.4",
+        "main",
+        "sha256-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.sig",
     ];
 
     fn chosen(filter: &str) -> Vec<String> {
@@ -242,7 +259,8 @@ mod tests {
     #[test]
     fn names_of_several_images_are_told_from_names_of_one() {
         let every = "semver >=1".parse().unwrap();
-        let read = |text: &str, every| TagsOf::read(text, every, "x").map(|read| read.map(|read| read.filter));
+        let read =
+            |text: &str, every| TagsOf::read(text, every, "x").map(|read| read.map(|read| read.filter));
         assert_eq!(read("nginx:1.29.*", None).unwrap().unwrap(), TagFilter::Pattern("1.29.*".into()));
         assert_eq!(read("host:5000/nginx:v?", None).unwrap().unwrap(), TagFilter::Pattern("v?".into()));
         assert_eq!(read("host:5000/nginx", Some(&every)).unwrap().unwrap(), every);

@@ -92,6 +92,14 @@ pub trait Source: Send + Sync {
         }
     }
 
+    /// Every tag of the repository that `image` is in.
+    fn tags(&self, image: &Reference) -> Result<Vec<String>> {
+        let listed = self.list()?;
+        let names = listed.iter().filter_map(|entry| entry.name.as_ref());
+        let same = names.filter(|name| name.repository() == image.repository());
+        Ok(same.filter_map(|name| name.tag().map(str::to_owned)).collect())
+    }
+
     /// Whether the blob is there. Not whether it is whole.
     fn holds(&self, image: &Reference, blob: &Descriptor) -> Result<bool>;
 

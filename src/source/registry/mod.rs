@@ -17,6 +17,7 @@ mod hosts;
 mod manifest;
 mod referrers;
 mod retry;
+mod tags;
 mod tls;
 mod transport;
 mod upload;
@@ -219,6 +220,10 @@ impl Source for Registry {
 
     fn resolve(&self, image: &Reference) -> Result<Descriptor> {
         self.inner.resolve(image)
+    }
+
+    fn tags(&self, image: &Reference) -> Result<Vec<String>> {
+        self.inner.tags(image)
     }
 
     fn tagged(&self, image: &Reference) -> Result<Option<Digest>> {

@@ -165,7 +165,7 @@ impl From<Entry> for FoundReferrer {
 }
 
 /// The query of the next page in `</v2/a/referrers/sha256:..?last=x&n=5>; rel="next"` (RFC 8288).
-fn next_page(link: &str) -> Option<String> {
+pub(super) fn next_page(link: &str) -> Option<String> {
     let (target, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
     parameters.contains("next").then_some(())?;
     Some(target.split_once('?')?.1.to_owned())

@@ -6,7 +6,7 @@ use pannier::lists::{kubernetes, references};
 use pannier_fuzz::is_plain;
 
 fuzz_target!(|text: &str| {
-    if let Err(error) = references::parse(text, "list", &[]) {
+    if let Err(error) = references::parse(text, "list", &Default::default()) {
         assert!(is_plain(&error.to_string()), "{error:?}");
     }
     let choice = kubernetes::Choice { any_image_field: true, any_string: true, ..Default::default() };
