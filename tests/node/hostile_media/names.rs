@@ -171,7 +171,7 @@ fn h60_platforms_that_match_nothing() {
     .make();
     let stick = made.layout();
     // Never the first one, and what there is is said.
-    stick.export(1, "windows/amd64");
+    stick.export(1, "windows(1)/amd64");
     let medium = Draft::default().make().medium(|record| {
         record["images"][0]["platforms"][0]["platform"] = json!({ "os": "plan9", "architecture": "mips" });
     });
