@@ -418,7 +418,7 @@ fn wanted(args: &Args, named: Vec<Reference>, source: &dyn Source) -> Result<Vec
     let mut wanted = match unnamed {
         _ if args.all => {
             let mut wanted = everything(source, unnamed)?;
-            let excluded = |image: &Wanted| args.wanted.exclude.iter().any(|p| p.fits(&image.name));
+            let excluded = |image: &ImageRequest| args.wanted.exclude.iter().any(|p| p.fits(&image.name));
             wanted.retain(|image| !excluded(image));
             wanted
         }

@@ -9,7 +9,7 @@ use crate::image::{Platform, Reference};
 use crate::import::adopt;
 use crate::medium::Medium;
 use crate::progress::Run;
-use crate::source::{self, SourceSpec, ImageRequest, open_archive, open_local};
+use crate::source::{self, ImageRequest, SourceSpec, open_archive, open_local};
 
 /// What was found in the place of a medium.
 #[derive(Clone, Debug)]

@@ -126,7 +126,7 @@ fn import_one(
         let node = args.node.survey(args.platform.as_deref(), run.stop, output)?;
         let name = args.rename_to.as_ref();
         let medium = foreign.open(&args.images, name, &node.platform, &args.trust, run, output)?;
-        return import_from(args, &medium, &node, options, run, output);
+        return import_from(args, &Admitted::unchecked(medium), &node, options, run, output);
     }
     let medium = args.trust.open(&args.medium, output)?;
     output.warn_of_records(&medium);

@@ -19,7 +19,7 @@ use crate::plan::import::runs_on;
 use crate::plan::{ExportedImage, ExportedLayer, carried_manifest, next_record};
 use crate::progress::{Event, Phase, Run, Watched};
 use crate::record::{Blob, ImagePlatform, Record, Role};
-use crate::source::{self, Platforms, Resolved, ResolvedLayer, Source, ImageRequest};
+use crate::source::{self, ImageRequest, Platforms, Resolved, ResolvedLayer, Source};
 
 /// Reads `wanted` of a layout or archive at `path` for a node's platform, proves it, and gives it out as a medium
 /// to import from. Nothing is written anywhere.

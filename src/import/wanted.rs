@@ -117,8 +117,11 @@ pub(super) fn read(
             return Err(proof.broken(descriptor, "has another number of layers than its config"));
         }
     }
-    if given == Given::ByConfig && config.platform != platform.platform {
-        let reason = format!("is for {}, and the commit record says {}", config.platform, platform.platform);
+    // One that names no platform was exported for whoever asked.
+    if let Some(own) = config.platform.as_ref().filter(|_| given == Given::ByConfig)
+        && *own != platform.platform
+    {
+        let reason = format!("is for {own}, and the commit record says {}", platform.platform);
         return Err(proof.broken(&platform.config, &reason));
     }
     if config.diff_ids() != platform.diff_ids {

@@ -120,11 +120,7 @@ impl Medium {
         if record.is_none() && rejected.is_empty() && root.size("oci-layout")?.is_none() {
             return Ok(None);
         }
-        Ok(Some(Self {
-            record,
-            rejected,
-            ..Self::bare(root, reader)
-        }))
+        Ok(Some(Self { record, rejected, ..Self::bare(root, reader) }))
     }
 
     fn bare(root: Root, reader: Option<Lock>) -> Self {
@@ -154,11 +150,7 @@ impl Medium {
             durable::write_new(&root, ".", "oci-layout", OCI_LAYOUT)?;
         }
         let (record, rejected) = commits::newest(&root)?;
-        Ok(Self {
-            record,
-            rejected,
-            ..Self::bare(root, None)
-        })
+        Ok(Self { record, rejected, ..Self::bare(root, None) })
     }
 
     /// Where it is, for messages.

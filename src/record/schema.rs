@@ -14,6 +14,7 @@ fn full() -> Record {
     let (digest, size) = (Digest::of(b"tar"), 3);
     let mut platform: crate::image::Platform = "linux/arm/v6".parse().unwrap();
     platform.variant = Some("v6".into());
+    platform.os_version = Some("10.0".into());
     let bases = vec![
         Basis::Medium { id: "0".repeat(32), sequence: 1 },
         Basis::Inventory { digest, created: "2026-01-02T03:04:05Z".into(), platform: platform.clone() },

@@ -180,10 +180,13 @@ impl Checker<'_> {
         let Ok(bytes) = self.medium.read_blob(&platform.config, MAX_CONFIG) else { return Ok(()) };
         let config =
             ImageConfig::parse(&bytes).map_err(|reason| format!("{}: {reason}", platform.config.digest))?;
-        if given == Given::ByConfig && config.platform != platform.platform {
+        // One that names no platform was exported for whoever asked.
+        if let Some(own) = config.platform.as_ref().filter(|_| given == Given::ByConfig)
+            && *own != platform.platform
+        {
             return Err(format!(
-                "config {} is for {}, and the record says {}",
-                platform.config.digest, config.platform, platform.platform
+                "config {} is for {own}, and the record says {}",
+                platform.config.digest, platform.platform
             ));
         }
         if config.diff_ids() != platform.diff_ids {

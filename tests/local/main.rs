@@ -18,6 +18,8 @@ mod layout_builder;
 mod local_sources;
 mod manifests;
 mod medium;
+mod named_images;
+mod odd_platforms;
 mod outside;
 mod prune;
 mod reader;

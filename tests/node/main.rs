@@ -15,6 +15,7 @@ mod gate;
 mod hostile_media;
 mod import;
 mod import_damage;
+mod import_foreign;
 mod import_resume;
 mod names;
 mod plug_in;

@@ -7,7 +7,9 @@ mod support;
 
 mod export;
 mod faults;
+mod layouts;
 mod other_tools;
 mod peers;
+mod quirks;
 mod referrers;
 mod source;

@@ -1,15 +1,11 @@
 //! Images whose platform is missing, more than one release of a system, or not to be passed on.
 
-#![allow(clippy::unwrap_used)]
-
-mod support;
-
 use std::fs;
 
+use crate::support::carry::run;
+use crate::support::pushed::{INDEX, Layout};
 use pannier::image::Descriptor;
 use serde_json::{Value, json};
-use support::carry::run;
-use support::pushed::{INDEX, Layout};
 use tempfile::TempDir;
 
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";

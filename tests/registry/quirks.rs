@@ -1,18 +1,14 @@
 //! `pannier export` from registries that behave as real ones do, and not as the specification has it.
 
-#![allow(clippy::unwrap_used, clippy::print_stderr)]
-
-mod support;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::support::carry::{blobs, run};
+use crate::support::pushed::{INDEX, Layout, MANIFEST, noise};
+use crate::support::registry::{Asked, Authority, Faulty, Reply, Server, Setup, have, reply};
 use pannier::image::{Descriptor, Digest};
 use serde_json::{Value, json};
-use support::carry::{blobs, run};
-use support::pushed::{INDEX, Layout, MANIFEST, noise};
-use support::registry::{Asked, Authority, Faulty, Reply, Server, Setup, have, reply};
 use tempfile::TempDir;
 
 /// What a registry has: the blobs of a layout, and tags of one repository.

@@ -1,19 +1,15 @@
 //! Imports of what other tools wrote, without an export first.
 
-#![allow(clippy::unwrap_used)]
-
-mod support;
-
 use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 
+use crate::support::carry::{Ran, run, text};
+use crate::support::cluster::{app, assert_starts, pause, versions};
+use crate::support::docker::Form;
+use crate::support::layout::{Layout, index, layout, noise, unnamed};
+use crate::support::node::{Node, VERSIONS, missing};
 use serde_json::Value;
-use support::carry::{Ran, run, text};
-use support::cluster::{app, assert_starts, pause, versions};
-use support::docker::Form;
-use support::layout::{Layout, index, layout, noise, unnamed};
-use support::node::{Node, VERSIONS, missing};
 
 /// One of each kind of image, and the sandbox that pods stand in.
 fn set() -> Layout {
@@ -22,7 +18,7 @@ fn set() -> Layout {
         .with(pause())
         .with(
             index("docker.io/library/multi:1")
-                .with(unnamed().layer(base.clone()).layer(support::cluster::program("podmain")))
+                .with(unnamed().layer(base.clone()).layer(crate::support::cluster::program("podmain")))
                 .with(unnamed().platform("linux/arm64/v8").layer(noise("data/arm", 2, 50_000))),
         )
         .with(app("quay.io/team/docker:2").docker().layer(base))
@@ -91,7 +87,7 @@ fn pods_start_from_a_plain_layout_and_from_every_archive() {
 fn what_docker_saved_is_imported_by_its_names() {
     let version = VERSIONS[1];
     if let Some(reason) = missing(version) {
-        support::skipped(&reason);
+        crate::support::skipped(&reason);
         return;
     }
     let room = Room::new();
@@ -113,14 +109,14 @@ fn what_docker_saved_is_imported_by_its_names() {
 fn an_image_with_a_bare_tag_gets_its_name_at_the_import() {
     let version = VERSIONS[1];
     if let Some(reason) = missing(version) {
-        support::skipped(&reason);
+        crate::support::skipped(&reason);
         return;
     }
     let room = Room::new();
     let node = Node::start(version);
     layout().with(pause()).write_dir(&room.path("pause"));
     import(0, &node, text(&room.path("pause")), &[]);
-    let program = support::cluster::program("podmain");
+    let program = crate::support::cluster::program("podmain");
     layout().with(unnamed().layer(program).ref_name("v1")).write_dir(&room.path("bare"));
     let what = room.path("bare");
     let said = import(1, &node, text(&what), &[]).stderr();
@@ -135,7 +131,7 @@ fn an_image_with_a_bare_tag_gets_its_name_at_the_import() {
 fn a_layer_that_is_not_what_the_config_says_is_not_sent() {
     let version = VERSIONS[1];
     if let Some(reason) = missing(version) {
-        support::skipped(&reason);
+        crate::support::skipped(&reason);
         return;
     }
     let room = Room::new();
@@ -155,7 +151,7 @@ fn a_layer_that_is_not_what_the_config_says_is_not_sent() {
 fn a_machine_that_wants_signatures_takes_nothing_that_has_none() {
     let version = VERSIONS[1];
     if let Some(reason) = missing(version) {
-        support::skipped(&reason);
+        crate::support::skipped(&reason);
         return;
     }
     let room = Room::new();
@@ -172,7 +168,7 @@ fn a_machine_that_wants_signatures_takes_nothing_that_has_none() {
 fn what_is_no_medium_and_no_archive_says_what_would_be() {
     let version = VERSIONS[1];
     if let Some(reason) = missing(version) {
-        support::skipped(&reason);
+        crate::support::skipped(&reason);
         return;
     }
     let room = Room::new();

@@ -1,17 +1,13 @@
 //! Layouts as other tools write them: bare tags, and entries that are no images of their own.
 
-#![allow(clippy::unwrap_used)]
-
-mod support;
-
 use std::fs;
 use std::path::Path;
 
+use crate::support::carry::{blobs, run};
+use crate::support::pushed::{INDEX, Layout, MANIFEST};
+use crate::support::registry::{Server, Setup, have, run as tool};
 use pannier::image::Descriptor;
 use serde_json::{Value, json};
-use support::carry::{blobs, run};
-use support::pushed::{INDEX, Layout, MANIFEST};
-use support::registry::{Server, Setup, have, run as tool};
 use tempfile::TempDir;
 
 const REF_NAME: &str = "org.opencontainers.image.ref.name";

@@ -1,12 +1,8 @@
 //! Lists and manifests as people and programs really write them.
 
-#![allow(clippy::unwrap_used)]
-
-mod support;
-
 use std::fs;
 
-use support::carry::run;
+use crate::support::carry::run;
 
 /// What `export --list-only` prints for a file, and what it says.
 #[track_caller]
