@@ -79,6 +79,7 @@ pub mod limits;
 pub mod lists;
 pub mod medium;
 pub mod node;
+mod patterns;
 pub mod plan;
 pub mod progress;
 pub mod prune;

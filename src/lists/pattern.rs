@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use crate::error::Error;
 use crate::image::Reference;
-use crate::trust::patterns;
+use crate::patterns;
 
 /// A name with `*` and `?`, or a repository: `quay.io/team/*`, `auto`, `*:latest`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use crate::error::Error;
 use crate::image::{Reference, ReferenceError};
-use crate::trust::patterns;
+use crate::patterns;
 
 /// Tags of a repository that are asked for together.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,10 +9,10 @@ use ssh_key::{HashAlg, PublicKey};
 use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, Time};
 
 use super::certificate;
-use super::patterns::list_matches;
 use super::signature::{self, NAMESPACE};
 use crate::error::{Error, Result, Side};
 use crate::limits::ALLOWED_SIGNERS as MAX_FILE;
+use crate::patterns::list_matches;
 use crate::record::Timestamp;
 
 /// The signers that a machine believes.

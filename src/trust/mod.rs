@@ -7,7 +7,6 @@ mod admit;
 mod allowed_signers;
 mod certificate;
 mod memory;
-pub(crate) mod patterns;
 mod policy;
 mod refusal;
 mod signature;

@@ -3,10 +3,10 @@
 use time::OffsetDateTime;
 
 use super::memory::{Memory, Position};
-use super::patterns::matches;
 use super::refusal::Refusal;
 use super::{AllowedSigners, Signer};
 use crate::config::Rule;
+use crate::patterns::matches;
 use crate::record::{LaneName, Record, RootName, Timestamp};
 
 /// The largest step of a medium's sequence that is taken: who counts further does not count exports.

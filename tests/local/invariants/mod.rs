@@ -10,7 +10,7 @@ use uses::{Sources, room_of};
 const LAYERS: [&[&str]; 13] = [
     &["lib", "limits", "sysroot"],
     &["image"],
-    &["layer", "record", "unique"],
+    &["layer", "patterns", "record", "unique"],
     &["error"],
     &["config", "content", "elf", "inventory", "lists", "progress"],
     &["containerd", "medium", "watch"],

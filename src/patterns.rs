@@ -1,7 +1,7 @@
 //! Patterns of `*` and `?`, as OpenSSH has them.
 
 /// Whether a comma-separated list of patterns has `text`, and none that begins with `!` does.
-pub(super) fn list_matches(list: &str, text: &str) -> bool {
+pub(crate) fn list_matches(list: &str, text: &str) -> bool {
     let mut found = false;
     for pattern in list.split(',').map(str::trim) {
         match pattern.strip_prefix('!') {
