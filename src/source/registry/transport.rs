@@ -121,8 +121,8 @@ impl Transport {
         let client = if home { &self.own } else { &self.others };
         let request = client.request(method.clone(), url.clone()).headers(headers).body(body);
         let answer = request.timeout(patience).send();
-        let response =
-            answer.map_err(|error| failure::unanswered(&host_and_port(&url), self.answered(), error))?;
+        let response = answer
+            .map_err(|error| failure::unanswered(&host_and_port(&url), &url, self.answered(), error))?;
         if home {
             self.answered.store(true, Ordering::Relaxed);
         }
