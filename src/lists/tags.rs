@@ -139,11 +139,9 @@ impl Version {
             None => (text, None),
         };
         let mut numbers = [0; 3];
-        let mut count = 0;
-        for part in core.split('.') {
+        for (at, part) in core.split('.').enumerate() {
             let digits = !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-            *numbers.get_mut(count)? = digits.then(|| part.parse().ok()).flatten()?;
-            count += 1;
+            *numbers.get_mut(at)? = digits.then(|| part.parse().ok()).flatten()?;
         }
         Some(Self { numbers, pre })
     }
