@@ -64,7 +64,6 @@ stage() { # TARGET ROOT
     mv "$to"/units/etc/systemd/system/* "$to/usr/lib/systemd/system/"
     mv "$to"/units/etc/udev/rules.d/* "$to/usr/lib/udev/rules.d/"
     rm -r "$to/units"
-    install -m644 packaging/copyright "$to/usr/share/doc/pannier/copyright"
     install -Dm644 packaging/lintian-overrides "$to/usr/share/lintian/overrides/pannier"
     changelog | gzip -9n >"$to/usr/share/doc/pannier/changelog.gz"
     find "$to" -type f ! -perm -u+x -exec chmod 644 {} +
