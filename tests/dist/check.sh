@@ -54,7 +54,7 @@ bare() { # SUITE: the path of a root with nothing but what is essential and apt
     if [[ ! -e $tarball ]]; then
         mkdir -p "$tools/debian"
         mirror=$(apt_mirror Debian)
-        mmdebstrap --quiet --variant=apt --aptopt='APT::Sandbox::User "root"' "$suite" "$tarball.new" \
+        mmdebstrap --quiet --variant=apt --aptopt='APT::Sandbox::User "root"' --format=tar "$suite" "$tarball.new" \
             "deb ${mirror:+[signed-by=${mirror#*|}] }${mirror%%|*} $suite main" >&2
         mv "$tarball.new" "$tarball"
     fi
