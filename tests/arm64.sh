@@ -32,8 +32,9 @@ read -r align < <(readelf --wide --program-headers "$program" | awk '$1 == "LOAD
 [[ $(arm --version) == $("$own" --version) ]]
 for medium in medium-v1 vectors/*/*/; do
     name=${medium%/} name=${name##*/}
-    arm list --json "$medium" >"$scratch/list.arm"
-    "$own" list --json "$medium" >"$scratch/list.own"
+    # But for where it lies, with the space that is free there at the moment.
+    arm list --json "$medium" | sed 's/"place":{[^}]*},*//' >"$scratch/list.arm"
+    "$own" list --json "$medium" | sed 's/"place":{[^}]*},*//' >"$scratch/list.own"
     same "list $name" "$scratch/list.arm" "$scratch/list.own"
     arm verify --deep --json "$medium" >"$scratch/verify.arm" 2>/dev/null
     "$own" verify --deep --json "$medium" >"$scratch/verify.own" 2>/dev/null
@@ -46,8 +47,7 @@ for who in arm own; do
     run=("$own")
     [[ $who == own ]] || run=(arm)
     "${run[@]}" --quiet export --from oci:layout-edition-1 --all --platform linux/amd64 --recovery 20% --sign-key "$scratch/key" --to "$scratch/$who"
-    "${run[@]}" --quiet export --from oci:layout-all-encodings --all --platform linux/amd64 --as registry.local/all:1 --to "$scratch/$who" 2>/dev/null ||
-        "${run[@]}" --quiet export --from oci:layout-all-encodings docker.io/library/app:1 --as registry.local/all:1 --platform linux/amd64 --to "$scratch/$who"
+    "${run[@]}" --quiet export --from oci:layout-all-encodings docker.io/library/app:1 --as registry.local/all:1 --platform linux/amd64 --to "$scratch/$who"
     "${run[@]}" --quiet export --from oci:layout-edition-2 --all --platform linux/amd64 --have medium:vectors/0.1.0/plain --to "$scratch/$who-deltas"
 done
 for part in blobs .pannier/recovery; do
