@@ -20,6 +20,8 @@ cd "$root/fixtures"
 
 arm() { qemu-aarch64-static "$program" "$@"; }
 say() { printf 'arm64: %s\n' "$*"; }
+# The report; the level is what the system's memory was like at the moment.
+findings() { grep '"findings":' | sed -E 's/"level":"[^"]*",("limit":"[^"]*",)?//'; }
 same() { # WHAT A B
     cmp "$2" "$3" && say "$1: the same"
 }
@@ -36,8 +38,8 @@ for medium in medium-v1 vectors/*/*/; do
     arm list --json "$medium" | sed 's/"place":{[^}]*},*//' >"$scratch/list.arm"
     "$own" list --json "$medium" | sed 's/"place":{[^}]*},*//' >"$scratch/list.own"
     same "list $name" "$scratch/list.arm" "$scratch/list.own"
-    arm verify --deep --json "$medium" >"$scratch/verify.arm" 2>/dev/null
-    "$own" verify --deep --json "$medium" >"$scratch/verify.own" 2>/dev/null
+    arm verify --deep --json "$medium" 2>/dev/null | findings >"$scratch/verify.arm"
+    "$own" verify --deep --json "$medium" 2>/dev/null | findings >"$scratch/verify.own"
     same "verify $name" "$scratch/verify.arm" "$scratch/verify.own"
 done
 
