@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use time::OffsetDateTime;
 
+use super::build_on::BuildArgs;
 use super::failure::{Ended, Failure};
 use super::output::Output;
 use super::registry::RegistryArgs;
@@ -134,6 +135,8 @@ pub(super) struct Args {
     /// Commit only if reading it back proves that much: V0+, V1 (from the device) or V2 (with 1 GiB of other bytes between)
     #[arg(long, value_name = "LEVEL", conflicts_with = "no_verify")]
     require_verify: Option<Level>,
+    #[command(flatten)]
+    build_on: BuildArgs,
     #[command(flatten)]
     registry: RegistryArgs,
 }
@@ -268,6 +271,9 @@ pub(super) fn run(args: &Args, output: &Output) -> Ended {
         sign_key: args.sign_key.as_deref().map(SigningKey::read).transpose()?,
         at_root: program.map(|program| program.readme),
     };
+    if let SourceSpec::Medium(path) = &args.from {
+        args.build_on.ask_source(path, output)?;
+    }
     let source = open(args, &names, &stop, &reporter)?;
     let named = args.wanted.look_up(names, &*source)?;
     let named: Vec<Reference> = named.into_iter().map(|named| named.image).collect();
@@ -327,9 +333,12 @@ fn to_medium(
     run: Run<'_>,
     output: &Output,
 ) -> Ended {
-    let existing = Medium::find(path)?;
+    let mut existing = Medium::find(path)?;
     place::warn(path, existing.is_some(), output);
     if args.dry_run {
+        if let Some(medium) = &mut existing {
+            args.build_on.ask(medium, options.sign_key.as_ref(), true, output)?;
+        }
         return Ok(report::describe(&prepare(existing.as_ref())?, path, output)?);
     }
     let known = existing.as_ref().and_then(|medium| medium.record()).map(|record| record.medium.clone());
@@ -340,6 +349,7 @@ fn to_medium(
     };
     let mut medium = Medium::create(path)?;
     let lock = output.lock_to_export(&mut medium)?;
+    args.build_on.ask(&mut medium, options.sign_key.as_ref(), false, output)?;
     options.split.into_iter().for_each(|bytes| medium.split_at(bytes));
     if known.is_some() && known.as_ref() != medium.record().map(|record| &record.medium) {
         return Err(Error::Swapped { path: path.to_owned() }.into());

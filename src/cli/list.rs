@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::output::Output;
+use super::trust::TrustArgs;
 use super::{facts, text};
 use crate::error::{Error, Result};
-use crate::medium::{Medium, PlaceFacts};
+use crate::medium::PlaceFacts;
 use crate::record::list;
 
 /// List the images on a medium: platforms, sizes, what is shared
@@ -25,10 +26,12 @@ pub(super) struct Args {
     /// Print the signatures, attestations and SBOMs of each image as well
     #[arg(long)]
     referrers: bool,
+    #[command(flatten)]
+    trust: TrustArgs,
 }
 
 pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
-    let medium = Medium::open(&args.medium)?;
+    let medium = args.trust.open_to_look(&args.medium, output)?;
     output.warn_of_records(&medium);
     let record = medium.committed()?;
     let listing = list(record);

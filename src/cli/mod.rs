@@ -1,6 +1,7 @@
 //! The command line: all parsing, drawing and printing. One file for each command.
 
 mod bake;
+mod build_on;
 mod completions;
 mod diff;
 mod digests;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
+use super::build_on::BuildArgs;
 use super::failure::{Ended, Failure};
 use super::node::references;
 use super::output::Output;
@@ -53,6 +54,8 @@ pub(super) struct Args {
     dry_run: bool,
     #[command(flatten)]
     sign: SignArgs,
+    #[command(flatten)]
+    build_on: BuildArgs,
 }
 
 pub(super) fn run(args: &Args, output: &Output) -> Ended {
@@ -68,10 +71,12 @@ pub(super) fn run(args: &Args, output: &Output) -> Ended {
     let key = args.sign.key()?;
     let mut medium = Medium::open(&args.medium)?;
     if args.dry_run {
+        args.build_on.ask(&mut medium, key.as_ref(), true, output)?;
         let plan = prepare(&medium, &selection)?;
         return Ok(describe(&plan, args, output)?);
     }
     let lock = output.lock(&mut medium)?;
+    args.build_on.ask(&mut medium, key.as_ref(), false, output)?;
     // Whoever reads now has to end first; it is no use to read everything before that is known.
     drop(medium.shut_out_readers()?);
     finish_earlier_run(&medium)?;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
+use super::build_on::BuildArgs;
 use super::export::Rename;
 use super::failure::{Ended, Failure};
 use super::output::Output;
@@ -55,6 +56,8 @@ pub(super) struct Args {
     #[command(flatten)]
     sign: SignArgs,
     #[command(flatten)]
+    build_on: BuildArgs,
+    #[command(flatten)]
     registry: RegistryArgs,
 }
 
@@ -73,12 +76,16 @@ pub(super) fn run(args: &Args, output: &Output) -> Ended {
         medium = Medium::open(&args.medium)?;
         restored = restore_records(&mut medium)?;
     }
+    args.build_on.ask(&mut medium, key.as_ref(), args.dry_run, output)?;
     if medium.rejected().is_empty() {
         medium.committed()?;
     }
     let access =
         Access { address: args.address.as_deref(), namespace: &args.namespace, registry: &args.registry };
     let open = |from| access.open(from, || registries(&medium, &options), &stop, &reporter);
+    if let Some(SourceSpec::Medium(path)) = &args.from {
+        args.build_on.ask_source(path, output)?;
+    }
     let source: Option<Box<dyn Source>> = match &args.from {
         _ if !args.file.is_empty() => Some(Box::new(LocalFiles::open(&args.file, run)?)),
         from => from.as_ref().map(open).transpose()?,

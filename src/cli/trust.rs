@@ -49,8 +49,13 @@ impl TrustArgs {
 
     /// What the configuration asks for, and no flag changes.
     pub(super) fn configured(config: Option<PathBuf>) -> Self {
+        Self::by_signers(None, config)
+    }
+
+    /// The same, where a person may name other signers.
+    pub(super) fn by_signers(allowed_signers: Option<PathBuf>, config: Option<PathBuf>) -> Self {
         Self {
-            allowed_signers: None,
+            allowed_signers,
             lane: None,
             allow_unsigned: false,
             allow_rollback: false,
@@ -80,7 +85,8 @@ impl TrustArgs {
         self.admission()?.remember(medium)
     }
 
-    fn admission(&self) -> Result<Admission> {
+    /// What is asked of media, by the flags and the configuration.
+    pub(super) fn admission(&self) -> Result<Admission> {
         Ok(Admission {
             config: Config::read(self.config.as_deref())?,
             allowed_signers: self.allowed_signers.clone(),
@@ -102,12 +108,15 @@ fn tell(path: &Path, notice: &Notice, output: &Output) {
         Notice::NotRequired(reason) => {
             output.complain(format_args!("warning: {reason}; this machine does not require it"));
         }
-        Notice::ByHand(how) => {
-            let text = format!("{} is taken {how}", path.display());
-            log(Path::new(LOG), &text);
-            output.complain(format_args!("warning: {text}"));
-        }
+        Notice::ByHand(how) => by_hand(path, how, output),
     }
+}
+
+/// Tells and logs that the medium at `path` is taken since a person allows it.
+pub(super) fn by_hand(path: &Path, how: &str, output: &Output) {
+    let text = format!("{} is taken {how}", path.display());
+    log(Path::new(LOG), &text);
+    output.complain(format_args!("warning: {text}"));
 }
 
 /// Leaves a line in the system's log, where there is one: what was allowed by hand can be asked about.

@@ -113,7 +113,7 @@ impl Medium {
                 let reason = "no further commit fits behind the last; export to an empty medium";
                 Err(Error::unfit(self.path().display(), reason))
             }
-            last => Ok(last.map_or(1, |last| last + 1)),
+            last => Ok(last.map_or(0, |last| *last).max(self.floor) + 1),
         }
     }
 

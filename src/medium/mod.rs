@@ -63,6 +63,7 @@ pub use parts::BlobFile;
 pub use replacement::Replacement;
 pub use results::write_result;
 pub(crate) use root::Root;
+pub use signed::SignedRecord;
 
 /// The content of `oci-layout` (OCI image-spec, image-layout.md).
 const OCI_LAYOUT: &[u8] = b"{\"imageLayoutVersion\":\"1.0.0\"}";
@@ -84,6 +85,8 @@ pub struct Medium {
     unsynced: AtomicU64,
     /// Where the blobs are, if not in the directory.
     adopted: Option<adopted::Adopted>,
+    /// The largest sequence that was dropped.
+    floor: u64,
 }
 
 impl Medium {
@@ -133,6 +136,7 @@ impl Medium {
             part_size: None,
             unsynced: AtomicU64::new(0),
             adopted: None,
+            floor: 0,
         }
     }
 

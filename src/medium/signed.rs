@@ -10,6 +10,19 @@ use crate::limits::RECORD as MAX_RECORD;
 use crate::limits::{SIGNATURE as MAX_SIGNATURE, SIGNATURES as MAX_SIGNATURES};
 use crate::record::{Record, Unusable};
 
+/// A commit record as it lies on the medium, with what lies beside it.
+#[derive(Clone, Debug)]
+pub struct SignedRecord {
+    /// The record.
+    pub record: Record,
+    /// The bytes of its file.
+    pub bytes: Vec<u8>,
+    /// Their digest.
+    pub digest: Digest,
+    /// Its signatures, none of them checked.
+    pub signatures: Vec<Vec<u8>>,
+}
+
 /// The names of a record's signatures. The first is the one that `ssh-keygen -Y sign` gives.
 fn names(sequence: u64) -> impl Iterator<Item = String> {
     let more = (2..=MAX_SIGNATURES).map(move |number| format!("{sequence:010}.json.{number}.sig"));
@@ -94,6 +107,41 @@ impl Medium {
         })?;
         durable::write_new(&self.root, DIRECTORY, &free, &signature)?;
         Ok((record.sequence, true))
+    }
+
+    /// Every commit record that can be read, in rising order, with its signatures.
+    pub fn signed_records(&self) -> Result<Vec<SignedRecord>> {
+        let mut found = Vec::new();
+        for sequence in sequences(&self.root)? {
+            let Some(bytes) = self.record_bytes(sequence)? else { continue };
+            let parsed = Record::parse(&bytes).ok().filter(|record| record.sequence == sequence);
+            if let Some(record) = parsed {
+                let (digest, signatures) = (Digest::of(&bytes), self.signatures_of(sequence)?);
+                found.push(SignedRecord { record, bytes, digest, signatures });
+            }
+        }
+        Ok(found)
+    }
+
+    /// The signatures beside the record of this sequence, whether it is there or not.
+    pub(crate) fn signatures_of(&self, sequence: u64) -> Result<Vec<Vec<u8>>> {
+        let mut signatures = Vec::new();
+        for name in names(sequence) {
+            match self.root.read(&format!("{DIRECTORY}/{name}"), MAX_SIGNATURE) {
+                Err(Error::Invalid { .. }) => {}
+                other => signatures.extend(other?),
+            }
+        }
+        Ok(signatures)
+    }
+
+    /// Removes the commit records after `sequence` with their signatures, and goes on from that one. Their names
+    /// are not used again by what this medium commits.
+    pub fn start_from(&mut self, sequence: u64) -> Result<()> {
+        let after: Vec<u64> = sequences(&self.root)?.into_iter().filter(|there| *there > sequence).collect();
+        self.floor = self.floor.max(after.last().copied().unwrap_or(0));
+        self.remove_records(&after)?;
+        self.reload()
     }
 
     /// Whether there is a signature beside the newest record, whoever made it.

@@ -4,6 +4,7 @@
 
 mod artifact;
 mod basis;
+mod changes;
 mod commit;
 mod delta;
 mod entries;
@@ -25,6 +26,7 @@ mod volume;
 
 pub(crate) use artifact::{FILES_NAME, FILES_TYPE};
 pub use basis::{Basis, TopUp};
+pub use changes::changes;
 pub(crate) use commit::FORMAT;
 pub(crate) use commit::TOOL;
 pub use commit::{Record, Recovery, RecoveryFile};

@@ -8,6 +8,7 @@ use crate::image::Digest;
 use crate::medium::{IndexState, Medium};
 use crate::progress::Run;
 use crate::recovery::{self, Copy};
+use crate::trust;
 
 /// Puts back commit records that are damaged or gone and of which the recovery data hold a copy.
 ///
@@ -31,13 +32,41 @@ fn record_name(sequence: u64) -> String {
     format!(".pannier/commits/{sequence:010}.json")
 }
 
-/// A copy is made only after its commit, so one without a record tells of a record that is gone.
+/// What recovery data say counts for nothing by itself: whoever had the medium could have written them.
+///
+/// A copy takes the place of a record that is in `commits/` and damaged, if it is what the signatures beside
+/// that record are over, where there are any. A record that is not in `commits/` comes back only if a key
+/// signed it that signed the newest one as well.
 fn restorable(medium: &Medium) -> Result<Vec<Copy>> {
     let newest = medium.record().map_or(0, |record| record.sequence);
-    let rejected = |sequence| medium.rejected().iter().any(|rejected| rejected.sequence == sequence);
-    let ours = |copy: &Copy| medium.record().is_none_or(|record| record.medium == copy.record.medium);
-    let copies = recovery::copies(medium)?.into_iter();
-    Ok(copies.filter(|copy| ours(copy) && (rejected(copy.sequence) || copy.sequence > newest)).collect())
+    let keys_of = |sequence: u64, bytes: &[u8]| -> Result<BTreeSet<String>> {
+        let signatures = medium.signatures_of(sequence)?;
+        Ok(signatures.iter().filter_map(|signature| trust::key_of(signature, bytes)).collect())
+    };
+    let newest_keys = match medium.record_bytes(newest)? {
+        Some(bytes) => keys_of(newest, &bytes)?,
+        None => BTreeSet::new(),
+    };
+    let mut restorable = Vec::new();
+    for copy in recovery::copies(medium)? {
+        if medium.record().is_some_and(|record| record.medium != copy.record.medium) {
+            continue;
+        }
+        let keys = keys_of(copy.sequence, &copy.record_bytes)?;
+        let like_newest = !keys.is_disjoint(&newest_keys);
+        let damaged = medium.rejected().iter().any(|rejected| rejected.sequence == copy.sequence);
+        let is_right = if damaged {
+            let signed = !medium.signatures_of(copy.sequence)?.is_empty();
+            let outranks = copy.sequence > newest && !newest_keys.is_empty();
+            if outranks { like_newest } else { !signed || !keys.is_empty() }
+        } else {
+            copy.sequence > newest && like_newest
+        };
+        if is_right {
+            restorable.push(copy);
+        }
+    }
+    Ok(restorable)
 }
 
 /// Copies the files at the root anew from their blobs.

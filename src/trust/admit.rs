@@ -181,6 +181,11 @@ impl Admission {
         }
     }
 
+    /// What is asked of what a writing command builds on.
+    pub fn policy_to_build(&self) -> Result<Policy> {
+        self.policy(false)
+    }
+
     fn policy(&self, taking: bool) -> Result<Policy> {
         let trust = &self.config.trust;
         let file = self.allowed_signers.as_deref().or(trust.allowed_signers.as_deref());

@@ -5,6 +5,7 @@
 
 mod admit;
 mod allowed_signers;
+mod build_on;
 mod certificate;
 mod memory;
 mod policy;
@@ -14,9 +15,10 @@ mod signing;
 
 pub use admit::{Admission, Admitted, Allowances, Notice};
 pub use allowed_signers::{AllowedSigners, Signer};
+pub use build_on::{Builder, Distrust, Foundation};
 pub use memory::{LastTaken, Memory, Position, remember};
 pub use policy::{Policy, SignatureVerdict};
 pub use refusal::Refusal;
-pub(crate) use signature::is_intact;
 pub use signature::{INVENTORY_NAMESPACE, NAMESPACE};
+pub(crate) use signature::{is_intact, key_of};
 pub use signing::SigningKey;

@@ -75,6 +75,13 @@ pub(crate) fn is_intact(armoured: &[u8], bytes: &[u8]) -> Result<(), String> {
     verify(NAMESPACE, &parse(armoured)?, bytes)
 }
 
+/// The fingerprint of the key that made a signature of these bytes, whoever has it; `None` if it is none.
+pub(crate) fn key_of(armoured: &[u8], bytes: &[u8]) -> Option<String> {
+    let signature = parse(armoured).ok()?;
+    verify(NAMESPACE, &signature, bytes).ok()?;
+    Some(subject(signature.public_key()).fingerprint(ssh_key::HashAlg::Sha256).to_string())
+}
+
 /// The key itself, of a key or a certificate.
 pub(super) fn subject(key: &KeyData) -> &KeyData {
     key.certificate().map_or(key, |certificate| certificate.public_key())

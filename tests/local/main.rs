@@ -14,6 +14,7 @@ mod fixtures;
 mod hostile_signature;
 mod interrupted;
 mod invariants;
+mod laundering;
 mod layout_builder;
 mod local_sources;
 mod manifests;

@@ -79,7 +79,17 @@ impl World {
         let (medium, key) = (at("try"), at("key"));
         let (first, second) = (oci(&self.at("first")), oci(&self.at("second")));
         let export = |from: &str, more: &[&str]| {
-            let mut arguments = vec!["export", "--from", from, "--all", "--to", &medium, "--sign-key", &key];
+            let mut arguments = vec![
+                "export",
+                "--from",
+                from,
+                "--all",
+                "--to",
+                &medium,
+                "--sign-key",
+                &key,
+                "--accept-unsigned",
+            ];
             arguments.extend(more);
             arguments.into_iter().map(str::to_owned).collect::<Vec<_>>()
         };
@@ -90,11 +100,19 @@ impl World {
             export(&second, &["--split=1048576", "--recovery", "20", &with]),
             export(&first, &[]),
             own(&["repair", &medium]),
-            own(&["repair", &medium, "--from", &first, "--sign-key", &key]),
+            own(&["repair", &medium, "--from", &first, "--sign-key", &key, "--accept-unsigned"]),
             own(&["prune", &medium, "--image", "docker.io/library/app:1"]),
-            own(&["prune", &medium, "--image", "docker.io/library/app:1", "--sign-key", &key]),
+            own(&[
+                "prune",
+                &medium,
+                "--image",
+                "docker.io/library/app:1",
+                "--sign-key",
+                &key,
+                "--accept-unsigned",
+            ]),
             own(&["prune", &medium]),
-            own(&["sign", &medium, "--key", &key]),
+            own(&["sign", &medium, "--yes", "--key", &key]),
             own(&["verify", "--deep", &medium]),
             own(&["list", &medium]),
             own(&["files", &medium]),

@@ -191,7 +191,7 @@ fn a_key_in_an_agent_signs() {
     assert!(add.status().unwrap().success());
     fs::remove_file(stick.at("key")).unwrap();
     let (medium, key) = (stick.at("medium"), stick.at("key.pub"));
-    let sign = || carry::pannier(["sign", text(&medium), "--key", text(&key)]);
+    let sign = || carry::pannier(["sign", text(&medium), "--yes", "--key", text(&key)]);
     let without = sign().env_remove("SSH_AUTH_SOCK").output().unwrap();
     assert_eq!(without.status.code(), Some(1));
     assert!(!stick.signature().exists());
@@ -214,7 +214,7 @@ fn keys_with_a_passphrase_and_in_old_formats_sign() {
         assert!(make.args(["-q", "-C", "", "-f"]).arg(&key).args(kind).status().unwrap().success());
         stick.allow(&format!("secret{number}"), "");
         let medium = stick.at("medium");
-        let mut sign = carry::pannier(["sign", text(&medium), "--key", text(&key)]);
+        let mut sign = carry::pannier(["sign", text(&medium), "--yes", "--key", text(&key)]);
         sign.env("SSH_ASKPASS", &askpass).env("SSH_ASKPASS_REQUIRE", "force").env_remove("SSH_AUTH_SOCK");
         assert!(sign.status().unwrap().success(), "{kind:?}");
         stick.verify(0);

@@ -459,7 +459,7 @@ fn canonical_kubernetes_is_brought_with_a_stick_as_the_readme_says() {
     let files = ["--file", &snap, "--file", &assertion].map(str::to_owned);
     let to = ["export", "--from", &from, "--to", &stick];
     run(0, to.into_iter().chain(lists.iter().chain(&files).map(String::as_str)));
-    run(0, ["sign", &stick, "--key", &at("key")]);
+    run(0, ["sign", &stick, "--yes", "--key", &at("key")]);
 
     // On the node.
     let signers = ["--allowed-signers".to_owned(), at("allowed")];

@@ -234,7 +234,7 @@ fn a_stick_that_is_plugged_in_is_imported_if_it_is_signed_and_else_refused() {
         assert!(refused.contains(text(&at)) && refused.contains("not to be trusted"), "{refused}");
         assert!(!node.ctr(&["images", "list", "-q"]).contains(APP), "{kind}");
         assert_eq!(results(&at)["status"], 4);
-        run(0, ["sign", text(&at), "--key", text(&key)]);
+        run(0, ["sign", text(&at), "--yes", "--key", text(&key)]);
         stick.pull_out();
         watcher.says("is gone");
 
@@ -288,7 +288,7 @@ fn a_watch_ends_as_it_was_asked_to() {
     let mut refused = Watcher::start(&node, desk, &once);
     refused.says("refused");
     assert_eq!(refused.child.wait().unwrap().code(), Some(4));
-    run(0, ["sign", text(&at), "--key", text(&key)]);
+    run(0, ["sign", text(&at), "--yes", "--key", text(&key)]);
     let mut imported = Watcher::start(&node, desk, &once);
     imported.says("was imported");
     assert_eq!(imported.child.wait().unwrap().code(), Some(0));

@@ -69,7 +69,7 @@ impl Stick {
     }
 
     pub(crate) fn sign(&self, key: &str) {
-        carry::run(0, ["sign", text(&self.at("medium")), "--key", text(&self.at(key))]);
+        carry::run(0, ["sign", text(&self.at("medium")), "--yes", "--key", text(&self.at(key))]);
     }
 
     pub(crate) fn keygen_signs(&self, key: &str, namespace: &str) {

@@ -303,7 +303,7 @@ fn signed() -> (Stick, String, Vec<u8>) {
     let made =
         Command::new("ssh-keygen").args(["-q", "-N", "", "-C", "", "-t", "ed25519", "-f"]).arg(&key).status();
     assert!(made.unwrap().success());
-    carry::run(0, ["sign", text(&stick.path()), "--key", text(&key)]);
+    carry::run(0, ["sign", text(&stick.path()), "--yes", "--key", text(&key)]);
     let public = fs::read_to_string(key.with_extension("pub")).unwrap();
     let allowed = stick.beside("allowed");
     fs::write(&allowed, format!("ana@example.org {public}")).unwrap();
