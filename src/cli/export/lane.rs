@@ -34,7 +34,7 @@ impl FromStr for Expires {
             let after = number.parse::<u16>().ok().map(|number| Duration::days(i64::from(number) * days));
             let moment = after.and_then(|after| OffsetDateTime::now_utc().checked_add(after));
             return moment
-                .filter(|_| number.trim_matches('0') != "")
+                .filter(|_| !number.trim_matches('0').is_empty())
                 .map(|moment| Self(Some(moment.into())))
                 .ok_or_else(wrong);
         }
