@@ -56,7 +56,16 @@ impl BuildArgs {
                 show(&distrust, output);
                 Ok(())
             }
-            _ => Err(distrust.error(medium)),
+            trusted => {
+                match trusted {
+                    Some(trusted) => {
+                        output.complain(format_args!("Not in commit {trusted}, the newest that is trusted:"))
+                    }
+                    None => output.complain(format_args!("Not in any commit that is trusted:")),
+                }
+                show(&distrust, output);
+                Err(distrust.error(medium))
+            }
         }
     }
 

@@ -77,6 +77,9 @@ pub(super) fn run(args: &Args, output: &Output) -> Ended {
     }
     let lock = output.lock(&mut medium)?;
     args.build_on.ask(&mut medium, key.as_ref(), false, output)?;
+    if let Some(key) = key.clone() {
+        medium.sign_commits(move |bytes| key.sign(bytes));
+    }
     // Whoever reads now has to end first; it is no use to read everything before that is known.
     drop(medium.shut_out_readers()?);
     finish_earlier_run(&medium)?;

@@ -77,6 +77,9 @@ pub(super) fn run(args: &Args, output: &Output) -> Ended {
         restored = restore_records(&mut medium)?;
     }
     args.build_on.ask(&mut medium, key.as_ref(), args.dry_run, output)?;
+    if let Some(key) = key.clone() {
+        medium.sign_commits(move |bytes| key.sign(bytes));
+    }
     if medium.rejected().is_empty() {
         medium.committed()?;
     }

@@ -32,6 +32,15 @@ pub struct Rejected {
 /// Makes a signature of a record's bytes.
 pub type Sign<'a> = &'a dyn Fn(&[u8]) -> Result<Vec<u8>>;
 
+/// What signs the commits of a medium.
+pub(super) struct Signer(Box<dyn Fn(&[u8]) -> Result<Vec<u8>> + Send + Sync>);
+
+impl std::fmt::Debug for Signer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Signer")
+    }
+}
+
 /// A record and the digest of its file.
 pub(super) type Head = (Record, Digest);
 
@@ -158,7 +167,18 @@ impl Medium {
     /// Everything it names must be on the device already. Older records beyond a few are removed
     /// afterwards, never before.
     pub fn commit(&mut self, record: Record) -> Result<()> {
-        self.commit_signed(record, None)
+        let signer = self.signer.take();
+        let committed = match &signer {
+            Some(Signer(sign)) => self.commit_signed(record, Some(&**sign)),
+            None => self.commit_signed(record, None),
+        };
+        self.signer = signer;
+        committed
+    }
+
+    /// Has every commit signed by `sign`, ahead of its record: cut off at any moment, the newest record is signed.
+    pub fn sign_commits(&mut self, sign: impl Fn(&[u8]) -> Result<Vec<u8>> + Send + Sync + 'static) {
+        self.signer = Some(Signer(Box::new(sign)));
     }
 
     /// Like [`Medium::commit`]; the signature that `sign` makes of the record's bytes is on the device

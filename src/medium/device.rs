@@ -94,7 +94,29 @@ impl Device {
     pub fn plugged(&self) -> Option<Plugged> {
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
         let disk = self.read("diskseq").and_then(|number| number.parse().ok());
-        Some(Plugged { boot: Digest::of(boot.trim().as_bytes()), disk })
+        Some(Plugged { boot: Digest::of(boot.trim().as_bytes()), disk, device: None })
+    }
+
+    /// What tells this device from others, and `path` from other places on it; `None` where it has no serial number.
+    pub(super) fn identity(&self, path: &Path) -> Option<Digest> {
+        let names =
+            ["device/wwid", "wwid", "device/serial", "serial", "device/vpd_pg80", "loop/backing_file"];
+        let serial = names.iter().find_map(|name| self.read_any(name).map(|value| (*name, value)))?;
+        let place = path.canonicalize().ok()?;
+        let place = place.strip_prefix(&Mount::of(path)?.point).ok()?.to_owned();
+        let partition = self.node.file_name().map(|name| {
+            let name = name.to_string_lossy().into_owned();
+            name.rsplit(|c: char| !c.is_ascii_digit()).next().unwrap_or_default().to_owned()
+        });
+        let partition = partition.filter(|_| serial.0 != "loop/backing_file");
+        Some(Digest::of(format!("{serial:?} {partition:?} {}", place.display()).as_bytes()))
+    }
+
+    /// A file of the disk's, or of what the disk is part of: a USB device has its serial number some levels up.
+    fn read_any(&self, name: &str) -> Option<String> {
+        let bytes = self.disk.ancestors().take(7).find_map(|at| std::fs::read(at.join(name)).ok())?;
+        let text: String = String::from_utf8_lossy(&bytes).chars().filter(|c| !c.is_control()).collect();
+        Some(text.trim().to_owned()).filter(|text| !text.is_empty())
     }
 
     /// Whether it can be pulled out: its medium can be changed, or it is on USB or a card reader.

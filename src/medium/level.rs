@@ -41,8 +41,10 @@ impl Medium {
             return Reading { level: Level::Read, limit: Some(NOT_PERMITTED) };
         }
         let written = self.record().and_then(|record| record.written.as_ref());
-        match (written, device.plugged()) {
-            (Some(written), Some(now)) if written.is_before(&now) => {
+        match (written, self.plugged()) {
+            (Some(written), Some(now))
+                if written.is_before(&now) && !self.may_write && !self.was_written_to_since() =>
+            {
                 Reading { level: Level::Replugged, limit: None }
             }
             _ => Reading { level: Level::Device, limit: Some(NOT_REPLUGGED) },
@@ -61,9 +63,21 @@ impl Medium {
         Ok((file, cached))
     }
 
+    /// Whether a blob was written after the newest record, as a repair does: by the times of the files.
+    fn was_written_to_since(&self) -> bool {
+        let time = |name: &str| self.root.open_file(name).ok()?.metadata().ok()?.modified().ok();
+        let Some(record) = self.record() else { return true };
+        let Some(committed) = time(&super::commits::path(record.sequence)) else { return true };
+        // FAT knows even seconds only.
+        let latest = committed + std::time::Duration::from_secs(2);
+        let files = record.blobs.iter().map(|blob| super::blob_name(&blob.digest));
+        files.into_iter().filter_map(|name| time(&name)).any(|time| time > latest)
+    }
+
     /// By which plugging-in the medium is known now; `None` where there is no device.
     pub(crate) fn plugged(&self) -> Option<Plugged> {
-        Device::of(self.path())?.plugged()
+        let device = Device::of(self.path())?;
+        Some(Plugged { device: device.identity(self.path()), ..device.plugged()? })
     }
 }
 

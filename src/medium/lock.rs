@@ -69,6 +69,7 @@ impl Medium {
             .map_err(|source| self.root.error("lock", WRITERS, source))?;
         let certain = take(&self.root, WRITERS, &handle, FlockOperation::NonBlockingLockExclusive)?;
         self.reload()?;
+        self.may_write = true;
         Ok(Lock { _handle: handle, certain, on: identity(&self.root)? })
     }
 

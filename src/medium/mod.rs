@@ -87,6 +87,10 @@ pub struct Medium {
     adopted: Option<adopted::Adopted>,
     /// The largest sequence that was dropped.
     floor: u64,
+    /// Whether it was locked to be written: what is read back then may just have been.
+    may_write: bool,
+    /// What signs commits that are given no signature of their own.
+    signer: Option<commits::Signer>,
 }
 
 impl Medium {
@@ -137,6 +141,8 @@ impl Medium {
             unsynced: AtomicU64::new(0),
             adopted: None,
             floor: 0,
+            may_write: false,
+            signer: None,
         }
     }
 

@@ -96,21 +96,16 @@ impl Builder<'_> {
 }
 
 impl Distrust {
-    /// The error for whoever may not build on it.
+    /// The error for whoever may not build on it; [`Distrust::changes`] are to be told beside it.
     pub fn error(&self, medium: &Medium) -> Error {
-        let Self { sequence, reason, trusted, changes } = self;
-        let since = match trusted {
-            Some(trusted) => format!("against commit {trusted}, the newest that is trusted, it has"),
-            None => "no older one here is trusted; it has".into(),
-        };
-        let listed: String = changes.iter().map(|line| format!("\n    {line}")).collect();
+        let Self { sequence, reason, trusted, .. } = self;
         let ways = match trusted {
             Some(trusted) => format!(
-                "--start-from-trusted goes on from commit {trusted} and drops what came after; --accept-unsigned goes on from this one"
+                "--start-from-trusted goes on from commit {trusted}, the newest that is trusted, and drops what came after; --accept-unsigned goes on from this one"
             ),
-            None => "--accept-unsigned goes on from this one; look at it first with `pannier list`".into(),
+            None => "no older one here is trusted; --accept-unsigned goes on from this one".into(),
         };
-        let reason = format!("commit {sequence}: {reason}; {since}:{listed}\n  {ways}");
+        let reason = format!("commit {sequence}: {reason}; {ways}");
         Error::Untrusted { what: medium.path().display().to_string(), reason }
     }
 }

@@ -103,7 +103,7 @@ fn h07_more_signatures_than_are_read() {
     let strange = fs::read(name(1)).unwrap();
     (2..=40).for_each(|number| fs::write(name(number), &strange).unwrap());
     let (medium, key) = (stick.at("medium"), stick.at("key"));
-    let said = carry::run(1, ["sign", text(&medium), "--key", text(&key)]).stderr();
+    let said = carry::run(1, ["sign", text(&medium), "--yes", "--key", text(&key)]).stderr();
     assert!(said.contains("as many signatures as are read"), "{said}");
     // The right one counts among the first sixteen, and not behind them.
     fs::remove_file(name(1)).unwrap();

@@ -246,7 +246,10 @@ fn an_export_signs_what_it_commits() {
     // A record that was not signed when it was made is signed by the export that changes nothing.
     assert!(export(0, "2", &[]).contains("warning: the commit before was signed, commit 2 is not"));
     stick.refused("it is not signed");
-    assert!(export(0, "2", &signed).contains("Commit 2 is signed with SHA256:"));
+    // What was committed without a signature is signed by whoever says so.
+    assert!(export(4, "2", &signed).contains("+ image docker.io/library/app:2"));
+    let accepted = ["--sign-key", text(&key), "--accept-unsigned"];
+    assert!(export(0, "2", &accepted).contains("Commit 2 is signed with SHA256:"));
     stick.verify(0);
     // A key that cannot sign leaves the medium as it was, and signed; its signature comes before a record.
     fs::rename(&key, stick.at("away")).unwrap();
@@ -273,7 +276,20 @@ fn what_a_cut_off_export_signed_does_not_stay() {
     run(0, ["export", "--all", "--to", text(&medium), "--from", &source]);
     assert!(!next(newest + 1).exists());
     stick.refused("it is not signed");
-    run(0, ["export", "--all", "--to", text(&medium), "--from", &source, "--sign-key", text(&key)]);
+    run(
+        0,
+        [
+            "export",
+            "--all",
+            "--to",
+            text(&medium),
+            "--from",
+            &source,
+            "--accept-unsigned",
+            "--sign-key",
+            text(&key),
+        ],
+    );
     stick.verify(0);
 }
 
