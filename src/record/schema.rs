@@ -96,7 +96,7 @@ fn full() -> Record {
             of: 2,
             elsewhere: vec![Elsewhere { volume: 2, name: "app:1".parse().unwrap(), ids: vec![digest] }],
         }),
-        written: Some(Plugged { boot: digest, disk: Some(1) }),
+        written: Some(Plugged { boot: digest, disk: Some(1), device: Some(digest) }),
         verified: Some(Level::Device),
         pruned: Some(Pruned { names: ["app:1".into()].into(), blobs: [digest].into() }),
         parts: vec![Parts { digest, size: 1 }],
