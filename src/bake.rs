@@ -12,9 +12,9 @@ mod root;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result, Side};
-use crate::image::Platform;
+use crate::image::{Platform, Reference};
 use crate::import::{self, Prepared, Summary};
-use crate::node::{Node, NodeOptions};
+use crate::node::{self, Node, NodeOptions};
 use crate::progress::{Event, Run};
 use crate::record::Volume;
 use crate::trust::Admitted;
@@ -37,6 +37,10 @@ pub struct Target {
     pub program: ContainerdProgram,
     /// What layers are unpacked with; it must be what CRI will use on that machine.
     pub snapshotter: String,
+    /// Where that keeps its files, if not below `root`.
+    pub snapshots: Option<PathBuf>,
+    /// The image that the sandboxes of pods run on that machine, if that is known.
+    pub sandbox: Option<String>,
     /// The platform of the images, instead of this machine's.
     pub platform: Option<Platform>,
 }
@@ -67,8 +71,11 @@ pub fn bake(
     planned: impl FnOnce(&Prepared, &Node),
 ) -> Result<Baked> {
     root::require_usable(&target.root, &target.snapshotter)?;
+    if let Some(snapshots) = &target.snapshots {
+        root::require_usable(snapshots, &target.snapshotter)?;
+    }
     let folders = root::RunFolders::note(&target.system);
-    let daemon = Daemon::start(&target.program, &target.root, &target.snapshotter, run.stop)?;
+    let daemon = Daemon::start(target, run.stop)?;
     let result = fill(medium, target, &daemon, options, run, planned);
     // What went wrong first is what is told.
     let stopped = daemon.stop();
@@ -76,6 +83,9 @@ pub fn bake(
     let baked = result?;
     stopped?;
     root::tidy(&target.root)?;
+    if let Some(snapshots) = &target.snapshots {
+        node::sync(snapshots)?;
+    }
     for warning in folders.appeared() {
         run.report(Event::Warning(&warning));
     }
@@ -93,7 +103,7 @@ fn fill(
     let node = Node::survey(&NodeOptions {
         address: Some(daemon.socket().to_owned()),
         namespace: NAMESPACE.into(),
-        snapshotter: Some(target.snapshotter.clone()),
+        snapshotters: vec![target.snapshotter.clone()],
         platform: target.platform.clone(),
         no_cri: true,
         alone: true,
@@ -103,6 +113,14 @@ fn fill(
     let prepared = import::prepare(medium, &node, options, |_| {}, run)?;
     planned(&prepared, &node);
     let summary = import::carry_out(medium, &node, prepared, options, run)?;
+    if let Some(name) = target.sandbox.as_deref().and_then(|name| name.parse::<Reference>().ok())
+        && node.client.image(&name.to_string())?.is_none()
+    {
+        let text = format!(
+            "{name}, which every pod's sandbox runs on that machine, is not there: no pod starts before it is; carry it as well"
+        );
+        run.report(Event::Warning(&text));
+    }
     let volume = medium.record().and_then(|record| record.volume.clone());
     let missing = match volume.filter(|_| options.images.is_empty()) {
         Some(volume) => {

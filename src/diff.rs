@@ -120,9 +120,19 @@ impl Contents {
             id: image.config,
             layers: image.layers.clone(),
         });
+        let unpacked = held.only_unpacked.iter().map(|image| Item {
+            names: image.names.clone(),
+            platform: held.platform.clone(),
+            id: image.config,
+            layers: image.layers.clone(),
+        });
         let layers = held.layers.iter();
         let layers = layers.map(|(layer, blobs)| (*layer, blobs.iter().map(|blob| blob.size).min()));
-        Self { platform: Some(held.platform.clone()), images: images.collect(), layers: layers.collect() }
+        let mut layers: BTreeMap<Digest, Option<u64>> = layers.collect();
+        for layer in held.only_unpacked.iter().flat_map(|image| &image.layers) {
+            layers.entry(*layer).or_insert(None);
+        }
+        Self { platform: Some(held.platform.clone()), images: images.chain(unpacked).collect(), layers }
     }
 
     /// Only what a node of this platform would run.

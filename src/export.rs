@@ -196,6 +196,11 @@ fn plan(
         // Who wants every original blob wants no delta in its place.
         if options.deltas && options.compression.is_some() {
             plan.use_deltas(&images, &bases, &held.deltas);
+            if targets.only_unpacked() > 0 {
+                let text = "a node of --have has images of which layers are only unpacked, since its containerd discards them: no delta \
+                            starts from those, new layers of such images are carried whole";
+                run.report(Event::Warning(text));
+            }
         }
     }
     files::plan(source, medium, path, options, &mut plan, run)?;

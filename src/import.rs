@@ -20,7 +20,7 @@ use crate::error::{Error, Result, Side};
 use crate::image::{Platform, Reference};
 use crate::medium::Medium;
 use crate::node::{self, HeldLease, Naming, Node};
-use crate::plan::import::{ImportPlan, Totals, WantedImage};
+use crate::plan::import::{ImportPlan, StuckSnapshot, Totals, WantedImage};
 use crate::progress::{Event, Phase, Run, Silent};
 use crate::record::{Image, Record};
 use crate::trust::Admitted;
@@ -45,12 +45,22 @@ pub struct Options {
     pub repair: bool,
     /// Whether the other images are imported when one fails.
     pub keep_going: bool,
+    /// Whether layers are dropped once they are unpacked. What needs them as blobs does not work then: exporting from
+    /// the node, serving from it, another snapshotter.
+    pub discard_layers: bool,
 }
 
 impl Default for Options {
     /// As `pannier import` does it where nothing else is said: everything, unpacked and pinned.
     fn default() -> Self {
-        Self { images: Vec::new(), unpack: true, pin: true, repair: false, keep_going: false }
+        Self {
+            images: Vec::new(),
+            unpack: true,
+            pin: true,
+            repair: false,
+            keep_going: false,
+            discard_layers: false,
+        }
     }
 }
 
@@ -61,6 +71,8 @@ pub struct Prepared {
     pub totals: Totals,
     /// What it takes up, and what is free.
     pub space: Vec<Space>,
+    /// Damaged snapshots that cannot be made anew, since they are in use.
+    pub stuck: Vec<StuckSnapshot>,
     /// Names of images that cannot be imported, and why. Empty unless the import keeps going.
     pub failed: Vec<(String, Arc<Error>)>,
     parts: Vec<Part>,
@@ -83,6 +95,8 @@ pub struct Summary {
     pub unpacked: usize,
     /// Names that were made or moved.
     pub named: usize,
+    /// Damaged snapshots that stayed, since they are in use.
+    pub stuck: Vec<StuckSnapshot>,
     /// Names of images that were not imported, and why.
     pub failed: Vec<(String, Arc<Error>)>,
 }
@@ -105,11 +119,13 @@ pub fn prepare(
     run.report(Event::Phase { phase: Phase::Resolving, bytes: 0, items: images.len() });
     let (mut totals, mut obstacles) = (Totals::new(), Obstacles::default());
     let (mut parts, mut failed) = (Vec::new(), Vec::new());
+    let mut stuck: Vec<StuckSnapshot> = Vec::new();
     for part in images.chunks(part::IMAGES) {
         let (plan, not_planned) = part::plan(medium, record, part, node, options, run)?;
         failed.extend(not_planned);
         totals.add(&plan);
         obstacles.add(&plan, options);
+        stuck.extend(plan.stuck.iter().filter(|one| !stuck.contains(one)).cloned().collect::<Vec<_>>());
         see(&plan);
         parts.push(match plan.is_done() {
             true => Part::Done(plan.images.len()),
@@ -121,7 +137,7 @@ pub fn prepare(
     run.report(Event::PhaseEnded { phase: Phase::Resolving });
     obstacles.require_none(record)?;
     let space = space::needs(node, &totals)?;
-    Ok(Prepared { totals, space, failed, parts })
+    Ok(Prepared { totals, space, stuck, failed, parts })
 }
 
 /// Shows `see` the images with these names, or all, read and proven for a platform; the record they are from.
@@ -155,8 +171,8 @@ pub fn carry_out(
     options: &Options,
     run: Run<'_>,
 ) -> Result<Summary> {
-    let Prepared { totals, space, failed, parts } = prepared;
-    let mut summary = Summary { failed, reused: totals.reused, ..Summary::default() };
+    let Prepared { totals, space, stuck, failed, parts } = prepared;
+    let mut summary = Summary { stuck, failed, reused: totals.reused, ..Summary::default() };
     if totals.is_done {
         node::drop_orphans(&node.client, node.alone)?;
         summary.images = totals.images;

@@ -37,6 +37,24 @@ pub struct Inventory {
     pub images: Vec<HeldImage>,
     /// Every layer that is there, with the blobs that decode to it.
     pub layers: BTreeMap<Digest, Vec<Descriptor>>,
+    /// Images that are unpacked, but of which the node does not have every layer as a blob: its containerd discards
+    /// layers. A new image can stand on them; a delta cannot start from them. Versions before 0.2 do not know it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub only_unpacked: Vec<UnpackedImage>,
+}
+
+/// An image on a node of which not every layer is there as a blob.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UnpackedImage {
+    /// Its names.
+    pub names: Names,
+    /// The digest of its config, which is also the image id.
+    pub config: Digest,
+    /// Its layers, bottom first; all of them are unpacked.
+    pub layers: Vec<Digest>,
+    /// The blobs that they were unpacked from, in the same order.
+    pub blobs: Vec<Descriptor>,
 }
 
 /// An image on a node.
@@ -66,6 +84,7 @@ impl Inventory {
             imported: BTreeMap::new(),
             images: Vec::new(),
             layers: BTreeMap::new(),
+            only_unpacked: Vec::new(),
         }
     }
 
@@ -148,6 +167,25 @@ impl Inventory {
                 return Err(format!(
                     "lists a blob for layer {diff_id} that it lists for another one as well"
                 ));
+            }
+        }
+        for image in &self.only_unpacked {
+            let sound = |blob: &Descriptor| {
+                matches!(kind(&blob.media_type), MediaKind::Layer(LayerType::Tar(_)))
+                    && (1..=MAX_LAYER).contains(&blob.size)
+            };
+            if image.layers.len() > MAX_LAYERS
+                || image.blobs.len() != image.layers.len()
+                || !image.blobs.iter().all(sound)
+            {
+                return Err(format!("lists for image {} what are no blobs of its layers", image.config));
+            }
+            for (blob, diff_id) in image.blobs.iter().zip(&image.layers) {
+                if holds.insert(blob.digest, *diff_id).is_some_and(|of| of != *diff_id) {
+                    return Err(format!(
+                        "lists a blob for layer {diff_id} that it lists for another one as well"
+                    ));
+                }
             }
         }
         for image in &self.images {

@@ -76,7 +76,7 @@ pub fn archive(
 
 /// An image as it is for a node that has nothing. An error if the medium does not have all of it.
 fn medium_only(wanted: WantedImage) -> Result<ImagePlan> {
-    let choices = Choices { unpack: false, pin: false };
+    let choices = Choices { unpack: false, pin: false, discard: false };
     let mut plan = ImportPlan::new(vec![wanted], &Held::default(), choices, &HashMap::new())?;
     let image = plan.images.remove(0);
     if image.layers.iter().all(|(_, verdict)| *verdict == LayerVerdict::Send) {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 
+use super::Target;
 use crate::containerd::{Client, Version};
 use crate::error::{Error, Result, Side};
 use crate::progress::Stop;
@@ -102,13 +103,13 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts `program` on `root` and waits until it answers.
-    pub fn start(program: &ContainerdProgram, root: &Path, snapshotter: &str, stop: &Stop) -> Result<Self> {
+    /// Starts the program of `target` on its root and waits until it answers.
+    pub fn start(target: &Target, stop: &Stop) -> Result<Self> {
+        let Target { program, root, .. } = target;
         let folder = private_folder()?;
         let fail = |action: &'static str| Error::io(Side::Node, action, folder.path());
         let config = folder.path().join("config.toml");
-        fs::write(&config, configuration(&program.version, root, folder.path(), snapshotter)?)
-            .map_err(fail("write to"))?;
+        fs::write(&config, configuration(target, folder.path())?).map_err(fail("write to"))?;
         let log = File::create(folder.path().join("log")).map_err(fail("write to"))?;
         let mut command = Command::new(&program.path);
         command
@@ -235,16 +236,25 @@ fn private_folder() -> Result<tempfile::TempDir> {
 }
 
 /// The configuration: nothing but what fills a directory, and nothing of the machine's own.
-fn configuration(version: &Version, root: &Path, folder: &Path, snapshotter: &str) -> Result<String> {
+fn configuration(target: &Target, folder: &Path) -> Result<String> {
+    let Target { root, snapshotter, .. } = target;
+    let version = &target.program.version;
     let format = if version.numbers.0 == 1 { 2 } else { 3 };
     let services: &[&str] = if version.numbers.0 == 1 { &OFF_1 } else { &OFF_2 };
-    let snapshotters = SNAPSHOTTERS.iter().filter(|name| **name != snapshotter);
+    let snapshotters = SNAPSHOTTERS.iter().filter(|name| *name != snapshotter);
     let off: Vec<String> = services
         .iter()
         .map(|id| format!("'{id}'"))
         .chain(snapshotters.map(|name| format!("'io.containerd.snapshotter.v1.{name}'")))
         .collect();
     let root = quoted(root)?;
+    let snapshots = match &target.snapshots {
+        Some(path) => {
+            let name = quoted(Path::new(&format!("io.containerd.snapshotter.v1.{snapshotter}")))?;
+            format!("[plugins.{name}]\n  root_path = {}\n", quoted(path)?)
+        }
+        None => String::new(),
+    };
     let inside = |name: &str| quoted(&folder.join(name));
     let (state, socket, opt) = (inside("state")?, inside("c.sock")?, inside("opt")?);
     Ok(format!(
@@ -253,7 +263,7 @@ fn configuration(version: &Version, root: &Path, folder: &Path, snapshotter: &st
          disabled_plugins = [{}]\n\
          [grpc]\n  address = {socket}\n\
          [plugins.'io.containerd.internal.v1.opt']\n  path = {opt}\n\
-         [timeouts]\n  'io.containerd.timeout.bolt.open' = '10s'\n",
+         {snapshots}[timeouts]\n  'io.containerd.timeout.bolt.open' = '10s'\n",
         off.join(", ")
     ))
 }
@@ -292,10 +302,21 @@ mod tests {
     fn the_configuration_keeps_to_its_folders_whatever_they_are_called() {
         let root = Path::new("/mnt/it's \"here\"/containerd");
         for (text, format) in [("1.6.20", 2), ("1.7.24", 2), ("2.1.9", 3)] {
-            let config = configuration(&Version::parse(text), root, Path::new("/tmp/x"), "native").unwrap();
+            let target = Target {
+                root: root.into(),
+                system: "/".into(),
+                program: ContainerdProgram { path: "c".into(), version: Version::parse(text) },
+                snapshotter: "native".into(),
+                snapshots: Some("/mnt/data".into()),
+                sandbox: None,
+                platform: None,
+            };
+            let config = configuration(&target, Path::new("/tmp/x")).unwrap();
             let config: toml::Table = config.parse().unwrap();
             assert_eq!(config["version"].as_integer(), Some(format));
             assert_eq!(config["root"].as_str(), root.to_str());
+            let plugin = &config["plugins"]["io.containerd.snapshotter.v1.native"];
+            assert_eq!(plugin["root_path"].as_str(), Some("/mnt/data"));
             assert_eq!(config["grpc"]["address"].as_str(), Some("/tmp/x/c.sock"));
             let off: Vec<&str> =
                 config["disabled_plugins"].as_array().unwrap().iter().filter_map(|id| id.as_str()).collect();

@@ -40,6 +40,17 @@ impl Distribution {
         })
     }
 
+    /// containerd's configuration, where it is there before the first boot.
+    pub fn configuration(self) -> &'static Path {
+        Path::new(match self {
+            Self::K8s | Self::Kubeadm => "/etc/containerd/config.toml",
+            Self::K3s => "/var/lib/rancher/k3s/agent/etc/containerd/config.toml",
+            Self::Rke2 => "/var/lib/rancher/rke2/agent/etc/containerd/config.toml",
+            Self::Microk8s => "/var/snap/microk8s/current/args/containerd.toml",
+            Self::K0s => "/etc/k0s/containerd.toml",
+        })
+    }
+
     /// The folder of archives; kubeadm has none.
     pub fn images(self) -> Option<Images> {
         let (folder, zstd) = match self {

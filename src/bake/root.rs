@@ -30,6 +30,13 @@ pub(super) fn require_usable(root: &Path, snapshotter: &str) -> Result<()> {
             "it takes root: layers are unpacked with their owners, devices and attributes",
         ));
     }
+    if let (Ok(to), false) = (fs::read_link(root), root.exists()) {
+        let reason = format!(
+            "it is a link to {}, which is not there; where that is meant within an image, say --distro and --sysroot",
+            to.display()
+        );
+        return Err(refused(root, reason));
+    }
     if root.exists() && !root.is_dir() {
         return Err(refused(root, "it is not a directory"));
     }

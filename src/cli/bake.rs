@@ -10,6 +10,7 @@ use super::output::Output;
 use super::trust::TrustArgs;
 use super::{import as said, planned, signals, text};
 use crate::bake::{ContainerdProgram, Distribution, Target, archive, bake};
+use crate::containerd::Configuration;
 use crate::error::{Error, Result, Side};
 use crate::image::{Platform, Reference};
 use crate::import::Options;
@@ -49,9 +50,9 @@ pub(super) struct Args {
     /// The machine's own containerd [default: the one in PATH]
     #[arg(long, value_name = "PATH")]
     containerd: Option<PathBuf>,
-    /// The snapshotter that CRI uses on that machine
-    #[arg(long, value_name = "NAME", default_value = "overlayfs")]
-    snapshotter: String,
+    /// The snapshotter that CRI uses on that machine [default: what its configuration names, else overlayfs]
+    #[arg(long, value_name = "NAME")]
+    snapshotter: Option<String>,
     /// The platform of that machine [default: this one's]
     #[arg(long, value_name = "PLATFORM")]
     platform: Option<String>,
@@ -104,6 +105,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Ended {
         pin: !args.no_pin,
         repair: false,
         keep_going: args.keep_going,
+        discard_layers: false,
     };
     let stop = signals::stop_within(STOPPING)?;
     let reporter = output.reporter();
@@ -113,7 +115,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Ended {
     if args.how == How::Archive {
         return Ok(write_archive(args, &medium, &options.images, run, output)?);
     }
-    let target = target(args)?;
+    let target = target(args, output)?;
     output.say(format_args!(
         "{} is filled by {}, containerd {}.",
         target.root.display(),
@@ -181,19 +183,46 @@ fn platform(args: &Args) -> Result<Option<Platform>> {
     args.platform.as_deref().map(parse).transpose()
 }
 
-fn target(args: &Args) -> Result<Target> {
+fn target(args: &Args, output: &Output) -> Result<Target> {
+    let program = ContainerdProgram::find(args.containerd.as_deref())?;
+    let configuration = configuration(args, &program, output)?;
     let root = match (&args.root, args.distro) {
         (Some(root), _) => root.clone(),
-        (None, Some(distro)) => beneath(&args.sysroot, Distribution::from(distro).root())?,
+        (None, Some(distro)) => {
+            let usual = Distribution::from(distro).root();
+            beneath(&args.sysroot, configuration.root().unwrap_or(usual))?
+        }
         (None, None) => return Err(Error::Usage("say --root or --distro".into())),
     };
+    let named = args.snapshotter.as_deref().or(configuration.snapshotter());
+    let snapshotter = named.unwrap_or("overlayfs").to_owned();
+    let snapshots = configuration.snapshotter_root(&snapshotter);
+    let absolute = |path: PathBuf| std::path::absolute(&path).map_err(Error::io(Side::Node, "find", path));
     Ok(Target {
-        root: std::path::absolute(&root).map_err(Error::io(Side::Node, "find", root))?,
+        root: absolute(root)?,
         system: args.sysroot.clone(),
-        program: ContainerdProgram::find(args.containerd.as_deref())?,
-        snapshotter: args.snapshotter.clone(),
+        program,
+        snapshots: snapshots.map(|path| absolute(beneath(&args.sysroot, path)?)).transpose()?,
+        snapshotter,
+        sandbox: configuration.sandbox_image().map(str::to_owned),
         platform: platform(args)?,
     })
+}
+
+/// The configuration of the machine's containerd, where a distribution is named and its image has one.
+fn configuration(args: &Args, program: &ContainerdProgram, output: &Output) -> Result<Configuration> {
+    let Some(distro) = args.distro.filter(|_| args.root.is_none()) else {
+        return Ok(Configuration::default());
+    };
+    let path = Distribution::from(distro).configuration();
+    if !beneath(&args.sysroot, path)?.is_file() {
+        return Ok(Configuration::default());
+    }
+    let read = Configuration::read(&args.sysroot, path, Some(&program.version));
+    let read = read.map_err(|reason| Error::invalid(Side::Node, "the image's configuration", reason))?;
+    let files: Vec<String> = read.files.iter().map(|file| file.display().to_string()).collect();
+    output.say(format_args!("As {} says.", files.join(", ")));
+    Ok(read)
 }
 
 /// A path of the system below `sysroot`, which must look like one: a directory in which an image was

@@ -4,6 +4,7 @@ use std::io;
 
 use super::failure::Failure;
 use crate::error::{Error, NoMedium, Side};
+use crate::layer::scratch_directory;
 use crate::medium::Filesystem;
 use crate::record::Basis;
 use crate::trust::Refusal;
@@ -26,6 +27,9 @@ pub(super) fn of(failure: &Failure, writes: bool) -> Option<String> {
 pub(super) fn of_error(error: &Error, writes: bool) -> Option<String> {
     let hint = match error {
         Error::Lacking(lacking) => return Some(how_to_get(&lacking.rests_on)),
+        Error::Io { path, .. } if *path == scratch_directory() => {
+            "it is for files that last no longer than this command; TMPDIR names another directory for them"
+        }
         Error::DigestMismatch { side: Side::Source, .. } | Error::SizeMismatch { side: Side::Source, .. } => {
             "nothing of that image was committed; --keep-going carries the others"
         }

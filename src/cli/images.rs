@@ -25,9 +25,11 @@ pub(super) struct Args {
     images: Vec<String>,
     #[command(flatten)]
     node: NodeArgs,
-    /// Read and hash everything that containerd holds of the images
-    #[arg(long, conflicts_with = "unpin")]
-    check: bool,
+    /// Read and hash everything that containerd holds of the images, and compare with it what is unpacked
+    ///
+    /// Of an unpacked file its type, size, mode, owner, link and attributes; its bytes with --check=content.
+    #[arg(long, conflicts_with = "unpin", value_name = "DEPTH", num_args = 0..=1, require_equals = true, default_missing_value = "files")]
+    check: Option<CheckDepth>,
     /// Let kubelet collect the images
     #[arg(long)]
     unpin: bool,
@@ -36,12 +38,21 @@ pub(super) struct Args {
     digests: bool,
 }
 
+/// How closely unpacked files are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum CheckDepth {
+    /// What is said of each file
+    Files,
+    /// Their bytes as well
+    Content,
+}
+
 pub(super) fn run(args: &Args, output: &Output) -> Ended {
     let stop = signals::stop()?;
     let node = args.node.survey(None, &stop, output)?;
     let names = record_names(&node, &references(&args.images)?)?;
-    if args.check {
-        return check(&node, &names, &stop, output);
+    if let Some(depth) = args.check {
+        return check(&node, &names, depth == CheckDepth::Content, &stop, output);
     }
     if args.unpin {
         let unpinned = unpin(&node.client, &names)?;
@@ -97,12 +108,12 @@ fn name(image: &NodeImage) -> &str {
     image.tags.first().or(image.digests.first()).map_or("<none>", String::as_str)
 }
 
-fn check(node: &Node, names: &[String], stop: &Stop, output: &Output) -> Ended {
+fn check(node: &Node, names: &[String], content: bool, stop: &Stop, output: &Output) -> Ended {
     let reporter = output.reporter();
     let run = Run { reporter: &*reporter, stop };
-    let (blobs, bytes, findings) = check_images(&node.client, names, run)?;
+    let checked = check_images(node, names, content, run)?;
     if output.json() {
-        let findings = findings.iter().map(|finding| {
+        let findings = checked.findings.iter().map(|finding| {
             json!({
                 "blob": finding.blob.digest,
                 "fault": finding.fault.to_string(),
@@ -110,11 +121,28 @@ fn check(node: &Node, names: &[String], stop: &Stop, output: &Output) -> Ended {
             })
         });
         let findings: Vec<_> = findings.collect();
-        output
-            .document(&json!({ "event": "summary", "blobs": blobs, "bytes": bytes, "findings": findings }))?;
+        let unpacked = checked.snapshots.iter().map(|finding| {
+            json!({
+                "layer": finding.diff_id,
+                "snapshot": finding.chain_id,
+                "snapshotter": finding.snapshotter,
+                "fault": finding.fault.to_string(),
+                "images": finding.images,
+            })
+        });
+        let unpacked: Vec<_> = unpacked.collect();
+        output.document(&json!({
+            "event": "summary",
+            "blobs": checked.blobs,
+            "bytes": checked.bytes,
+            "layersCompared": checked.layers,
+            "layersNotCompared": checked.not_compared,
+            "findings": findings,
+            "unpacked": unpacked,
+        }))?;
     } else {
         let mut lines = String::new();
-        for finding in &findings {
+        for finding in &checked.findings {
             lines.push_str(&format!(
                 "blob {} {}; needed by {}\n",
                 finding.blob.digest,
@@ -122,10 +150,34 @@ fn check(node: &Node, names: &[String], stop: &Stop, output: &Output) -> Ended {
                 finding.images.join(" ")
             ));
         }
+        for finding in &checked.snapshots {
+            lines.push_str(&format!(
+                "unpacked layer {} ({} of {}): {}; needed by {}\n",
+                finding.diff_id,
+                finding.chain_id,
+                finding.snapshotter,
+                finding.fault,
+                finding.images.join(" ")
+            ));
+        }
         output.data(&lines)?;
-        output.say(format_args!("{} read and hashed, {}.", text::count(blobs, "blob"), text::size(bytes)));
+        output.say(format_args!(
+            "{} read and hashed, {}; {} compared with what is unpacked.",
+            text::count(checked.blobs, "blob"),
+            text::size(checked.bytes),
+            text::count(checked.layers, "layer"),
+        ));
+        if checked.not_compared > 0 {
+            output.say(format_args!(
+                "{} could not be compared: the node has no blob of them, or their files cannot be seen from here.",
+                text::count(checked.not_compared, "unpacked layer"),
+            ));
+        }
+        if !checked.snapshots.is_empty() {
+            output.say("`pannier import MEDIUM --repair` unpacks anew what no container uses.");
+        }
     }
-    match findings.len() {
+    match checked.findings.len() + checked.snapshots.len() {
         0 => Ok(()),
         errors => Err(Failure::Damaged { errors }),
     }

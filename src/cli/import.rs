@@ -1,6 +1,6 @@
 //! `pannier import`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
@@ -14,9 +14,9 @@ use super::{pruned, signals, text, volumes};
 use crate::error::{Error, Result};
 use crate::image::Reference;
 use crate::import::{self, Options, Summary, carry_out, missing_volumes, plan_prune, prepare};
-use crate::node::{Node, PrunedNames};
-use crate::plan::import::ImportPlan;
+use crate::node::{Node, PrunedNames, Sandbox};
 use crate::plan::import::prune::{PrunePlan, Scope};
+use crate::plan::import::{ImportPlan, StuckSnapshot};
 use crate::progress::Run;
 use crate::record::Volume;
 use crate::trust::Admitted;
@@ -50,6 +50,12 @@ pub(super) struct Args {
     /// Only send; containerd unpacks when the first container starts
     #[arg(long)]
     no_unpack: bool,
+    /// Keep no layers once they are unpacked, which takes about half the disk
+    ///
+    /// Pods start as before. What needs the layers does not work: exporting from the node, `serve --from
+    /// containerd`, the registries of k3s and RKE2 between nodes, another snapshotter, deltas against them.
+    #[arg(long, conflicts_with = "no_unpack")]
+    discard_layers: bool,
     /// Let kubelet collect the images when its disk fills up
     #[arg(long)]
     no_pin: bool,
@@ -103,6 +109,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Ended {
         pin: !args.no_pin,
         repair: args.repair,
         keep_going: args.keep_going,
+        discard_layers: args.discard_layers,
     };
     let stop = signals::stop()?;
     let reporter = output.reporter();
@@ -151,6 +158,12 @@ fn import_from(
         planned.describe(&prepared, pruning.transpose()?.as_ref(), node, output)?;
         return Ok(None);
     }
+    for (runtime, snapshotter) in &node.other_runtimes {
+        output.complain(format_args!(
+            "warning: pods of runtime {runtime} unpack with {snapshotter}, for which nothing is unpacked: say --snapshotter for each of {}, {snapshotter}",
+            node.snapshotters.join(", "),
+        ));
+    }
     let prepared = prepare(medium, node, options, |_| {}, run)?;
     planned::announce(&prepared, node, output);
     let summary = carry_out(medium, node, prepared, options, run)?;
@@ -159,6 +172,26 @@ fn import_from(
     // What was imported is said also where pruning failed.
     conclude(&summary, pruned.as_ref().ok().and_then(Option::as_ref), output)?;
     pruned?;
+    if node.cri
+        && let Sandbox::Missing(name) = Sandbox::of(&node.client, &node.version, Path::new("/"))
+    {
+        output.complain(format_args!(
+            "warning: the node does not have {name}, which every pod's sandbox runs: no pod starts before it is there; carry it as well"
+        ));
+    }
+    if args.discard_layers {
+        output.say("No layers are kept: exporting from this node, serving from it and deltas against its layers do not work.");
+    }
+    for stuck in &summary.stuck {
+        output.complain(format_args!(
+            "node: unpacked layer {} ({} of {}) is damaged: {}; it is in use by {}",
+            stuck.diff_id,
+            stuck.chain_id,
+            stuck.snapshotter,
+            stuck.fault,
+            users(stuck),
+        ));
+    }
     if !summary.failed.is_empty() {
         if args.prune.is_some() {
             output.say("Nothing was taken away, since not everything was imported.");
@@ -167,6 +200,10 @@ fn import_from(
             total: summary.images + summary.failed.len(),
             failed: summary.failed,
         });
+    }
+    if !summary.stuck.is_empty() {
+        output.say("Remove what uses it, and run the import with --repair again.");
+        return Err(Failure::Damaged { errors: summary.stuck.len() });
     }
     args.trust.remember(medium)?;
     let volume =
@@ -178,6 +215,14 @@ fn import_from(
         return Ok(None);
     }
     Ok(Some((volume, missing)))
+}
+
+/// What keeps a damaged snapshot from being made anew.
+fn users(stuck: &StuckSnapshot) -> String {
+    let others = text::count(stuck.others, "layer");
+    let others = (stuck.others > 0).then(|| format!("{others} of images that are not imported here"));
+    let users: Vec<String> = stuck.users.iter().cloned().chain(others).collect();
+    users.join(", ")
 }
 
 /// Says what was done.

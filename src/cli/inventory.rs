@@ -58,6 +58,12 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
         }
         None => output.file(&bytes)?,
     }
+    if !held.only_unpacked.is_empty() {
+        output.say(format_args!(
+            "{} besides, of which layers are only unpacked: new images can stand on them, no delta can start from them.",
+            text::count(held.only_unpacked.len(), "image"),
+        ));
+    }
     output.say(format_args!(
         "{}, {} of {} ({}), {}.",
         text::count(held.images.len(), "image"),

@@ -20,9 +20,9 @@ pub(super) struct NodeArgs {
     /// containerd's namespace; kubelet uses k8s.io
     #[arg(long, short = 'n', env = "CONTAINERD_NAMESPACE", default_value = "k8s.io")]
     namespace: String,
-    /// The snapshotter to unpack with [default: the one that CRI uses]
-    #[arg(long, value_name = "NAME")]
-    snapshotter: Option<String>,
+    /// The snapshotter to unpack with [default: the one that CRI uses]; given several times, with each
+    #[arg(long = "snapshotter", value_name = "NAME")]
+    snapshotters: Vec<String>,
     /// Seconds that containerd may give no sign of life; a long call of one that lives takes as long as it takes
     #[arg(long, value_name = "SECONDS", default_value_t = Client::PATIENCE.as_secs(), value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: u64,
@@ -40,7 +40,7 @@ impl NodeArgs {
         let node = Node::survey(&NodeOptions {
             address: self.address.clone(),
             namespace: self.namespace.clone(),
-            snapshotter: self.snapshotter.clone(),
+            snapshotters: self.snapshotters.clone(),
             platform,
             no_cri: self.no_cri,
             alone: false,
@@ -65,11 +65,14 @@ impl NodeArgs {
 }
 
 impl NodeArgs {
-    /// Says where CRI unpacks with another snapshotter than the one that was asked for.
+    /// Says where CRI unpacks with another snapshotter than those that were asked for.
     fn warn_of_another_snapshotter(&self, node: &Node, output: &Output) -> Result<()> {
-        let Some(asked) = self.snapshotter.as_ref().filter(|_| node.cri) else { return Ok(()) };
+        if self.snapshotters.is_empty() || !node.cri {
+            return Ok(());
+        }
+        let asked = self.snapshotters.join(", ");
         let used = cri_snapshotters(&node.client.cri_image_roots()?, &node.client.plugins()?);
-        if !used.contains(asked) {
+        if !self.snapshotters.iter().any(|name| used.contains(name)) {
             output.complain(format_args!(
                 "warning: CRI uses the snapshotter {} here, not {asked}: what is unpacked with {asked} is of no use to kubelet",
                 used.join(", ")

@@ -170,8 +170,14 @@ impl Watcher<'_> {
     }
 
     fn import_opened(&self, medium: &Admitted) -> Ended<Summary> {
-        let options =
-            Options { images: Vec::new(), unpack: true, pin: true, repair: false, keep_going: true };
+        let options = Options {
+            images: Vec::new(),
+            unpack: true,
+            pin: true,
+            repair: false,
+            keep_going: true,
+            discard_layers: false,
+        };
         let node = self.node()?;
         let prepared = prepare(medium, &node, &options, |_| {}, self.run)?;
         planned::announce(&prepared, &node, self.output);

@@ -22,6 +22,8 @@ use crate::progress::Stop;
 
 /// Largest message that is accepted: containerd's own limit (`defaults.go`), where tonic's is 4 MiB.
 pub(super) const MAX_MESSAGE: usize = 16 << 20;
+/// What CRI answers until it has looked at all images and containers (containerd, `errNotInitialized`).
+pub(super) const CRI_STARTING: &str = "server is not initialized yet";
 /// How long connecting may take; it is a socket of this machine.
 const CONNECTING: Duration = Duration::from_secs(10);
 
@@ -108,6 +110,11 @@ impl Client {
     /// The same connection with another [`Client::PATIENCE`].
     pub fn with_patience(&self, patience: Duration) -> Self {
         Self { patience, ..self.clone() }
+    }
+
+    /// What gives calls up.
+    pub(super) fn stop(&self) -> &Stop {
+        &self.stop
     }
 
     /// How long containerd may give no sign of life.
@@ -245,6 +252,10 @@ impl Client {
         }
         match status.code() {
             // Starting, or ending.
+            // So is CRI while it looks at all that is there.
+            _ if reason.contains(CRI_STARTING) => {
+                Error::Unreachable { side, address: address(), source: reason.into() }
+            }
             Code::Unavailable => Error::Unreachable { side, address: address(), source: reason.into() },
             Code::NotFound => Error::NotFound { side, what: format!("{action}: {reason}") },
             code if reason.is_empty() => Error::Refused { side, action, reason: format!("{code:?}") },

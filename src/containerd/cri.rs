@@ -1,9 +1,11 @@
 //! The CRI plugin: the same images as kubelet sees them, on the same socket.
 
+use std::time::{Duration, Instant};
+
 use tonic::Code;
 
 use super::Client;
-use super::client::MAX_MESSAGE;
+use super::client::{CRI_STARTING, MAX_MESSAGE};
 use crate::error::{Error, Result};
 use crate::image::Digest;
 
@@ -12,6 +14,9 @@ use crate::image::Digest;
 pub mod api {
     tonic::include_proto!("runtime.v1");
 }
+
+/// The pause between two questions whether CRI has started.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// An image as kubelet sees it.
 #[derive(Clone, Debug)]
@@ -65,6 +70,31 @@ impl Client {
                 }
             }
             Err(status) => Err(self.failed("asking for CRI".into(), status)),
+        }
+    }
+
+    /// Whether this containerd serves CRI, also where that is still starting.
+    pub fn serves_cri(&self) -> Result<bool> {
+        match self.cri_runtime() {
+            Err(Error::Unreachable { source, .. }) if source.to_string().contains(CRI_STARTING) => Ok(true),
+            other => Ok(other?.is_some()),
+        }
+    }
+
+    /// Waits until CRI has started, for as long as containerd gives signs of life and `patience` lasts; `None`
+    /// where it does not serve CRI.
+    pub fn await_cri(&self, patience: Duration) -> Result<Option<String>> {
+        let begun = Instant::now();
+        loop {
+            match self.cri_runtime() {
+                Err(Error::Unreachable { source, .. })
+                    if source.to_string().contains(CRI_STARTING) && begun.elapsed() < patience =>
+                {
+                    self.stop().check()?;
+                    std::thread::sleep(PAUSE);
+                }
+                other => return other,
+            }
         }
     }
 

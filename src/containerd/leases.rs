@@ -17,6 +17,8 @@ pub struct Lease {
     pub id: String,
     /// Its labels.
     pub labels: HashMap<String, String>,
+    /// When it was made, in seconds since 1970.
+    pub created: i64,
 }
 
 /// Something that a lease holds.
@@ -69,7 +71,11 @@ impl Client {
         let request = self.request(api::ListRequest { filters: Vec::new() });
         let mut leases = self.leases();
         let answer = self.call(|| "listing leases".into(), leases.list(request))?;
-        Ok(answer.leases.into_iter().map(|lease| Lease { id: lease.id, labels: lease.labels }).collect())
+        let lease = |lease: api::Lease| {
+            let created = lease.created_at.map_or(0, |time| time.seconds);
+            Lease { id: lease.id, labels: lease.labels, created }
+        };
+        Ok(answer.leases.into_iter().map(lease).collect())
     }
 
     /// What a lease holds; nothing when it is gone.

@@ -5,6 +5,7 @@
 //! order is the business of `plan` and `import`.
 
 mod client;
+mod configuration;
 mod containers;
 mod content;
 mod cri;
@@ -13,18 +14,21 @@ mod images;
 mod introspection;
 mod leases;
 mod namespaces;
+mod process;
 mod snapshots;
 mod socket;
 mod watch;
 
 pub use client::Client;
+pub use configuration::{CONFIGURATION, Configuration};
 pub use containers::Container;
 pub use content::{BlobInfo, Committed, ContentIngest, Opened, Partial};
 pub use cri::{CriContainer, CriImage, api as cri_api};
 pub use images::ImageRecord;
 pub use introspection::{Plugin, Version};
 pub use leases::{Lease, Resource};
-pub use snapshots::{Mounts, Prepared, Snapshot};
+pub use process::Process;
+pub use snapshots::{Directories, Mounts, Prepared, Snapshot};
 pub use socket::{find_socket, well_known_sockets};
 pub(crate) use socket::{flag, kubelet_arguments, kubelet_endpoint};
 pub(crate) use watch::Silent;

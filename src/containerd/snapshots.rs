@@ -1,6 +1,7 @@
 //! Snapshots: unpacked layers, each committed under its chain_id.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 use containerd_client::services::v1::snapshots as api;
 use containerd_client::types::Mount;
@@ -10,9 +11,40 @@ use super::Client;
 use super::client::MAX_MESSAGE;
 use crate::error::Result;
 
-/// Where a snapshot that is being made can be written to. Only containerd looks into it.
+/// Where a snapshot that is being made can be written to, or one that is there be read.
 #[derive(Clone, Debug)]
 pub struct Mounts(pub(super) Vec<Mount>);
+
+/// The directories of a snapshot and of those that it stands on, as far as its mounts tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Directories {
+    /// One for each layer, bottom first: the upper directories of an overlay.
+    Layers(Vec<PathBuf>),
+    /// One with all of it.
+    Tree(PathBuf),
+    /// None that can be looked into.
+    Unknown,
+}
+
+impl Mounts {
+    /// Where the files of a snapshot are that is only looked at.
+    pub fn directories(&self) -> Directories {
+        let [mount] = self.0.as_slice() else { return Directories::Unknown };
+        match mount.r#type.as_str() {
+            "bind" => Directories::Tree(mount.source.clone().into()),
+            "overlay" => {
+                let lower = mount.options.iter().find_map(|option| option.strip_prefix("lowerdir="));
+                let lower: Vec<PathBuf> =
+                    lower.unwrap_or_default().split(':').rev().map(PathBuf::from).collect();
+                match lower.iter().all(|path| path.is_absolute()) {
+                    true => Directories::Layers(lower),
+                    false => Directories::Unknown,
+                }
+            }
+            _ => Directories::Unknown,
+        }
+    }
+}
 
 /// What preparing a snapshot led to.
 #[derive(Debug)]
@@ -127,6 +159,27 @@ impl Client {
             Err(status) if status.code() == Code::AlreadyExists => Ok(false),
             Err(status) => Err(self.failed(format!("committing snapshot {name}"), status)),
         }
+    }
+
+    /// Where the files of the snapshot `name` are; to be called under a lease. `None` where its snapshotter does not have it, whatever
+    /// containerd's own database says.
+    pub fn snapshot_mounts(&self, snapshotter: &str, name: &str) -> Result<Option<Mounts>> {
+        let key = format!("pannier-look-{}", crate::unique::id());
+        let message = api::ViewSnapshotRequest {
+            snapshotter: snapshotter.into(),
+            key: key.clone(),
+            parent: name.into(),
+            labels: HashMap::new(),
+        };
+        let request = self.request(message);
+        let mut snapshots = self.snapshots();
+        let Some(answer) = self.find(|| format!("looking at snapshot {name}"), snapshots.view(request))?
+        else {
+            return Ok(None);
+        };
+        // Only its mounts were wanted.
+        self.remove_snapshot(snapshotter, &key)?;
+        Ok(Some(Mounts(answer.mounts)))
     }
 
     /// Removes a snapshot that no other stands on.

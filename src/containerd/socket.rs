@@ -1,5 +1,7 @@
 //! Which socket: what was asked for, what kubelet is told, or where distributions put it.
 
+use std::collections::HashSet;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -25,8 +27,10 @@ pub fn well_known_sockets() -> [&'static Path; 6] {
     .map(Path::new)
 }
 
-/// The socket to use: `asked`, else the one kubelet runs with, else the first well-known one where
-/// CRI answers, else, unless `cri` is demanded, the first well-known one that answers at all.
+/// The socket to use: `asked`, else the one kubelet runs with, else the well-known one where CRI answers, else,
+/// unless `cri` is demanded, the first well-known one that answers at all.
+///
+/// Errors: CRI answers at several of them, and nothing tells which is kubelet's.
 pub fn find_socket(asked: Option<&Path>, cri: bool, side: Side, stop: &Stop) -> Result<PathBuf> {
     if let Some(path) = asked {
         return Ok(strip_scheme(path));
@@ -34,15 +38,26 @@ pub fn find_socket(asked: Option<&Path>, cri: bool, side: Side, stop: &Stop) -> 
     if let Some(path) = kubelet_endpoint(Path::new("/proc")) {
         return Ok(path);
     }
-    let mut answering = None;
+    let (mut answering, mut serving) = (None, Vec::new());
     for path in well_known_sockets().into_iter().filter(|path| path.exists()) {
         let Ok(client) = Client::connect(path, "k8s.io", side) else { continue };
-        match client.stopping_with(stop).with_patience(PROBING).cri_runtime() {
+        match client.stopping_with(stop).with_patience(PROBING).serves_cri() {
             Err(Error::Interrupted) => return Err(Error::Interrupted),
-            Ok(Some(_)) => return Ok(path.to_owned()),
-            Ok(None) => answering = answering.or(Some(path.to_owned())),
+            Ok(true) => serving.push(path),
+            Ok(false) => answering = answering.or(Some(path.to_owned())),
             Err(_) => {}
         }
+    }
+    if let [first, others @ ..] = different(serving).as_slice() {
+        if others.is_empty() {
+            return Ok((*first).to_owned());
+        }
+        let all: Vec<String> =
+            [first].into_iter().chain(others).map(|path| path.display().to_string()).collect();
+        return Err(Error::Usage(format!(
+            "several containerds serve CRI here, and no running kubelet tells which is its own: {}; name one with --address",
+            all.join(", ")
+        )));
     }
     match answering {
         Some(path) if !cri => Ok(path),
@@ -59,6 +74,13 @@ pub fn find_socket(asked: Option<&Path>, cri: bool, side: Side, stop: &Stop) -> 
                 .into(),
         }),
     }
+}
+
+/// Each socket once, whatever paths lead to it.
+fn different(paths: Vec<&Path>) -> Vec<&Path> {
+    let mut seen = HashSet::new();
+    let own = |path: &Path| std::fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
+    paths.into_iter().filter(|path| own(path).is_none_or(|file| seen.insert(file))).collect()
 }
 
 /// `unix:///run/x.sock` is what kubelet and crictl write.
@@ -130,6 +152,15 @@ mod tests {
         }
         assert_eq!(flag(&["kubelet", "--container-runtime-endpoints=x"], "container-runtime-endpoint"), None);
         assert_eq!(strip_scheme(Path::new("unix:///a.sock")), Path::new("/a.sock"));
+    }
+
+    #[test]
+    fn a_socket_that_two_paths_lead_to_is_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let [one, other, link] = ["one", "other", "link"].map(|name| directory.path().join(name));
+        let _listening = [&one, &other].map(|path| std::os::unix::net::UnixListener::bind(path).unwrap());
+        std::os::unix::fs::symlink(&one, &link).unwrap();
+        assert_eq!(different(vec![&one, &link, &other]), [&one, &other]);
     }
 
     #[test]

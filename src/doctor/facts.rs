@@ -17,6 +17,7 @@ use crate::lists::{Named, Pull};
 use crate::progress::Run;
 use crate::trust::Admitted;
 
+pub use crate::node::Sandbox;
 pub use kubelet::{Amount, Kubelet, PullIntent, Thresholds};
 pub use registries::{HostsFile, MirrorHost, Proxy};
 pub use system::{Clock, Disk, DiskRole};
@@ -87,6 +88,10 @@ pub struct Containerd {
     pub snapshotter: Option<Snapshotter>,
     /// The image of pods' sandboxes.
     pub sandbox: Sandbox,
+    /// The folders of mirrors that CRI is told of, as they are written; `None` where none is.
+    pub mirrors: Option<String>,
+    /// The folder of programs that are asked before an image is pulled, where there are any.
+    pub verifiers: Option<PathBuf>,
     /// Leases of imports that have ended.
     pub dead_leases: Vec<String>,
     /// Unfinished blobs of ours that no running import works on.
@@ -111,17 +116,6 @@ pub struct Snapshotter {
     pub name: String,
     /// Why it does not work, if it does not.
     pub failure: Option<String>,
-}
-
-/// The image of pods' sandboxes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sandbox {
-    /// It is there.
-    Present(String),
-    /// It is not there.
-    Missing(String),
-    /// Which one it is cannot be told: why.
-    Unknown(String),
 }
 
 /// An image that a workload names.
@@ -221,6 +215,8 @@ impl NodeFacts {
                     .into(),
                 snapshotter: Some(Snapshotter { name: "overlayfs".into(), failure: None }),
                 sandbox: Sandbox::Present("registry.k8s.io/pause:3.10".into()),
+                mirrors: Some("/etc/containerd/certs.d".into()),
+                verifiers: None,
                 dead_leases: Vec::new(),
                 left_ingests: Vec::new(),
             }),

@@ -5,7 +5,7 @@ use std::path::Path;
 use time::OffsetDateTime;
 
 use crate::error::{Error, Result, Side};
-use crate::image::{Descriptor, Digest, Platform};
+use crate::image::{Descriptor, Digest, Platform, chain_ids};
 use crate::inventory::Inventory;
 use crate::medium::Medium;
 use crate::plan::import::runs_on;
@@ -116,8 +116,12 @@ impl Targets {
         let mut bases = Bases { images: self.bases.images.clone(), ..Bases::default() };
         for (held, _) in &self.inventories {
             let layers = held.layers.keys().copied().collect();
-            bases.targets.push(Target { runs: runs_on(&held.platform), layers });
-            for (diff_id, blobs) in &held.layers {
+            let chains = held.only_unpacked.iter().flat_map(|image| chain_ids(&image.layers)).collect();
+            bases.targets.push(Target { runs: runs_on(&held.platform), layers, chains });
+            let unpacked = held.only_unpacked.iter().flat_map(|image| image.layers.iter().zip(&image.blobs));
+            let unpacked = unpacked.map(|(diff_id, blob)| (diff_id, std::slice::from_ref(blob)));
+            let whole = held.layers.iter().map(|(diff_id, blobs)| (diff_id, blobs.as_slice()));
+            for (diff_id, blobs) in whole.chain(unpacked) {
                 let known = || self.bases.layers.get(diff_id).cloned();
                 let base = bases.layers.entry(*diff_id).or_insert_with(|| {
                     known().unwrap_or(Base {
@@ -153,6 +157,11 @@ impl Targets {
             }
         }
         bases
+    }
+
+    /// How many images of the nodes have layers that are only unpacked, from which no delta can start.
+    pub(super) fn only_unpacked(&self) -> usize {
+        self.inventories.iter().map(|(held, _)| held.only_unpacked.len()).sum()
     }
 
     /// What they hold, with what of it is on the medium that is written to.

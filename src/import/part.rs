@@ -54,8 +54,9 @@ pub(super) fn plan(
     }
     let depth = if options.repair { Depth::Hashed } else { Depth::Present };
     // What containerd unpacks, it compares with the diff_id.
-    let held = node::held(node, &wanted, depth, !options.unpack, run)?;
-    let choices = Choices { unpack: options.unpack, pin: options.pin };
+    let mut held = node::held(node, &wanted, depth, !options.unpack, run)?;
+    held.takes_unpacked = options.discard_layers;
+    let choices = Choices { unpack: options.unpack, pin: options.pin, discard: options.discard_layers };
     let mut originals = HashMap::new();
     for original in wanted.iter().filter_map(|image| image.mixes(&held)) {
         originals.insert(original.digest, medium.read_blob(original, MAX_MANIFEST)?);

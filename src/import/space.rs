@@ -53,7 +53,7 @@ impl Space {
 
 /// What an import takes up on each filesystem; nothing where the node's files cannot be seen.
 pub(super) fn needs(node: &Node, totals: &Totals) -> Result<Vec<Space>> {
-    let unpacked = totals.unpack_bytes;
+    let unpacked = totals.unpack_bytes + totals.copied_bytes;
     let blobs = Need { blobs: totals.send_bytes, unpacked: 0 };
     let layers = Need { blobs: 0, unpacked: unpacked + unpacked / 100 * UNPACKED_EXTRA };
     let mut spaces: Vec<(u64, Space)> = Vec::new();

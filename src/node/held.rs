@@ -79,6 +79,9 @@ pub fn held(node: &Node, wanted: &[WantedImage], depth: Depth, prove: bool, run:
     names(node, wanted, blobs <= FEW_BLOBS, &mut look, &mut held)?;
     let chains: HashSet<Digest> = wanted.iter().flat_map(WantedImage::chain).collect();
     held.chains = node.chains(|chain_id| chains.contains(chain_id))?;
+    if depth == Depth::Hashed && !prove {
+        super::renew::find_damaged(node, wanted, &mut held, run)?;
+    }
     Ok(held)
 }
 

@@ -9,12 +9,15 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
+use super::alive::{self, Alive};
 use super::{PREFIX, label};
 use crate::containerd::{self, Client};
 use crate::error::{Error, Result, Side};
 
 /// How long containerd keeps what an import left that never came back.
 pub(super) const LIFETIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// An import that made its lease so shortly before may not have given a sign of life yet.
+const BEGINNING: Duration = Duration::from_secs(60);
 /// The longest pause between two looks at the clock, which someone may set in the meantime.
 const LOOK: Duration = Duration::from_secs(5);
 
@@ -38,6 +41,8 @@ struct LeaseState {
     ends: OffsetDateTime,
     /// Those whose place it took.
     before: Vec<String>,
+    /// Tells others that this import runs.
+    alive: Option<Alive>,
 }
 
 impl HeldLease {
@@ -45,11 +50,14 @@ impl HeldLease {
     /// lives, and takes over what leases of imports hold that died. Where we are `alone`, all did.
     pub fn take(client: &Client, lifetime: Duration, alone: bool) -> Result<Self> {
         let orphans = orphans(client, alone)?;
-        let held = create(client, lifetime)?;
+        let mut held = create(client, lifetime)?;
         let leased = client.with_lease(&held.id)?;
+        held.alive = Some(Alive::show(&leased, &held.id)?);
         for orphan in orphans {
             hold_all(client, &held.id, &[&orphan])?;
             client.delete_lease(&orphan, false)?;
+            // Last: without its sign the lease would pass for that of an import which is just beginning.
+            alive::forget(client, &orphan)?;
         }
         let held = Arc::new(Mutex::new(held));
         let (sender, stopped) = mpsc::channel();
@@ -68,7 +76,10 @@ impl HeldLease {
     /// Lets go of everything that nothing else holds by now, and waits until that is collected.
     pub fn end(mut self) -> Result<()> {
         self.stop_renewing();
-        let held = lock(&self.held);
+        let mut held = lock(&self.held);
+        if let Some(alive) = held.alive.take() {
+            alive.end(&self.client)?;
+        }
         for before in &held.before {
             self.client.delete_lease(before, false)?;
         }
@@ -98,10 +109,13 @@ fn create(client: &Client, lifetime: Duration) -> Result<LeaseState> {
     let id = format!("{PREFIX}import-{}", crate::unique::id());
     let ends = OffsetDateTime::now_utc() + lifetime;
     let text = ends.format(&time::format_description::well_known::Rfc3339).unwrap_or_default();
-    let labels =
-        HashMap::from([(containerd::label::GC_EXPIRE.to_owned(), text), (label::OWNER.to_owned(), owner())]);
+    let labels = HashMap::from([
+        (containerd::label::GC_EXPIRE.to_owned(), text),
+        (label::OWNER.to_owned(), owner()),
+        (label::SIGN.to_owned(), "ingest".to_owned()),
+    ]);
     client.create_lease(&id, labels)?;
-    Ok(LeaseState { id, ends, before: Vec::new() })
+    Ok(LeaseState { id, ends, before: Vec::new(), alive: None })
 }
 
 /// Replaces the lease when half of its time is over, by the clock that containerd goes by; and has
@@ -113,7 +127,14 @@ fn keep_up(client: &Client, held: &mut LeaseState, lifetime: Duration) -> Result
         client.replace_lease(&new.id)?;
         let old = std::mem::replace(held, new);
         held.before = old.before;
+        if let Some(alive) = old.alive {
+            alive.end(client)?;
+        }
         held.before.push(old.id);
+        held.alive = Some(Alive::show(client, &held.id)?);
+    }
+    if let Some(alive) = &mut held.alive {
+        alive.keep_up(client)?;
     }
     let before: Vec<&str> = held.before.iter().map(String::as_str).collect();
     hold_all(client, &held.id, &before)
@@ -137,15 +158,34 @@ fn hold_all(client: &Client, id: &str, others: &[&str]) -> Result<()> {
 pub(crate) fn drop_orphans(client: &Client, alone: bool) -> Result<()> {
     for orphan in orphans(client, alone)? {
         client.delete_lease(&orphan, false)?;
+        alive::forget(client, &orphan)?;
     }
     Ok(())
 }
 
 fn orphans(client: &Client, alone: bool) -> Result<Vec<String>> {
     let ours = format!("{PREFIX}import-");
-    let leases = client.list_leases()?.into_iter().filter(|lease| lease.id.starts_with(&ours));
-    let dead = |lease: &containerd::Lease| lease.labels.get(label::OWNER).is_some_and(|owner| is_dead(owner));
-    Ok(leases.filter(|lease| alone || dead(lease)).map(|lease| lease.id).collect())
+    let mut dead = Vec::new();
+    for lease in client.list_leases()?.into_iter().filter(|lease| lease.id.starts_with(&ours)) {
+        let known = lease.labels.get(label::OWNER).and_then(|owner| is_dead(owner));
+        let ended = match known {
+            _ if alone => true,
+            Some(known) => known,
+            // Of a process elsewhere containerd tells.
+            None => match alive::is_alive(client, &lease.id)? {
+                Some(alive) => !alive,
+                // Just beginning, or ended before it gave its sign; or of a version that gave none.
+                None => {
+                    let age = OffsetDateTime::now_utc().unix_timestamp() - lease.created;
+                    lease.labels.contains_key(label::SIGN) && age > BEGINNING.as_secs() as i64
+                }
+            },
+        };
+        if ended {
+            dead.push(lease.id);
+        }
+    }
+    Ok(dead)
 }
 
 /// What imports left that have ended: their leases, and unfinished blobs unless an import runs.
@@ -154,7 +194,8 @@ pub(crate) fn left_behind(client: &Client) -> Result<(Vec<String>, Vec<String>)>
     let ours = format!("{PREFIX}import-");
     let running =
         client.list_leases()?.iter().any(|lease| lease.id.starts_with(&ours) && !dead.contains(&lease.id));
-    let partials = if running { Vec::new() } else { client.partials(PREFIX)? };
+    let mut partials = if running { Vec::new() } else { client.partials(PREFIX)? };
+    partials.retain(|partial| !partial.reference.starts_with(alive::PREFIX));
     Ok((dead, partials.into_iter().map(|partial| partial.reference).collect()))
 }
 
@@ -164,19 +205,19 @@ fn owner() -> String {
     format!("{} {} {pid} {}", boot(), pid_namespace(), start_time(pid).unwrap_or_default())
 }
 
-/// Whether the process of [`owner`] has ended; false when that cannot be told from here.
-fn is_dead(owner: &str) -> bool {
+/// Whether the process of [`owner`] has ended; `None` when that cannot be told from here.
+fn is_dead(owner: &str) -> Option<bool> {
     let words: Vec<&str> = owner.split(' ').collect();
-    let [its_boot, its_namespace, pid, start] = words.as_slice() else { return false };
+    let [its_boot, its_namespace, pid, start] = words.as_slice() else { return None };
     let boot = boot();
     if boot.is_empty() || its_boot.is_empty() {
-        return false;
+        return None;
     }
     if *its_boot != boot {
-        return true;
+        return Some(true);
     }
-    let Ok(pid) = pid.parse() else { return false };
-    *its_namespace == pid_namespace() && start_time(pid).as_deref() != Some(*start)
+    let pid = pid.parse().ok()?;
+    (*its_namespace == pid_namespace()).then(|| start_time(pid).as_deref() != Some(*start))
 }
 
 fn boot() -> String {
@@ -201,11 +242,12 @@ mod tests {
     #[test]
     fn a_running_process_is_told_from_one_that_ended() {
         let own = owner();
-        assert!(!is_dead(&own));
+        assert_eq!(is_dead(&own), Some(false));
         let (rest, start) = own.rsplit_once(' ').unwrap();
-        assert!(is_dead(&format!("{rest} {start}0")), "another process with the same id");
-        assert!(is_dead(&own.replace(&boot(), "earlier")), "an earlier boot");
-        assert!(!is_dead(&own.replace(&pid_namespace(), "elsewhere")), "cannot be told");
-        assert!(!is_dead("nonsense"));
+        let another = format!("{rest} {start}0");
+        assert_eq!(is_dead(&another), Some(true), "another process with the same id");
+        assert_eq!(is_dead(&own.replace(&boot(), "earlier")), Some(true), "an earlier boot");
+        assert_eq!(is_dead(&own.replace(&pid_namespace(), "elsewhere")), None, "cannot be told");
+        assert_eq!(is_dead("nonsense"), None);
     }
 }

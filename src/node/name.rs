@@ -40,7 +40,12 @@ pub(super) fn name(
     run: Run<'_>,
 ) -> Result<Named> {
     for blob in image.documents().map(|blob| blob.digest).filter(|blob| !sent(*blob)) {
-        let labels = content_labels(node, image, blob);
+        let mut labels = content_labels(node, image, blob);
+        if image.discards && blob == image.target.digest {
+            // An empty value takes a label away: what was kept so far no longer is.
+            let kept = (0..image.layers.len()).map(|n| format!("{}.l.{n}", known::GC_CONTENT));
+            labels.extend(kept.map(|key| (key, String::new())));
+        }
         client.label_blob(blob, labels.iter().map(|(key, value)| (key.as_str(), value.as_str())))?;
     }
     let config = image.wanted.config.digest;

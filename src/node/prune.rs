@@ -172,7 +172,7 @@ fn sandbox_image(node: &Node) -> Result<Option<String>> {
     Ok(config.and_then(|config| config["sandboxImage"].as_str().map(str::to_owned)))
 }
 
-fn describe(container: &Container) -> String {
+pub(super) fn describe(container: &Container) -> String {
     let label = |key: &str| container.labels.get(key).map(String::as_str).unwrap_or_default();
     let (namespace, pod) = (label("io.kubernetes.pod.namespace"), label("io.kubernetes.pod.name"));
     match pod {

@@ -119,7 +119,7 @@ pub(super) fn send(
 
 /// Throws an ingest away. Our own stream has ended by then, but containerd may still be closing it,
 /// and a file that it writes meanwhile makes the removal fail: that is tried again.
-fn abort(client: &Client, reference: &str) -> Result<()> {
+pub(super) fn abort(client: &Client, reference: &str) -> Result<()> {
     let begun = Instant::now();
     loop {
         match client.abort(reference) {

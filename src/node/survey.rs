@@ -5,10 +5,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::lease::LIFETIME;
-use crate::containerd::{Client, Plugin, Version, find_socket};
+use crate::containerd::{Client, Plugin, Process, Version, find_socket};
 use crate::error::{Error, Result, Side};
 use crate::image::{Digest, Platform};
 use crate::progress::Stop;
+
+/// The namespace that CRI uses.
+const CRI_NAMESPACE: &str = "k8s.io";
+/// How long CRI may take to start, in times of the patience with containerd: it grows with the number of images.
+const STARTING: u32 = 10;
 
 /// What a person said about the node.
 #[derive(Clone, Debug, Default)]
@@ -17,8 +22,8 @@ pub struct NodeOptions {
     pub address: Option<PathBuf>,
     /// The namespace; kubelet's is `k8s.io`.
     pub namespace: String,
-    /// The snapshotter, instead of the one that CRI uses.
-    pub snapshotter: Option<String>,
+    /// The snapshotters, instead of what CRI uses.
+    pub snapshotters: Vec<String>,
     /// The platform, instead of the node's own.
     pub platform: Option<Platform>,
     /// Do without CRI: this is no kubelet's containerd, or its CRI plugin is off.
@@ -48,6 +53,8 @@ pub struct Node {
     pub snapshotters: Vec<String>,
     /// What it runs.
     pub platform: Platform,
+    /// Runtimes of pods for which CRI unpacks with something else: their names, and with what.
+    pub other_runtimes: Vec<(String, String)>,
     /// By what its containerd chooses from an index, whatever is asked for.
     pub host: Platform,
     /// Where blobs are; `None` where that directory cannot be seen from here.
@@ -75,13 +82,19 @@ impl Node {
 
     /// Finds the node and asks what it is.
     pub fn survey(wishes: &NodeOptions) -> Result<Self> {
+        if !wishes.no_cri && wishes.namespace != CRI_NAMESPACE {
+            return Err(Error::Usage(format!(
+                "kubelet sees the namespace {CRI_NAMESPACE} alone, not {}: say --namespace {CRI_NAMESPACE} (CONTAINERD_NAMESPACE may be set), or --no-cri if images are to be there all the same",
+                wishes.namespace
+            )));
+        }
         let address = find_socket(wishes.address.as_deref(), !wishes.no_cri, Side::Node, &wishes.stop)?;
         let client = Client::connect(&address, &wishes.namespace, Side::Node)?
             .stopping_with(&wishes.stop)
             .with_patience(wishes.patience.unwrap_or(Client::PATIENCE));
         let version = client.version()?;
         let cri = !wishes.no_cri;
-        if cri && client.cri_runtime()?.is_none() {
+        if cri && client.await_cri(client.patience() * STARTING)?.is_none() {
             return Err(Error::Refused {
                 side: Side::Node,
                 action: format!("using the containerd at {}", address.display()),
@@ -90,10 +103,10 @@ impl Node {
             });
         }
         let plugins = client.plugins()?;
-        let snapshotters = match &wishes.snapshotter {
-            Some(name) => vec![name.clone()],
-            None if cri => cri_snapshotters(&client.cri_image_roots()?, &plugins),
-            None => vec!["overlayfs".into()],
+        let snapshotters = match wishes.snapshotters.as_slice() {
+            [] if cri => cri_snapshotters(&client.cri_image_roots()?, &plugins),
+            [] => vec!["overlayfs".into()],
+            named => named.to_vec(),
         };
         for name in &snapshotters {
             check_snapshotter(name, &plugins)?;
@@ -102,8 +115,16 @@ impl Node {
             Some(platform) => platform.clone(),
             None => node_platform(&plugins),
         };
+        let other_runtimes = match cri {
+            true => other_runtimes(client.cri_config()?.as_deref(), &snapshotters),
+            false => Vec::new(),
+        };
         let host = if wishes.alone { platform.clone() } else { node_platform(&plugins) };
-        let visible = |root: Option<PathBuf>| root.filter(|root| root.is_dir());
+        let process = Process::behind(client.address());
+        // A fresh root has no such folder before the first blob; then what is above it is on the same filesystem.
+        let visible = |root: Option<PathBuf>| {
+            root.iter().flat_map(|root| root.ancestors().take(2)).find_map(|root| process.directory(root))
+        };
         let content_root =
             plugins.iter().find(|p| p.kind == "io.containerd.content.v1").and_then(Plugin::root);
         let snapshot_root =
@@ -115,6 +136,7 @@ impl Node {
             snapshotters,
             platform,
             host,
+            other_runtimes,
             snapshot_root: visible(snapshot_root.or_else(|| content_root.clone())),
             content_root: visible(content_root),
             lease: wishes.lease.unwrap_or(LIFETIME),
@@ -176,6 +198,17 @@ pub(crate) fn cri_snapshotters(roots: &[String], plugins: &[Plugin]) -> Vec<Stri
     names
 }
 
+/// The runtimes in CRI's configuration that have a snapshotter of their own, which is none of `known`.
+fn other_runtimes(config: Option<&str>, known: &[String]) -> Vec<(String, String)> {
+    let config: Option<serde_json::Value> = config.and_then(|text| serde_json::from_str(text).ok());
+    let runtimes = config.as_ref().and_then(|config| config["containerd"]["runtimes"].as_object());
+    let own = |(runtime, settings): (&String, &serde_json::Value)| {
+        let name = settings["snapshotter"].as_str().filter(|name| !name.is_empty())?;
+        (!known.iter().any(|known| known == name)).then(|| (runtime.clone(), name.to_owned()))
+    };
+    runtimes.into_iter().flatten().filter_map(own).collect()
+}
+
 /// What containerd's differ works for: the platform of the machine it runs on.
 fn node_platform(plugins: &[Plugin]) -> Platform {
     let differ = plugins.iter().find(|p| p.kind == "io.containerd.differ.v1" && !p.platforms.is_empty());
@@ -189,6 +222,15 @@ mod tests {
     fn plugin(kind: &str, id: &str, root: Option<&str>) -> Plugin {
         let exports = root.map(|root| ("root".to_owned(), root.to_owned())).into_iter().collect();
         Plugin { kind: kind.into(), id: id.into(), exports, platforms: Vec::new(), failure: None }
+    }
+
+    #[test]
+    fn runtimes_with_a_snapshotter_of_their_own_are_told() {
+        let config = r#"{"containerd": {"snapshotter": "overlayfs", "runtimes": {
+            "kata": {"snapshotter": "devmapper"}, "runc": {"snapshotter": ""}, "crun": {"snapshotter": "overlayfs"}}}}"#;
+        let found = other_runtimes(Some(config), &["overlayfs".into()]);
+        assert_eq!(found, [("kata".to_owned(), "devmapper".to_owned())]);
+        assert!(other_runtimes(None, &[]).is_empty());
     }
 
     #[test]

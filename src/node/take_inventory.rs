@@ -1,19 +1,21 @@
 //! Everything that a node holds of its images, for whoever fills the next medium.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use super::manifest::{manifest, read};
 use super::{Node, label};
 use crate::error::{Error, Result, Side};
 use crate::image::{
-    Descriptor, Digest, ImageConfig, LayerType, MAX_CONFIG, MediaKind, Reference, chain_ids, kind,
+    Descriptor, Digest, ImageConfig, LayerType, MAX_CONFIG, MediaKind, Names, Reference, chain_ids, kind,
 };
-use crate::inventory::{HeldImage, Inventory};
+use crate::inventory::{HeldImage, Inventory, UnpackedImage};
 use crate::progress::Run;
 
 /// Asks a node what it holds. Layers are not read: their files are there, in full length.
 ///
-/// Images of which something is absent or damaged are left out, each with a warning.
+/// Images of which something is absent or damaged are left out, each with a warning; those of which only layers are
+/// absent that are unpacked are listed by themselves.
 pub fn take_inventory(node: &Node, created: String, run: Run<'_>) -> Result<Inventory> {
     let mut inventory = Inventory::empty(
         node.platform.clone(),
@@ -26,7 +28,7 @@ pub fn take_inventory(node: &Node, created: String, run: Run<'_>) -> Result<Inve
         |chain_id: &Digest| !chains.is_empty() && chains.iter().all(|(_, there)| there.contains(chain_id));
     // By target what it comes down to, and by the image's id what is held of it.
     let mut seen: HashMap<Digest, Option<Digest>> = HashMap::new();
-    let mut images: BTreeMap<Digest, HeldImage> = BTreeMap::new();
+    let mut images: BTreeMap<Digest, (Names, Found)> = BTreeMap::new();
     let mut readable: HashMap<Digest, bool> = HashMap::new();
     for record in node.client.list_images()? {
         run.check()?;
@@ -41,40 +43,60 @@ pub fn take_inventory(node: &Node, created: String, run: Run<'_>) -> Result<Inve
             *last = sequence.max(*last);
         }
         let digest = record.target.digest;
-        if let Some(known) = seen.get(&digest) {
-            let image = known.and_then(|id| images.get_mut(&id));
-            image.into_iter().for_each(|image| {
-                image.names.insert(name.clone());
-            });
-            continue;
-        }
-        let found = match look(node, &record.target, &mut inventory, &mut readable) {
-            Ok(found) => found,
-            Err(error @ (Error::Unreachable { .. } | Error::Interrupted)) => return Err(error),
-            Err(error) => {
-                let text = format!("{name} is left out: {error}");
-                run.report(crate::progress::Event::Warning(&text));
-                None
+        if let Entry::Vacant(unseen) = seen.entry(digest) {
+            let found = match look(node, &record.target, &mut inventory, &mut readable) {
+                Ok(found) => found,
+                Err(error @ (Error::Unreachable { .. } | Error::Interrupted)) => return Err(error),
+                Err(error) => {
+                    let text = format!("{name} is left out: {error}");
+                    run.report(crate::progress::Event::Warning(&text));
+                    None
+                }
+            };
+            unseen.insert(found.as_ref().map(|found| found.config));
+            if let Some(found) = found {
+                let known = images.entry(found.config).or_insert_with(|| (Names::default(), found.clone()));
+                if found.whole && !known.1.whole {
+                    known.1 = found;
+                }
             }
-        };
-        seen.insert(digest, found.as_ref().map(|(config, _)| *config));
-        let Some((config, layers)) = found else { continue };
-        let unpacked = chain_ids(&layers).last().copied().filter(is_unpacked);
-        let image = HeldImage { names: [].into(), config, layers, unpacked };
-        images.entry(config).or_insert(image).names.insert(name);
+        }
+        if let Some((names, _)) = seen.get(&digest).copied().flatten().and_then(|id| images.get_mut(&id)) {
+            names.insert(name);
+        }
     }
-    inventory.images = images.into_values().collect();
+    for (names, found) in images.into_values() {
+        let Found { config, layers, blobs, whole } = found;
+        let unpacked = chain_ids(&layers).last().copied().filter(is_unpacked);
+        if whole {
+            inventory.images.push(HeldImage { names, config, layers, unpacked });
+        } else if let (Some(blobs), Some(_)) = (blobs, unpacked) {
+            inventory.only_unpacked.push(UnpackedImage { names, config, layers, blobs });
+        }
+    }
+    inventory.only_unpacked.sort_by(|a, b| a.names.cmp(&b.names));
     inventory.images.sort_by(|a, b| a.names.cmp(&b.names));
     Ok(inventory)
 }
 
-/// The config and the layers of an image on the node's platform, if all of it is there.
+/// An image on the node's platform.
+#[derive(Clone)]
+struct Found {
+    config: Digest,
+    layers: Vec<Digest>,
+    /// As its manifest lists them; `None` where one is no tar.
+    blobs: Option<Vec<Descriptor>>,
+    /// All of them are there.
+    whole: bool,
+}
+
+/// What a target comes down to on the node's platform.
 fn look(
     node: &Node,
     target: &Descriptor,
     inventory: &mut Inventory,
     readable: &mut HashMap<Digest, bool>,
-) -> Result<Option<(Digest, Vec<Digest>)>> {
+) -> Result<Option<Found>> {
     let Some(manifest) = manifest(node, target)? else { return Ok(None) };
     let config = read(node, &manifest.config, MAX_CONFIG)?;
     let what = |blob: &Descriptor| format!("{}", blob.digest);
@@ -104,5 +126,9 @@ fn look(
             }
         }
     }
-    Ok(whole.then(|| (manifest.config.digest, config.diff_ids().to_vec())))
+    let mut blobs = manifest.layers.iter().map(|layer| &layer.descriptor);
+    let is_tar = |blob: &Descriptor| matches!(kind(&blob.media_type), MediaKind::Layer(LayerType::Tar(_)));
+    let all_tars = blobs.clone().all(is_tar);
+    let blobs = all_tars.then(|| blobs.by_ref().map(Descriptor::as_oci_layer).collect());
+    Ok(Some(Found { config: manifest.config.digest, layers: config.diff_ids().to_vec(), blobs, whole }))
 }

@@ -12,11 +12,12 @@ use crate::plan::import::Unpack;
 /// Has containerd unpack a layer, compares what came out with the diff_id, and commits the snapshot.
 ///
 /// Its files are on the device before the snapshot is committed: otherwise a power failure leaves
-/// empty files in a layer that counts as complete.
-pub(super) fn unpack(node: &Node, client: &Client, step: &Unpack) -> Result<()> {
+/// empty files in a layer that counts as complete. False: containerd says that it is there, and the snapshotter does
+/// not have it.
+pub(super) fn unpack(node: &Node, client: &Client, step: &Unpack) -> Result<bool> {
     let (snapshotter, name) = (step.snapshotter.as_str(), step.chain_id.to_string());
     if client.snapshot(snapshotter, &name)?.is_some_and(|snapshot| snapshot.committed) {
-        return client.hold_here(&Resource::snapshot(snapshotter, &name));
+        return client.hold_here(&Resource::snapshot(snapshotter, &name)).map(|()| true);
     }
     let key = extract_key(&name);
     let parent = step.parent.map(|parent| parent.to_string()).unwrap_or_default();
@@ -24,7 +25,7 @@ pub(super) fn unpack(node: &Node, client: &Client, step: &Unpack) -> Result<()> 
     let prepare = || client.prepare_snapshot(snapshotter, &key, &parent, labels.clone());
     let mounts = match orphan::prepare(node.snapshot_root.as_deref(), prepare)? {
         Prepared::Ready(mounts) => mounts,
-        Prepared::Present => return Ok(()),
+        Prepared::Present => return Ok(client.snapshot(snapshotter, &name)?.is_some()),
     };
     let filled = client.apply(&for_differ(&step.layer), &mounts).and_then(|found| {
         if found != step.diff_id {
@@ -41,11 +42,11 @@ pub(super) fn unpack(node: &Node, client: &Client, step: &Unpack) -> Result<()> 
         client.commit_snapshot(snapshotter, &name, &key, labels)
     });
     match filled {
-        Ok(true) => Ok(()),
+        Ok(true) => Ok(true),
         Ok(false) => {
             // Another client was faster; its snapshot is as good as ours.
             client.remove_snapshot(snapshotter, &key)?;
-            client.hold_here(&Resource::snapshot(snapshotter, &name))
+            client.hold_here(&Resource::snapshot(snapshotter, &name)).map(|()| true)
         }
         Err(error) => {
             // Best effort: the lease takes it along in the end.

@@ -1,14 +1,14 @@
 //! Carries out a plan: sends, unpacks and names, each as soon as what it needs is there.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::name::{Named, Naming, confirm, content_labels, name};
 use super::origin::Sources;
 use super::outage::across_outages;
 use super::repair::replace_blob;
-use super::{Node, durable, hold, rebuild, send, unpack};
-use crate::containerd::Client;
+use super::{Node, durable, ghost, hold, rebuild, send, unpack};
+use crate::containerd::{Client, Resource};
 use crate::error::{Error, Result, Side};
 use crate::image::Digest;
 use crate::layer::Scratch;
@@ -67,6 +67,8 @@ struct Work<'a> {
     state: Mutex<State>,
     changed: Condvar,
     rebuilding: Mutex<()>,
+    /// Held by whoever unpacks, and alone by whoever has containerd forget snapshots.
+    unpacking: RwLock<()>,
 }
 
 /// Carries out `plan` through `client`, whose lease holds everything until it is named.
@@ -85,6 +87,7 @@ pub fn carry_out(
 ) -> Result<Done> {
     let sent = plan.sends.iter().map(|send| send.blob.digest).collect();
     hold::what_is_there(client, plan, &sent)?;
+    make_way(client, plan)?;
     let state = State { order: Order::new(plan), ..State::default() };
     let sources = Sources::new(plan);
     let work = Work {
@@ -100,6 +103,7 @@ pub fn carry_out(
         state: Mutex::new(state),
         changed: Condvar::new(),
         rebuilding: Mutex::new(()),
+        unpacking: RwLock::new(()),
     };
     std::thread::scope(|scope| {
         let rebuilders = plan.rebuilds().take(REBUILDERS).count();
@@ -121,6 +125,31 @@ pub fn carry_out(
         durable::everything(node)?;
     }
     Ok(state.done)
+}
+
+/// Removes damaged snapshots, and what stands on them.
+fn make_way(client: &Client, plan: &ImportPlan) -> Result<()> {
+    if plan.stale.is_empty() {
+        return Ok(());
+    }
+    // What the new ones will stand on is kept by nothing else once they are gone.
+    let made: HashSet<Digest> = plan.unpacks.iter().map(|step| step.chain_id).collect();
+    for step in &plan.unpacks {
+        if let Some(parent) = step.parent.filter(|parent| !made.contains(parent)) {
+            client.hold_here(&Resource::snapshot(&step.snapshotter, &parent.to_string()))?;
+        }
+    }
+    for stale in &plan.stale {
+        let remove = || client.remove_snapshot(&stale.snapshotter, &stale.name);
+        if let Err(Error::Refused { side, action, reason }) = remove() {
+            // What was collected may stay listed as standing on it, and nothing but a collection takes it away then.
+            let reason = format!(
+                "{reason}; remove the names of the images (`ctr images rm --sync`) and import them again"
+            );
+            return Err(Error::Refused { side, action, reason });
+        }
+    }
+    Ok(())
 }
 
 impl Work<'_> {
@@ -195,16 +224,18 @@ impl Work<'_> {
             None => None,
         };
         let rebuilt = rebuilt.as_ref().map(|(tar, delta)| (tar, *delta));
-        let write = |labels: &HashMap<String, String>| {
-            send::send(self.client, self.medium, next, rebuilt, labels, self.run)
+        let write = |client: &Client, labels: &HashMap<String, String>| {
+            send::send(client, self.medium, next, rebuilt, labels, self.run)
         };
         let sent = if next.replaces {
-            replace_blob(self.client, &next.blob, |old| {
+            replace_blob(self.client, &next.blob, |client, old| {
+                let ours = client.namespace() == self.client.namespace();
+                let mut labels = if ours { labels.clone() } else { HashMap::new() };
                 labels.extend(old.clone());
-                write(&labels)
+                write(client, &labels)
             })?
         } else {
-            across_outages(self.node, self.run, || write(&labels))?
+            across_outages(self.node, self.run, || write(self.client, &labels))?
         };
         self.run.report(Event::Finished { item: &item });
         Ok(sent)
@@ -235,10 +266,29 @@ impl Work<'_> {
         self.run.check()?;
         let item = format!("{UNPACK_ITEM}{}", step.chain_id);
         self.run.report(Event::Started { item: &item, bytes: step.size });
-        across_outages(self.node, self.run, || unpack::unpack(self.node, self.client, step))?;
+        if !self.unpack_once(step)? {
+            {
+                let _alone = self.unpacking.write().unwrap_or_else(PoisonError::into_inner);
+                ghost::forget(self.node, self.client, &step.snapshotter, self.plan)?;
+            }
+            if !self.unpack_once(step)? {
+                let reason = "containerd lists it, and its snapshotter does not have it; containers were made on it: \
+                              remove their pods and run the import again";
+                return Err(Error::Refused {
+                    side: Side::Node,
+                    action: format!("unpacking snapshot {} anew", step.chain_id),
+                    reason: reason.into(),
+                });
+            }
+        }
         self.run.report(Event::Advanced { item: &item, bytes: step.size });
         self.run.report(Event::Finished { item: &item });
         Ok(())
+    }
+
+    fn unpack_once(&self, step: &Unpack) -> Result<bool> {
+        let _with_others = self.unpacking.read().unwrap_or_else(PoisonError::into_inner);
+        across_outages(self.node, self.run, || unpack::unpack(self.node, self.client, step))
     }
 
     /// Names each image once all of it is there.

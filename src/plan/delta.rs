@@ -6,7 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{ExportPlan, LayerStep, Pick, Verdict};
-use crate::image::{Compression, Descriptor, Digest, LayerType, MediaKind, Names, Platform, Reference, kind};
+use crate::image::{
+    Compression, Descriptor, Digest, LayerType, MediaKind, Names, Platform, Reference, chain_ids, kind,
+};
 use crate::limits::{DELTA as MAX_PATCH, DELTA_TAR as MAX_TAR};
 use crate::record::{Delta, Layer};
 use crate::source::Resolved;
@@ -34,6 +36,8 @@ pub struct Target {
     pub runs: Vec<Platform>,
     /// The layers that it holds.
     pub layers: BTreeSet<Digest>,
+    /// The chain_ids that it has unpacked, whether or not it holds the layers.
+    pub chains: BTreeSet<Digest>,
 }
 
 impl Bases {
@@ -41,6 +45,20 @@ impl Bases {
     fn all_hold(&self, platform: &Platform, layer: &Digest) -> bool {
         let mut targets = self.targets.iter().filter(|target| target.runs.contains(platform)).peekable();
         targets.peek().is_some() && targets.all(|target| target.layers.contains(layer))
+    }
+}
+
+impl Bases {
+    /// Whether all targets that run images of `platform` have a layer where an image wants it, which has `layers` up
+    /// to it: as a blob, or unpacked on just these.
+    fn all_have(&self, platform: &Platform, layer: &Digest, layers: &[Digest]) -> bool {
+        let chain_id = chain_ids(layers).last().copied();
+        let has = |target: &&Target| {
+            target.layers.contains(layer)
+                || chain_id.is_some_and(|chain_id| target.chains.contains(&chain_id))
+        };
+        let mut targets = self.targets.iter().filter(|target| target.runs.contains(platform)).peekable();
+        targets.peek().is_some() && targets.all(|target| has(&target))
     }
 }
 
@@ -99,7 +117,7 @@ impl ExportPlan {
         for step in &mut self.layers {
             let moved = matches!(step.verdict, Verdict::Recompress(_) | Verdict::Copy(_));
             let base = held.layers.get(&step.diff_id).filter(|base| moved && !base.blobs.is_empty());
-            if let Some(base) = base.filter(|base| is_held(&base.diff_id, step, images, held)) {
+            if let Some(base) = base.filter(|_| is_there(step, images, held)) {
                 step.verdict = Verdict::LeftOut(base.clone());
             }
         }
@@ -114,6 +132,15 @@ impl ExportPlan {
             }
         }
     }
+}
+
+/// Whether every target that will want the layer of `step` has it, in each place where it is wanted.
+fn is_there(step: &LayerStep, images: &[Resolved], held: &Bases) -> bool {
+    images.iter().flat_map(|image| &image.platforms).all(|platform| {
+        let layers: Vec<Digest> = platform.layers.iter().map(|layer| layer.diff_id).collect();
+        let mut places = (0..layers.len()).filter(|at| layers[*at] == step.diff_id);
+        places.all(|at| held.all_have(&platform.platform, &step.diff_id, &layers[..=at]))
+    })
 }
 
 /// Whether every target that will want the layer of `step` holds `layer`.
@@ -241,7 +268,8 @@ mod tests {
             }
         }
         let layers = bases.layers.keys().copied().collect();
-        bases.targets.push(Target { runs: vec!["linux/amd64".parse().unwrap()], layers });
+        let runs = vec!["linux/amd64".parse().unwrap()];
+        bases.targets.push(Target { runs, layers, ..Target::default() });
         bases
     }
 
@@ -304,13 +332,32 @@ mod tests {
         let mut held = bases(&[("r/app:1", &layers)]);
         assert!(left_out(&amd, &held));
         assert!(!left_out(&both, &held), "no arm64 node says that it holds it");
-        held.targets.push(Target { runs: vec![arm], layers: BTreeSet::new() });
+        held.targets.push(Target { runs: vec![arm], ..Target::default() });
         assert!(left_out(&amd, &held), "what an arm64 node lacks does not matter to others");
         assert!(!left_out(&both, &held));
         held.targets[1].layers = held.targets[0].layers.clone();
         assert!(left_out(&both, &held));
         held.targets.push(Target { layers: BTreeSet::new(), ..held.targets[0].clone() });
         assert!(!left_out(&amd, &held), "another amd64 node lacks it");
+    }
+
+    #[test]
+    fn a_layer_that_is_only_unpacked_is_left_out_where_the_same_is_below_it_and_serves_no_delta() {
+        let images = [image("r/app:1", &[("base", 1000), ("x", 1000)])];
+        let mut held = bases(&[("r/app:1", &[("base", 1000), ("x", 1000)])]);
+        let left_out = |held: &Bases| {
+            let mut plan = ExportPlan::new(&images, &MediumState::default(), None);
+            plan.leave_out(&images, held);
+            plan.layers.iter().filter(|step| matches!(step.verdict, Verdict::LeftOut(_))).count()
+        };
+        held.targets[0].layers.clear();
+        assert_eq!(left_out(&held), 0);
+        held.targets[0].chains = chain_ids(&digests(&["base", "x"])).into_iter().collect();
+        assert_eq!(left_out(&held), 2);
+        held.targets[0].chains = chain_ids(&digests(&["other", "x"])).into_iter().collect();
+        assert_eq!(left_out(&held), 0);
+        held.targets[0].chains = chain_ids(&digests(&["base", "x"])).into_iter().collect();
+        assert_eq!(tried(&[image("r/app:2", &[("new", 1000)])], &held)[&Digest::of(b"new")], []);
     }
 
     #[test]

@@ -6,19 +6,21 @@
 mod held;
 mod names;
 mod order;
+mod platforms;
 pub mod prune;
 mod rebuild;
 mod totals;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use crate::error::{Error, Result, Side};
-use crate::image::{Descriptor, Digest, Platform};
+use crate::image::{Descriptor, Digest};
 use crate::plan::carried_manifest;
 
-pub use held::{Held, HeldManifest, HeldName, WantedImage, WantedLayer};
+pub use held::{Held, HeldManifest, HeldName, StaleSnapshot, StuckSnapshot, WantedImage, WantedLayer};
 pub use names::{Moved, NameVerdict, PlannedName, document_labels, entry_taken};
 pub use order::{Order, Step};
+pub use platforms::runs_on;
 pub use rebuild::{NoBase, Rebuild};
 pub use totals::Totals;
 
@@ -29,6 +31,8 @@ pub struct Choices {
     pub unpack: bool,
     /// Pin what is named.
     pub pin: bool,
+    /// Keep no layers once they are unpacked.
+    pub discard: bool,
 }
 
 /// What an import will do.
@@ -41,6 +45,10 @@ pub struct ImportPlan {
     pub sends: Vec<Send>,
     /// Layers to unpack, each chain once; a parent comes before what stands on it.
     pub unpacks: Vec<Unpack>,
+    /// Damaged snapshots that are removed first, so that their layers are unpacked anew.
+    pub stale: Vec<StaleSnapshot>,
+    /// Damaged snapshots that stay, since they are in use.
+    pub stuck: Vec<StuckSnapshot>,
     /// Layers that the node lacks and cannot rebuild: with any, the plan cannot be carried out.
     pub no_bases: Vec<NoBase>,
 }
@@ -64,6 +72,8 @@ pub struct ImagePlan {
     pub chain: Vec<Digest>,
     /// All of them are unpacked once the plan is carried out.
     pub unpacked: bool,
+    /// Its layers are not kept once they are unpacked.
+    pub discards: bool,
     /// The node has all of it, names included: nothing is done for it.
     pub is_done: bool,
 }
@@ -153,7 +163,14 @@ impl ImportPlan {
     ) -> Result<Self> {
         let images: Result<Vec<_>> =
             wanted.into_iter().map(|image| ImagePlan::new(image, held, choices, originals)).collect();
-        let mut plan = Self { images: images?, sends: Vec::new(), unpacks: Vec::new(), no_bases: Vec::new() };
+        let mut plan = Self {
+            images: images?,
+            sends: Vec::new(),
+            unpacks: Vec::new(),
+            stale: held.stale.clone(),
+            stuck: held.stuck.clone(),
+            no_bases: Vec::new(),
+        };
         let mut sent = HashSet::new();
         let mut unpacked = HashSet::new();
         for at in order::longest_first(&plan.images, held) {
@@ -214,7 +231,8 @@ impl ImagePlan {
         let unpacked = choices.unpack || chain.last().is_some_and(|top| held.is_unpacked(top));
         let names = wanted.plan_names(&target, held, unpacked, choices.pin);
         let pins_own = choices.pin && held.lacks_own_pin(wanted.config.digest);
-        Ok(Self { target, lists, layers, names, pins_own, chain, unpacked, is_done: false, wanted })
+        let discards = choices.discard && unpacked;
+        Ok(Self { target, lists, layers, names, pins_own, chain, unpacked, discards, is_done: false, wanted })
     }
 
     /// Whether all names are as they should be.
@@ -224,7 +242,8 @@ impl ImagePlan {
 
     /// Whether every blob of it is there.
     fn is_there(&self, held: &Held) -> bool {
-        self.layers.iter().all(|(_, verdict)| verdict.is_there())
+        (!self.discards || held.discards(&self.target.digest))
+            && self.layers.iter().all(|(_, verdict)| verdict.is_there())
             && self.documents().all(|blob| held.blobs.contains_key(&blob.digest))
     }
 
@@ -315,14 +334,18 @@ fn choose_layers(wanted: &WantedImage, held: &Held) -> (Option<Lists>, Vec<(Desc
         let layers = originals.iter().map(|layer| (layer.clone(), LayerVerdict::HeldOtherwise)).collect();
         return (Some(Lists::Original), layers);
     }
-    let layers: Vec<_> = wanted.layers.iter().map(|layer| choose_encoding(layer, held)).collect();
+    let chain = wanted.chain();
+    let chosen = wanted.layers.iter().zip(&chain);
+    let layers: Vec<_> = chosen.map(|(layer, chain_id)| choose_encoding(layer, chain_id, held)).collect();
     let mut pairs = layers.iter().zip(&wanted.layers);
     let all_carried = pairs.all(|((chosen, _), layer)| chosen.digest == layer.carried.digest);
     (all_carried.then_some(Lists::Carried), layers)
 }
 
 /// The medium's blob if the node has it, else any encoding that the node has, else the medium's.
-fn choose_encoding(layer: &WantedLayer, held: &Held) -> (Descriptor, LayerVerdict) {
+///
+/// A layer that is unpacked already is not sent where the medium cannot give it, or none is to be kept.
+fn choose_encoding(layer: &WantedLayer, chain_id: &Digest, held: &Held) -> (Descriptor, LayerVerdict) {
     let holds = |blob: &Descriptor| held.holds_layer(&layer.diff_id, blob);
     if holds(&layer.carried) {
         return (layer.carried.clone(), LayerVerdict::Present);
@@ -330,6 +353,14 @@ fn choose_encoding(layer: &WantedLayer, held: &Held) -> (Descriptor, LayerVerdic
     let labelled = held.encodings.get(&layer.diff_id).into_iter().flatten();
     if let Some(other) = layer.others.iter().chain(labelled).find(|other| holds(other)) {
         return (other.as_oci_layer(), LayerVerdict::HeldOtherwise);
+    }
+    let unpacked = held.is_unpacked(chain_id);
+    let no_base = layer.is_delta() && layer.rebuild(&held.bases).is_none();
+    // One that is there and damaged is not taken for one that was discarded.
+    let is_damaged =
+        [&layer.carried].into_iter().chain(&layer.others).any(|blob| held.damaged.contains(&blob.digest));
+    if unpacked && !is_damaged && (held.takes_unpacked || layer.left_out || no_base) {
+        return (layer.carried.clone(), LayerVerdict::Discarded);
     }
     if layer.is_delta() {
         return (layer.carried.clone(), LayerVerdict::Rebuild);
@@ -341,48 +372,12 @@ fn choose_encoding(layer: &WantedLayer, held: &Held) -> (Descriptor, LayerVerdic
     (layer.carried.clone(), if damaged { LayerVerdict::Replace } else { LayerVerdict::Send })
 }
 
-/// The platforms that a node runs, best first, as containerd orders them (`platforms.Only`).
-///
-/// amd64 runs 386 as well; 64-bit arm runs the 32-bit variants from v8 down; a 32-bit arm runs its
-/// own variant and those below.
-pub fn runs_on(node: &Platform) -> Vec<Platform> {
-    let platform = |architecture: &str, variant: Option<&str>| Platform {
-        os: node.os.clone(),
-        architecture: architecture.into(),
-        variant: variant.map(str::to_owned),
-        os_version: None,
-    };
-    let mut runs = vec![node.clone()];
-    let arms = ["v8", "v7", "v6", "v5"];
-    match node.architecture.as_str() {
-        "amd64" => {
-            let level =
-                node.variant.as_deref().and_then(|v| v.strip_prefix('v')?.parse::<u8>().ok()).unwrap_or(1);
-            runs.extend((1..level.min(9)).rev().map(|level| platform("amd64", Some(&format!("v{level}")))));
-            runs.push(platform("386", None));
-        }
-        "arm64" => {
-            runs.push(platform("arm64", None));
-            runs.extend(arms.iter().map(|variant| platform("arm", Some(variant))));
-        }
-        "arm" => {
-            let own = node.variant.as_deref().unwrap_or("v7");
-            let below = arms.iter().skip_while(|variant| **variant != own);
-            runs.extend(below.map(|variant| platform("arm", Some(variant))));
-        }
-        _ => {}
-    }
-    let mut seen = BTreeSet::new();
-    runs.retain(|platform| seen.insert(platform.clone()));
-    runs
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::image::{Compression, Document, OCI_CONFIG, OCI_MANIFEST};
 
-    pub(super) const PINNED: Choices = Choices { unpack: true, pin: true };
+    pub(super) const PINNED: Choices = Choices { unpack: true, pin: true, discard: false };
 
     fn gzip(tar: &str) -> Descriptor {
         Descriptor::of(Compression::Gzip.oci_layer_type(), format!("gzip of {tar}").as_bytes())
@@ -608,6 +603,37 @@ mod tests {
     }
 
     #[test]
+    fn layers_that_are_not_to_be_kept_are_sent_only_to_be_unpacked() {
+        let discard = Choices { discard: true, ..PINNED };
+        let plan = |image: WantedImage, held: &Held| {
+            let held = Held { takes_unpacked: true, ..held.clone() };
+            ImportPlan::new(vec![image], &held, discard, &HashMap::new()).unwrap()
+        };
+        let first = plan(wanted(&["a", "b"]), &empty());
+        assert_eq!(layers_sent(&first), [zstd("a").digest, zstd("b").digest]);
+        let target = first.images[0].target.digest;
+        assert!(!document_labels(&first.images[0], target).keys().any(|key| key.starts_with("l.")));
+        // What containerd keeps then.
+        let mut held = after(&first, &empty());
+        for layer in [zstd("a"), zstd("b")] {
+            held.blobs.remove(&layer.digest);
+        }
+        for name in held.names.values_mut() {
+            let manifest = name.manifest.as_deref().unwrap().clone();
+            name.manifest = Some(HeldManifest { discards_layers: true, ..manifest }.into());
+        }
+        assert!(plan(wanted(&["a", "b"]), &held).is_done());
+        let other = WantedImage { names: ["other:1".parse().unwrap()].into(), ..wanted(&["a", "c"]) };
+        assert_eq!(layers_sent(&plan(other.clone(), &held)), [zstd("c").digest]);
+        // One that is left out since the node has it unpacked is not missed, on any node.
+        let mut other = other;
+        other.layers[0].left_out = true;
+        let topped_up = self::plan(other, &held);
+        assert!(topped_up.no_bases.is_empty());
+        assert_eq!(layers_sent(&topped_up), [zstd("c").digest]);
+    }
+
+    #[test]
     fn a_name_that_stood_for_something_else_is_moved() {
         let image = wanted(&["a"]);
         let old = Descriptor::of(OCI_MANIFEST, b"old");
@@ -633,21 +659,5 @@ mod tests {
         let plan = plan(wanted(&["a", "b"]), &held);
         assert_eq!(plan.images[0].layers[0].1, LayerVerdict::Replace);
         assert!(plan.sends.iter().any(|send| send.replaces && send.blob.digest == zstd("a").digest));
-    }
-
-    #[test]
-    fn the_platforms_that_a_node_runs_come_in_containerds_order() {
-        let runs = |text: &str| {
-            let node: Platform = text.parse().unwrap();
-            runs_on(&node).iter().map(ToString::to_string).collect::<Vec<_>>()
-        };
-        assert_eq!(runs("linux/amd64"), ["linux/amd64", "linux/386"]);
-        assert_eq!(runs("linux/amd64/v3"), ["linux/amd64/v3", "linux/amd64/v2", "linux/amd64", "linux/386"]);
-        assert_eq!(runs("linux/arm/v6"), ["linux/arm/v6", "linux/arm/v5"]);
-        assert_eq!(
-            runs("linux/arm64"),
-            ["linux/arm64", "linux/arm/v8", "linux/arm/v7", "linux/arm/v6", "linux/arm/v5"]
-        );
-        assert_eq!(runs("linux/s390x"), ["linux/s390x"]);
     }
 }

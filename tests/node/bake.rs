@@ -517,3 +517,57 @@ fn a_set_on_several_media_is_baked_one_after_the_other() {
     assert!(ran.stderr().contains("volume 1 of 2"), "{}", ran.stderr());
     bake(0, &bench, version, &bench.path("set/volume-2"), &flags);
 }
+
+#[test]
+fn an_image_is_filled_where_its_own_configuration_says() {
+    let bench = Bench::new();
+    let medium =
+        bench.medium("m", &layout().with(app("quay.io/team/app:1").layer(noise("data/x", 1, 60_000))));
+    let pause = bench.medium("pause", &layout().with(pause()));
+    for version in versions() {
+        let system = bench.path(&format!("system-{version}"));
+        let folder = system.join("etc/containerd");
+        fs::create_dir_all(folder.join("conf.d")).unwrap();
+        let (format, images) = match version.starts_with('1') {
+            true => (2, format!("[plugins.'io.containerd.grpc.v1.cri']\nsandbox_image = '{PAUSE}'\n")),
+            false => {
+                (3, format!("[plugins.'io.containerd.cri.v1.images'.pinned_images]\nsandbox = '{PAUSE}'\n"))
+            }
+        };
+        let main =
+            format!("version = {format}\nroot = '/data/containerd'\nimports = ['conf.d/*.toml']\n{images}");
+        fs::write(folder.join("config.toml"), main).unwrap();
+        let overlay = "[plugins.'io.containerd.snapshotter.v1.overlayfs']\nroot_path = '/data/overlay'\n";
+        fs::write(folder.join("conf.d/10.toml"), overlay).unwrap();
+        let bake = |medium: &Path| {
+            let path = containerd(version);
+            let flags = ["--distro", "kubeadm", "--sysroot", text(&system), "--containerd", text(&path)];
+            run(0, ["bake", text(medium)].into_iter().chain(flags))
+        };
+        let ran = bake(&medium);
+        assert!(ran.stderr().contains(PAUSE), "its sandbox image is missed: {}", ran.stderr());
+        let ran = bake(&pause);
+        assert!(!ran.stderr().contains("sandbox"), "{}", ran.stderr());
+        assert!(!system.join("var/lib/containerd").exists());
+
+        // As the machine has it: both directories in their places.
+        let machine = bench.path(&format!("machine-{version}"));
+        fs::create_dir(&machine).unwrap();
+        fs::rename(system.join("data/containerd"), machine.join("root")).unwrap();
+        let at = machine.join("overlay");
+        fs::rename(system.join("data/overlay"), &at).unwrap();
+        let more =
+            format!("[plugins.'io.containerd.snapshotter.v1.overlayfs']\nroot_path = '{}'\n", text(&at));
+        fs::write(machine.join("extra"), more).unwrap();
+        let machine = Machine(Node::start_in(version, &machine));
+        assert_starts(&machine.0, "quay.io/team/app:1");
+        let again = import(0, &machine.0, &medium, &[]).json();
+        assert_eq!((&again["bytesSent"], &again["layersUnpacked"]), (&0.into(), &0.into()), "{again}");
+    }
+    let (link, root) = (bench.path("link"), bench.path("absent"));
+    std::os::unix::fs::symlink(&root, &link).unwrap();
+    let Some(version) = newest() else { return };
+    let path = containerd(version);
+    let ran = run(1, ["bake", text(&medium), "--root", text(&link), "--containerd", text(&path)]);
+    assert!(ran.stderr().contains("a link to"), "{}", ran.stderr());
+}

@@ -65,8 +65,9 @@ impl Node {
         node
     }
 
-    /// Starts one with something unusual about it: `snapshotter=NAME` for CRI, `cri=off`, or
-    /// `hosts=DIR` for its `hosts.toml` files, `size=SIZE` or `metadata=SIZE` to keep its root, or its database of names, on a filesystem of that size.
+    /// Starts one with something unusual about it: `snapshotter=NAME` for CRI, `cri=off`, `hosts=DIR` for its
+    /// `hosts.toml` files, `extra=` with more sections of the configuration, `imports=` with a file, or
+    /// `size=SIZE` or `metadata=SIZE` to keep its root, or its database of names, on a filesystem of that size.
     #[allow(dead_code)]
     pub(crate) fn start_with(version: &str, settings: &[&str]) -> Self {
         let temporary = tempfile::Builder::new().prefix("pannier-node-").tempdir().unwrap();
@@ -280,8 +281,12 @@ impl Node {
         let dir = self.dir.display();
         let runtime = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/setup/oci-runtime.sh");
         let runtime = runtime.display();
+        let snapshotter = fs::read_to_string(self.dir.join("snapshotter")).unwrap_or("overlayfs".into());
+        let imports = fs::read_to_string(self.dir.join("imports")).map(|path| format!("'{path}'"));
+        let imports = imports.unwrap_or_default();
+        let extra = fs::read_to_string(self.dir.join("extra")).unwrap_or_default();
         let common = format!(
-            "root = '{dir}/root'\nstate = '{dir}/state'\nimports = []\n\
+            "root = '{dir}/root'\nstate = '{dir}/state'\nimports = [{imports}]\n\
              [grpc]\n  address = '{dir}/c.sock'\n\
              [plugins.'io.containerd.internal.v1.opt']\n  path = '{dir}/opt'\n"
         );
@@ -289,7 +294,6 @@ impl Node {
             Ok(folder) => format!("  config_path = '{folder}'\n"),
             Err(_) => String::new(),
         };
-        let snapshotter = fs::read_to_string(self.dir.join("snapshotter")).unwrap_or("overlayfs".into());
         if self.version.starts_with('1') {
             let cri = "plugins.'io.containerd.grpc.v1.cri'";
             let off = if self.serves_cri() { "" } else { "'io.containerd.grpc.v1.cri'" };
@@ -298,7 +302,7 @@ impl Node {
                  restrict_oom_score_adj = true\n[{cri}.cni]\n  conf_dir = '{dir}/cni'\n  bin_dir = '{dir}/cni'\n\
                  [{cri}.registry]\n{hosts}[{cri}.containerd]\n  snapshotter = '{snapshotter}'\n\
                  [{cri}.containerd.runtimes.runc]\n  runtime_type = 'io.containerd.runc.v2'\n\
-                 [{cri}.containerd.runtimes.runc.options]\n  BinaryName = '{runtime}'\n"
+                 [{cri}.containerd.runtimes.runc.options]\n  BinaryName = '{runtime}'\n{extra}"
             )
         } else {
             let (images, cri) =
@@ -316,7 +320,7 @@ impl Node {
                  [{cri}]\n  disable_apparmor = true\n  restrict_oom_score_adj = true\n\
                  [{cri}.cni]\n  conf_dir = '{dir}/cni'\n  bin_dirs = ['{dir}/cni']\n\
                  [{cri}.containerd.runtimes.runc]\n  runtime_type = 'io.containerd.runc.v2'\n\
-                 [{cri}.containerd.runtimes.runc.options]\n  BinaryName = '{runtime}'\n"
+                 [{cri}.containerd.runtimes.runc.options]\n  BinaryName = '{runtime}'\n{extra}"
             )
         }
     }

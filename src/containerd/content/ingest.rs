@@ -93,6 +93,11 @@ impl Client {
 }
 
 impl ContentIngest {
+    /// Whether containerd has ended the stream.
+    pub fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
     /// Bytes that are written so far.
     pub fn offset(&self) -> u64 {
         self.offset

@@ -5,6 +5,8 @@ use crate::doctor::{Containerd, Diagnosis, NodeFacts, Sandbox, Socket};
 
 /// The oldest series that Pannier was tried with.
 const OLDEST: (u32, u32) = (1, 6);
+/// The newest one.
+const NEWEST: (u32, u32) = (2, 3);
 
 pub(super) fn examine(facts: &NodeFacts) -> Vec<Diagnosis> {
     let mut findings = Vec::new();
@@ -80,6 +82,24 @@ fn daemon(containerd: &Containerd) -> Vec<Diagnosis> {
             "upgrade to containerd 1.6.22, 1.7.3 or 2.x, or keep the disk under kubelet's imageGCHighThresholdPercent",
         ));
     }
+    if (major, minor) > NEWEST {
+        findings.push(Diagnosis::new(
+            "containerd-new",
+            Note,
+            format!("containerd is {}", version.text),
+            "it is newer than what Pannier was tried with",
+            "none needed; start a pod of what was imported before you rely on it",
+        ));
+    }
+    if let Some(folder) = &containerd.verifiers {
+        findings.push(Diagnosis::new(
+            "verifier-not-asked",
+            Note,
+            format!("containerd asks the programs in {} before it pulls an image", folder.display()),
+            "they are not asked about what is imported, by pannier or by ctr",
+            "have media signed: `pannier sign`, and allowed-signers in /etc/pannier/config.toml",
+        ));
+    }
     if !containerd.cri {
         findings.push(Diagnosis::new(
             "cri-off",
@@ -103,6 +123,14 @@ fn cri(containerd: &Containerd) -> Vec<Diagnosis> {
                 what,
                 "only pods on the host's network start until a CNI plugin is installed, as before a bootstrap",
                 "none needed if the network plugin is still to come",
+            ),
+            // Of the others none keeps a pod from starting.
+            name if name != "RuntimeReady" => Diagnosis::new(
+                "cri-condition",
+                Note,
+                what,
+                "it keeps no pod from starting",
+                "read what it says before you upgrade containerd",
             ),
             _ => Diagnosis::new(
                 "runtime-not-ready",
@@ -215,6 +243,9 @@ mod tests {
         with(&["containerd-old"], |c| c.version = Version::parse("1.5.9"));
         with(&["pins-ignored"], |c| c.version = Version::parse("1.6.20~ds1"));
         with(&[], |c| c.version = Version::parse("1.6.22"));
+        with(&[], |c| c.version = Version::parse("2.3.4"));
+        with(&["containerd-new"], |c| c.version = Version::parse("2.4.0"));
+        with(&["verifier-not-asked"], |c| c.verifiers = Some("/opt/v".into()));
     }
 
     #[test]
@@ -226,6 +257,7 @@ mod tests {
         });
         let condition = |name: &str| Condition { name: name.into(), holds: false, message: "x".into() };
         with(&["runtime-not-ready"], |c| c.conditions = vec![condition("RuntimeReady")]);
+        with(&["cri-condition"], |c| c.conditions.push(condition("ContainerdHasNoDeprecationWarnings")));
         with(&["network-not-ready"], |c| c.conditions = vec![condition("NetworkReady")]);
         with(&["snapshotter-broken"], |c| c.snapshotter.as_mut().unwrap().failure = Some("x".into()));
         with(&["snapshotter-unknown"], |c| c.snapshotter = None);

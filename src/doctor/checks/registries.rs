@@ -36,6 +36,18 @@ pub(super) fn examine(facts: &NodeFacts) -> Vec<Diagnosis> {
             ));
         }
     }
+    let mirrors = facts.containerd.as_ref().and_then(|containerd| containerd.mirrors.as_deref());
+    if let (Some(folders), Some(file)) =
+        (mirrors.filter(|folders| folders.contains(':')), facts.hosts.first())
+    {
+        findings.push(Diagnosis::new(
+            "hosts-ignored",
+            Warning,
+            format!("config_path of CRI is the list {folders}, so {} is not read", file.file.display()),
+            "containerd takes the list for one folder, and asks no mirror (containerd issue 12636)",
+            "set config_path to one folder in /etc/containerd/config.toml, and restart containerd",
+        ));
+    }
     for file in &facts.hosts {
         if let Some(reason) = &file.malformed {
             findings.push(Diagnosis::new(

@@ -148,7 +148,9 @@ fn credentials(kubelet: &Kubelet) -> Option<Diagnosis> {
         severity,
         format!("kubelet's imagePullCredentialsVerificationPolicy is {policy}"),
         "it asks a registry about images that were put there by hand, and does not start their pods without it",
-        format!("set it to NeverVerifyPreloadedImages in {file} and restart kubelet"),
+        format!(
+            "set it to NeverVerifyPreloadedImages in {file} and restart kubelet, or have a mirror answer for the registry: `pannier serve`"
+        ),
     ))
 }
 

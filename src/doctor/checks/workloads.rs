@@ -54,7 +54,7 @@ fn policy(workload: &Workload) -> Option<Diagnosis> {
             Error,
             format!("{image} ({place}) has imagePullPolicy: Always"),
             "kubelet asks a registry at each start, though the node has the image",
-            "set imagePullPolicy: IfNotPresent",
+            "set imagePullPolicy: IfNotPresent, or have a mirror answer for the registry: `pannier serve`",
         )),
         Pull::Unsaid if image.tag() == Some("latest") => Some(Diagnosis::new(
             "pull-latest",

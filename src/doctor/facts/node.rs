@@ -1,24 +1,25 @@
 //! What containerd tells, over its socket and in its configuration.
 
-use std::fs;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use super::{Condition, Containerd, Sandbox, Snapshotter, Socket};
-use crate::containerd::{Client, Version, kubelet_endpoint, well_known_sockets};
+use super::{Condition, Containerd, Snapshotter, Socket};
+use crate::containerd::{Client, Configuration, Process, Version, kubelet_endpoint, well_known_sockets};
 use crate::error::{Error, Result, Side};
-use crate::node::{self, Node, NodeOptions};
+use crate::node::{self, Node, NodeOptions, Sandbox};
 use crate::sysroot;
 
 /// How long containerd may take to say its version.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The namespace of Kubernetes.
 const NAMESPACE: &str = "k8s.io";
-/// containerd's configuration, unless it was started with another.
-const CONFIG: &str = "/etc/containerd/config.toml";
+/// The folders of mirrors from 2.2 on, where none is named (containerd, `plugins/cri/images`).
+const MIRRORS: &str = "/etc/containerd/certs.d:/etc/docker/certs.d";
+/// The programs that are asked before a pull, from 2.0 on (containerd, `image-verifier`).
+const VERIFIERS: &str = "/opt/containerd/image-verifier/bin";
 
 /// A socket, and the connection if there is one.
 pub(super) struct Reached {
@@ -42,7 +43,7 @@ pub(super) fn reach(address: Option<&Path>, system: &Path) -> Reached {
     for path in candidates.iter().filter(|path| path.exists()) {
         let reached = try_socket(path);
         let cri = |reached: &Reached| {
-            reached.client.as_ref().is_some_and(|client| matches!(client.cri_runtime(), Ok(Some(_))))
+            reached.client.as_ref().is_some_and(|client| matches!(client.serves_cri(), Ok(true)))
         };
         if cri(&reached) {
             return reached;
@@ -96,14 +97,22 @@ pub(super) fn survey(reached: &Reached, containerd: Option<&Containerd>) -> Opti
 /// Asks containerd about itself; `None` when it goes away meanwhile.
 pub(super) fn ask(client: &Client, system: &Path) -> Option<Containerd> {
     let version = client.version().ok()?;
-    let cri = matches!(client.cri_runtime(), Ok(Some(_)));
+    // One that is starting says nothing else yet.
+    let cri = matches!(client.await_cri(PATIENCE), Ok(Some(_)));
     let (dead_leases, left_ingests) = node::left_behind(client).unwrap_or_default();
+    let (mirrors, verifiers) = pulls(client, &version, system);
     Some(Containerd {
         conditions: if cri { conditions(client).unwrap_or_default() } else { Vec::new() },
         snapshotter: cri.then(|| snapshotter(client)).and_then(Result::ok),
-        sandbox: if cri { sandbox(client, &version, system) } else { Sandbox::Unknown("CRI is off".into()) },
+        sandbox: if cri {
+            Sandbox::of(client, &version, system)
+        } else {
+            Sandbox::Unknown("CRI is off".into())
+        },
         version,
         cri,
+        mirrors,
+        verifiers,
         dead_leases,
         left_ingests,
     })
@@ -127,103 +136,24 @@ fn snapshotter(client: &Client) -> Result<Snapshotter> {
     Ok(Snapshotter { name, failure })
 }
 
-/// Which image pods' sandboxes run: CRI of containerd 1.x tells, later ones only in their configuration.
-fn sandbox(client: &Client, version: &Version, system: &Path) -> Sandbox {
-    let told = client.cri_config().ok().flatten().and_then(|json| {
-        let config: serde_json::Value = serde_json::from_str(&json).ok()?;
-        config["sandboxImage"].as_str().map(str::to_owned)
+/// What containerd's configuration says of pulls: the folders of mirrors as they are written, and the folder of
+/// programs that are asked about an image, if there are any.
+fn pulls(client: &Client, version: &Version, system: &Path) -> (Option<String>, Option<PathBuf>) {
+    let path = Process::behind(client.address()).configuration(system);
+    let configuration = Configuration::read(system, &path, Some(version)).unwrap_or_default();
+    let default = (version.numbers >= (2, 2, 0)).then_some(MIRRORS);
+    let mirrors = configuration.mirror_folders().or(default).map(str::to_owned);
+    let default = (version.numbers >= (2, 0, 0)).then_some(Path::new(VERIFIERS));
+    let verifiers = configuration.verifiers().or(default).filter(|folder| {
+        let folder = sysroot::resolve(system, folder).unwrap_or_else(|| folder.to_path_buf());
+        std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
     });
-    let name = match told.filter(|name| !name.is_empty()) {
-        Some(name) => name,
-        None => {
-            let path = configuration(client.address(), system);
-            let path = sysroot::resolve(system, &path).unwrap_or(path);
-            match fs::read_to_string(&path) {
-                Ok(text) => match configured_sandbox(&text) {
-                    Some(name) => name,
-                    None => {
-                        return Sandbox::Unknown(format!(
-                            "{} does not name it, and the default of {} is not known here",
-                            path.display(),
-                            version.text
-                        ));
-                    }
-                },
-                Err(error) => return Sandbox::Unknown(format!("{}: {error}", path.display())),
-            }
-        }
-    };
-    match client.cri_image(&name) {
-        Ok(Some(_)) => Sandbox::Present(name),
-        Ok(None) => Sandbox::Missing(name),
-        Err(error) => Sandbox::Unknown(error.to_string()),
-    }
-}
-
-/// The file that the process behind a socket was started with.
-fn configuration(socket: &Path, system: &Path) -> PathBuf {
-    let named = UnixStream::connect(socket).ok().and_then(|stream| {
-        let peer = rustix::net::sockopt::socket_peercred(&stream).ok()?;
-        let line = fs::read(system.join(format!("proc/{}/cmdline", peer.pid.as_raw_nonzero()))).ok()?;
-        let words: Vec<&str> =
-            line.split(|b| *b == 0).filter_map(|word| std::str::from_utf8(word).ok()).collect();
-        named_configuration(&words)
-    });
-    named.unwrap_or_else(|| CONFIG.into())
-}
-
-fn named_configuration(words: &[&str]) -> Option<PathBuf> {
-    let mut words = words.iter();
-    while let Some(word) = words.next() {
-        match *word {
-            "--config" | "-c" => return words.next().map(PathBuf::from),
-            word => match word.strip_prefix("--config=") {
-                Some(path) => return Some(path.into()),
-                None => continue,
-            },
-        }
-    }
-    None
-}
-
-/// The sandbox image in a configuration of any version.
-fn configured_sandbox(text: &str) -> Option<String> {
-    let config: toml::Table = text.parse().ok()?;
-    let plugins = config.get("plugins")?;
-    let images = plugins.get("io.containerd.cri.v1.images").and_then(|images| images.get("pinned_images"));
-    let old = ["io.containerd.grpc.v1.cri", "cri"]
-        .into_iter()
-        .find_map(|name| plugins.get(name)?.get("sandbox_image"));
-    images.and_then(|images| images.get("sandbox")).or(old)?.as_str().map(str::to_owned)
+    (mirrors, verifiers.map(Path::to_owned))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_sandbox_image_is_read_from_configurations_of_all_versions() {
-        for text in [
-            "version = 3\n[plugins.'io.containerd.cri.v1.images'.pinned_images]\nsandbox = 'p:1'\n",
-            "version = 2\n[plugins.'io.containerd.grpc.v1.cri']\nsandbox_image = 'p:1'\n",
-            "[plugins.cri]\nsandbox_image = 'p:1'\n",
-        ] {
-            assert_eq!(configured_sandbox(text).as_deref(), Some("p:1"), "{text}");
-        }
-        for text in ["", "version = 3\n", "[plugins.x]\nsandbox_image = 'p:1'\n", "["] {
-            assert_eq!(configured_sandbox(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn the_configuration_is_the_one_that_was_named() {
-        for words in
-            [["c", "--config", "/x"].as_slice(), &["c", "--config=/x"], &["c", "-l", "debug", "-c", "/x"]]
-        {
-            assert_eq!(named_configuration(words), Some("/x".into()));
-        }
-        assert_eq!(named_configuration(&["c", "--log-level", "debug"]), None);
-    }
 
     #[test]
     fn a_socket_that_is_missing_denied_or_silent_is_told_apart() {

@@ -76,7 +76,8 @@ fn facts(medium: &Admitted, subject: &Subject<'_>, node: Option<&Node>, run: Run
     if images.is_empty() && !subject.named.is_empty() {
         return Ok(facts);
     }
-    let options = Options { images, unpack: true, pin: true, repair: false, keep_going: false };
+    let options =
+        Options { images, unpack: true, pin: true, repair: false, keep_going: false, discard_layers: false };
     match import::prepare(medium, node, &options, |_| {}, run) {
         Ok(prepared) => facts.spaces = prepared.space,
         Err(Error::Interrupted) => return Err(Error::Interrupted),

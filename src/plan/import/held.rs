@@ -67,8 +67,40 @@ pub struct Held {
     pub chains: Vec<(String, HashSet<Digest>)>,
     /// Names and what they stand for.
     pub names: HashMap<String, HeldName>,
+    /// A layer that is unpacked where an image wants it need not be there as a blob.
+    pub takes_unpacked: bool,
+    /// Snapshots that make way for new ones, what stands on others coming first; `chains` does not have them.
+    pub stale: Vec<StaleSnapshot>,
+    /// Damaged snapshots that cannot be made anew.
+    pub stuck: Vec<StuckSnapshot>,
     /// CRI is there, and keeps a record of its own for each image, named by the image's id.
     pub cri: bool,
+}
+
+/// A snapshot that is removed before its layer is unpacked again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StaleSnapshot {
+    /// The snapshotter.
+    pub snapshotter: String,
+    /// Its chain_id.
+    pub name: String,
+}
+
+/// A damaged snapshot that is in use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StuckSnapshot {
+    /// The snapshotter.
+    pub snapshotter: String,
+    /// The layer.
+    pub diff_id: Digest,
+    /// The snapshot.
+    pub chain_id: Digest,
+    /// What is wrong with it.
+    pub fault: String,
+    /// The containers that stand on it.
+    pub users: Vec<String>,
+    /// How many layers of images that are not imported stand on it.
+    pub others: usize,
 }
 
 /// A name on the node.
@@ -154,7 +186,7 @@ impl Held {
     }
 
     /// Whether a blob is there that holds a layer.
-    pub(super) fn holds_layer(&self, diff_id: &Digest, blob: &Descriptor) -> bool {
+    pub(crate) fn holds_layer(&self, diff_id: &Digest, blob: &Descriptor) -> bool {
         self.holds(blob) && !self.disproved.contains(&(*diff_id, blob.digest))
     }
 
@@ -220,6 +252,12 @@ impl Held {
         };
         let layers = manifest.layers.iter().zip(&wanted.layers).map(verdict).collect::<Option<Vec<_>>>()?;
         Some((manifest.manifest.clone(), layers))
+    }
+
+    /// Whether a manifest of the node keeps no layers.
+    pub(super) fn discards(&self, manifest: &Digest) -> bool {
+        let mut manifests = self.names.values().filter_map(|name| name.manifest.as_deref());
+        manifests.any(|held| held.manifest.digest == *manifest && held.discards_layers)
     }
 
     /// Whether CRI's own record of an image lacks the pin: an import was cut off before it set that.

@@ -142,7 +142,7 @@ pub fn document_labels(image: &ImagePlan, document: Digest) -> BTreeMap<String, 
     if document == image.target.digest {
         let mut labels = BTreeMap::from([("config".to_owned(), wanted.config.digest)]);
         for (n, (layer, verdict)) in image.layers.iter().enumerate() {
-            if *verdict != LayerVerdict::Discarded {
+            if *verdict != LayerVerdict::Discarded && !image.discards {
                 labels.insert(format!("l.{n}"), layer.digest);
             }
         }

@@ -1,9 +1,12 @@
 //! What the plans of several parts of a set come to together.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use super::ImportPlan;
+use super::{ImportPlan, Unpack};
 use crate::image::Digest;
+
+/// The snapshotter that has no layers, but copies.
+const COPIES: &str = "native";
 
 /// What an import will do, in numbers. What several parts of a set share counts once, as the first of them sends it.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +23,8 @@ pub struct Totals {
     pub unpacks: usize,
     /// Bytes of their tars.
     pub unpack_bytes: u64,
+    /// Bytes that are copied for them: a snapshotter without layers has all of what is below in each directory.
+    pub copied_bytes: u64,
     /// Bytes of scratch files.
     pub scratch_bytes: u64,
     /// Bytes on the medium of layers that the node has, in whatever encoding.
@@ -56,6 +61,7 @@ impl Totals {
         let unpacks: Vec<_> = plan.unpacks.iter().filter(|step| is_new(&step.chain_id)).collect();
         self.unpacks += unpacks.len();
         self.unpack_bytes += unpacks.iter().map(|step| step.size).sum::<u64>();
+        self.copied_bytes += copied(plan, &unpacks);
         self.unpacked.extend(unpacks.iter().map(|step| step.chain_id));
         for image in &plan.images {
             for ((_, verdict), wanted) in image.layers.iter().zip(&image.wanted.layers) {
@@ -70,6 +76,23 @@ impl Totals {
     pub fn close(&mut self) {
         (self.sent, self.unpacked, self.there) = Default::default();
     }
+}
+
+/// Bytes below each of these steps, where its snapshotter copies them.
+fn copied(plan: &ImportPlan, steps: &[&Unpack]) -> u64 {
+    if !steps.iter().any(|step| step.snapshotter == COPIES) {
+        return 0;
+    }
+    let mut sizes: HashMap<Digest, u64> = HashMap::new();
+    for image in &plan.images {
+        let mut sum = 0;
+        for (chain_id, layer) in image.chain.iter().zip(&image.wanted.layers) {
+            sum += layer.size;
+            sizes.insert(*chain_id, sum);
+        }
+    }
+    let below = |step: &&&Unpack| step.parent.and_then(|parent| sizes.get(&parent)).copied().unwrap_or(0);
+    steps.iter().filter(|step| step.snapshotter == COPIES).map(|step| below(&step)).sum()
 }
 
 #[cfg(test)]
@@ -105,6 +128,8 @@ mod tests {
             assert_eq!((totals.images, totals.sends, totals.layers), (3, whole.sends.len(), 4));
             assert_eq!((totals.send_bytes, totals.unpack_bytes), (sent, unpacked));
             assert_eq!((totals.unpacks, totals.is_done), (whole.unpacks.len(), false));
+            // Of 100 bytes each: b, c on a; d on a and b.
+            assert_eq!(totals.copied_bytes, 100 + 100 + 200);
         }
         assert!(Totals::new().is_done);
     }

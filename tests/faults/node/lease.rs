@@ -79,8 +79,14 @@ fn a_lease_that_would_end_in_the_middle_is_renewed() {
             let run = Run { reporter: &Silent, stop: &stop };
             let on_medium = Admitted::unchecked(Medium::open(&medium).unwrap());
             let surveyed = node::Node::survey(&survey).unwrap();
-            let options =
-                Options { images: Vec::new(), unpack: true, pin: true, repair: false, keep_going: false };
+            let options = Options {
+                images: Vec::new(),
+                unpack: true,
+                pin: true,
+                repair: false,
+                keep_going: false,
+                discard_layers: false,
+            };
             let done = collecting(&node, || {
                 let prepared = prepare(&on_medium, &surveyed, &options, |_| {}, run)?;
                 carry_out(&on_medium, &surveyed, prepared, &options, run)
