@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::image::{Descriptor, Digest};
 use crate::layer::{self, Most};
-use crate::medium::{IndexState, Medium};
+use crate::medium::{IndexState, Medium, SignatureFile};
 use crate::progress::{Event, Phase, Run};
 use crate::readback::{self, Fault};
 use crate::record::{Level, Record};
@@ -176,7 +176,7 @@ fn index_findings(medium: &Medium, report: &mut Report) -> Result<Vec<crate::med
 
 /// Signatures that are no longer what a key made of the record beside them. Whose key counts is asked elsewhere.
 fn signature_findings(medium: &Medium, report: &mut Report) -> Result<()> {
-    for (name, record, signature) in medium.signatures()? {
+    for SignatureFile { name, record, signature } in medium.signatures()? {
         let fault = match signature {
             Some(signature) => trust::is_intact(&signature, &record).err(),
             None => Some("is no signature".into()),

@@ -32,8 +32,10 @@ pub struct Rejected {
 /// Makes a signature of a record's bytes.
 pub type Sign<'a> = &'a dyn Fn(&[u8]) -> Result<Vec<u8>>;
 
+type SignBytes = dyn Fn(&[u8]) -> Result<Vec<u8>> + Send + Sync;
+
 /// What signs the commits of a medium.
-pub(super) struct Signer(Box<dyn Fn(&[u8]) -> Result<Vec<u8>> + Send + Sync>);
+pub(super) struct Signer(Box<SignBytes>);
 
 impl std::fmt::Debug for Signer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

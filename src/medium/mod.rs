@@ -63,6 +63,7 @@ pub use parts::BlobFile;
 pub use replacement::Replacement;
 pub use results::write_result;
 pub(crate) use root::Root;
+pub(crate) use signed::SignatureFile;
 pub use signed::SignedRecord;
 
 /// The content of `oci-layout` (OCI image-spec, image-layout.md).

@@ -29,6 +29,17 @@ fn names(sequence: u64) -> impl Iterator<Item = String> {
     std::iter::once(format!("{sequence:010}.json.sig")).chain(more)
 }
 
+/// A signature beside a commit record.
+#[derive(Debug)]
+pub(crate) struct SignatureFile {
+    /// The path of its file beneath the medium's root.
+    pub(crate) name: String,
+    /// The bytes of the record.
+    pub(crate) record: Vec<u8>,
+    /// Its bytes; `None` for one that is too long, or no file.
+    pub(crate) signature: Option<Vec<u8>>,
+}
+
 impl Medium {
     /// Opens the medium at `path` if `check` accepts its newest commit record: the file's bytes and its
     /// signatures; it tells whether one of them counts. Nothing of the medium is parsed before, and the bytes that are parsed are those.
@@ -164,16 +175,19 @@ impl Medium {
         }
     }
 
-    /// The signatures beside the records that are there: for each the path of its file, and the bytes of both.
-    /// One that is too long or no file has no bytes.
-    pub(crate) fn signatures(&self) -> Result<Vec<(String, Vec<u8>, Option<Vec<u8>>)>> {
+    /// The signatures beside the records that are there.
+    pub(crate) fn signatures(&self) -> Result<Vec<SignatureFile>> {
         let mut found = Vec::new();
         for sequence in sequences(&self.root)? {
             let Some(record) = self.record_bytes(sequence)? else { continue };
             for name in names(sequence).map(|name| format!("{DIRECTORY}/{name}")) {
                 match self.root.read(&name, MAX_SIGNATURE) {
-                    Ok(Some(signature)) => found.push((name, record.clone(), Some(signature))),
-                    Err(Error::Invalid { .. }) => found.push((name, record.clone(), None)),
+                    Ok(Some(signature)) => {
+                        found.push(SignatureFile { name, record: record.clone(), signature: Some(signature) })
+                    }
+                    Err(Error::Invalid { .. }) => {
+                        found.push(SignatureFile { name, record: record.clone(), signature: None })
+                    }
                     Ok(None) => {}
                     Err(other) => return Err(other),
                 }
