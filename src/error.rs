@@ -1,6 +1,7 @@
 //! Errors, by what the person in front of the machine can do about them.
 
 mod reasons;
+mod units;
 
 use std::fmt;
 use std::io;
@@ -11,6 +12,7 @@ use crate::record::Level;
 use crate::trust::Refusal;
 
 pub use reasons::{Lacking, NoMedium, OlderRecord};
+pub(crate) use units::size;
 
 /// Which side of the carrying failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +75,22 @@ pub enum Error {
         /// The digest of the bytes that were read.
         found: Digest,
     },
+    /// A blob that the medium's record names is not there.
+    #[error(
+        "medium: blob {blob} is missing; {missing} of {of} blobs {} missing on {}",
+        if *missing == 1 { "is" } else { "are" },
+        path.display()
+    )]
+    BlobMissing {
+        /// The medium.
+        path: PathBuf,
+        /// The blob that was to be read.
+        blob: Digest,
+        /// How many blobs are missing of those that the record names.
+        missing: usize,
+        /// How many it names.
+        of: usize,
+    },
     /// A blob is shorter or longer than its descriptor says.
     #[error("{}{what} is damaged: {found} bytes long, expected {expected}", side.prefix())]
     SizeMismatch {
@@ -132,7 +150,7 @@ pub enum Error {
         source: io::Error,
     },
     /// It would not fit; found out before the first byte.
-    #[error("{}{} needs {needed} bytes, {free} are free", side.prefix(), path.display())]
+    #[error("{}{} needs {}, {} are free", side.prefix(), path.display(), size(*needed), size(*free))]
     NoSpace {
         /// The side that is too small.
         side: Side,
@@ -144,7 +162,7 @@ pub enum Error {
         free: u64,
     },
     /// A blob is larger than a file can be on the medium's filesystem.
-    #[error("medium: {what} takes up to {size} bytes, but a file on {filesystem} holds at most {limit}")]
+    #[error("medium: {what} takes up to {}, but a file on {filesystem} holds at most {}", units::size(*size), units::size(*limit))]
     FileTooLarge {
         /// The layer.
         what: String,
@@ -249,7 +267,7 @@ pub enum Error {
         reason: String,
     },
     /// None of several media has room for an image.
-    #[error("medium: {place} has no room for {image}: it takes up to {needed} bytes, {free} are free")]
+    #[error("medium: {place} has no room for {image}: it takes up to {}, {} are free", size(*needed), size(*free))]
     NoRoom {
         /// The medium that it has to be on, or that there is none.
         place: String,

@@ -13,6 +13,7 @@ use crate::image::{Descriptor, Digest, LayerType, MediaKind, Names, Platform, ki
 use crate::limits::{
     BLOB as MAX_LAYER, INVENTORY as MAX_BYTES, LAYERS as MAX_LAYERS, SIGNATURE as MAX_SIGNATURE,
 };
+use crate::record::is_host;
 
 /// The name of the format of inventories.
 pub(crate) const FORMAT: &str = "pannier-inventory-v1";
@@ -24,6 +25,9 @@ pub struct Inventory {
     format: String,
     /// When it was taken, by the node's clock (RFC 3339).
     pub created: String,
+    /// The node's host name, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
     /// What the node runs.
     pub platform: Platform,
     /// The version of its containerd.
@@ -78,6 +82,7 @@ impl Inventory {
         Self {
             format: FORMAT.into(),
             created,
+            host: None,
             platform,
             containerd,
             snapshotters,
@@ -147,6 +152,9 @@ impl Inventory {
         let medium = |id: &String| id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit());
         if !platform.into_iter().flatten().all(word) {
             return Err("names a platform that is none".into());
+        }
+        if self.host.as_deref().is_some_and(|host| !is_host(host)) {
+            return Err("names a host that cannot be".into());
         }
         if !{ texts }.all(legible) || !self.imported.keys().all(medium) || !is_time(&self.created) {
             return Err("tells of the node what cannot be".into());
@@ -242,6 +250,7 @@ mod tests {
         );
         let layer = Digest::of(b"tar");
         let blob = Descriptor::of(Compression::Gzip.oci_layer_type(), b"blob");
+        inventory.host = Some("node1".into());
         inventory.layers.insert(layer, vec![blob]);
         inventory.images.push(HeldImage {
             names: ["nginx:1".parse().unwrap()].into(),
@@ -286,6 +295,8 @@ mod tests {
             ("\"architecture\":\"amd64\"", "\"architecture\":\"../x\"", "platform"),
             ("2026-01-02T03:04:05Z", "yesterday", "cannot be"),
             ("1.7.24", "\\u001b[2J", "cannot be"),
+            ("node1", "node 1", "cannot be"),
+            ("node1", "\\u001b[2J", "cannot be"),
             ("\"images\":", "\"imported\":{\"x\":1},\"images\":", "cannot be"),
             ("\"images\":", "\"images\":[],\"images\":", "none that"),
             ("\"layers\":{", &format!("\"layers\":{{\"{tar}\":[],"), "none that"),

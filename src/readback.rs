@@ -141,7 +141,9 @@ pub fn require_at(
         _ => each_damaged(medium, blobs, run, note)?,
     };
     let mut found = found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let wrong = |error: &Error| error.is_damage() || matches!(error, Error::NotFound { .. });
+    let wrong = |error: &Error| {
+        error.is_damage() || matches!(error, Error::NotFound { .. } | Error::BlobMissing { .. })
+    };
     let damaged = found.iter().filter(|error| wrong(error)).count();
     // Wrong bytes say more than none at all.
     let Some(worst) = found.iter().position(wrong).or(if found.is_empty() { None } else { Some(0) }) else {

@@ -246,13 +246,17 @@ fn read_back(
         };
         whole.remove(&digest);
         let id = match &error {
-            Error::NotFound { .. } => "blob-missing",
+            Error::NotFound { .. } | Error::BlobMissing { .. } => "blob-missing",
             Error::SizeMismatch { .. } => "blob-size",
             Error::DigestMismatch { .. } => "blob-digest",
             _ => "blob-unreadable",
         };
         let fsck = if error.is_filesystem_damage() { "; unmount it and run fsck" } else { "" };
-        report.add(id, Severity::Error, digest, format!("{}{fsck}", error.with_cause()));
+        let detail = match &error {
+            Error::BlobMissing { .. } => "it is missing".to_owned(),
+            error => format!("{}{fsck}", error.with_cause()),
+        };
+        report.add(id, Severity::Error, digest, detail);
     }
     Ok(whole)
 }

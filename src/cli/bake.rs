@@ -111,7 +111,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Ended {
     let reporter = output.reporter();
     let run = Run { reporter: &*reporter, stop: &stop };
     let medium = args.trust.open(&args.medium, output)?;
-    output.warn_of_records(&medium);
+    output.warn_of_ignored(&medium);
     if args.how == How::Archive {
         return Ok(write_archive(args, &medium, &options.images, run, output)?);
     }

@@ -45,6 +45,7 @@ fn status_of(error: &Error) -> u8 {
         | Error::NoMedium { why: NoMedium::AllDamaged { .. }, .. }
         | Error::NotKept { .. }
         | Error::Older { .. }
+        | Error::BlobMissing { .. }
         | Error::Unproven { .. }
         | Error::Untrusted { .. }
         | Error::UntrustedInventory { .. }
@@ -93,9 +94,11 @@ pub(super) fn usage(mut error: clap::Error) -> ExitCode {
             Some(ContextValue::Strings(guesses)) => guesses,
             _ => continue,
         };
-        if let Some(slip) = guesses.into_iter().find(|guess| habits::is_slip(&word, guess)) {
-            error.insert(guess, ContextValue::String(slip));
-        }
+        match guesses.into_iter().find(|guess| habits::is_slip(&word, guess)) {
+            Some(slip) => error.insert(guess, ContextValue::String(slip)),
+            // The line of usage shows the guess as well.
+            None => error.remove(ContextKind::Usage),
+        };
     }
     error.remove(ContextKind::Suggested);
     // Nobody is left to tell when the stream is closed.

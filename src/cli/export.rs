@@ -40,7 +40,7 @@ const LEAST_PART: u64 = 1 << 20;
 /// Only what the medium lacks is written: layers are compared by their content, whatever tool
 /// compressed them. When it is cut off, the same command goes on.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
+#[command(help_template = super::HELP, after_help = "\
 Examples:
   pannier export nginx:1.22 ghcr.io/canonical/k8s-snap/pause:3.10 --to /media/stick
   helm template ./chart | pannier export --manifests - --to /media/stick
@@ -53,87 +53,130 @@ Examples:
 pub(super) struct Args {
     #[command(flatten)]
     wanted: WantedArgs,
+    /// The medium's directory; may be given several times
+    ///
     /// The medium's directory; it is made if it is not there. Given several times, the images are spread over the media
-    #[arg(long, value_name = "MEDIUM", required_unless_present = "list_only")]
+    #[arg(long, value_name = "MEDIUM", required_unless_present = "list_only", help_heading = "Where to")]
     to: Vec<PathBuf>,
     /// Write layers that are longer than SIZE in parts of SIZE, for a medium whose files cannot be as long: FAT32
-    #[arg(long, value_name = "SIZE", num_args = 0..=1, require_equals = true, default_missing_value = "4095MiB")]
+    #[arg(long, value_name = "SIZE", num_args = 0..=1, require_equals = true, default_missing_value = "4095MiB", help_heading = "Where to", hide_short_help = true)]
     split: Option<Size>,
+    /// Spread the images over directories of at most so much, such as 14.5GB
+    ///
     /// Spread the images over directories volume-1, volume-2 and so on below --to, of at most so much each, such as 14.5GB
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", help_heading = "Where to")]
     volumes: Option<Size>,
+    /// registry, containerd, oci:DIR, oci-archive:FILE, docker-archive:FILE, medium:DIR
+    ///
     /// Where the images are: registry, containerd, oci:DIR, oci-archive:FILE, docker-archive:FILE or medium:DIR
-    #[arg(long, value_name = "SOURCE", default_value = "registry")]
+    #[arg(long, value_name = "SOURCE", default_value = "registry", help_heading = "What")]
     from: SourceSpec,
     /// The socket of the containerd that is the source [default: where distributions put it]
-    #[arg(long, short, value_name = "SOCKET", env = "CONTAINERD_ADDRESS")]
+    #[arg(
+        long,
+        short,
+        value_name = "SOCKET",
+        env = "CONTAINERD_ADDRESS",
+        help_heading = "What",
+        hide_short_help = true
+    )]
     address: Option<PathBuf>,
     /// The namespace of the containerd that is the source
-    #[arg(long, short, value_name = "NAME", env = "CONTAINERD_NAMESPACE", default_value = "k8s.io")]
+    #[arg(
+        long,
+        short,
+        value_name = "NAME",
+        env = "CONTAINERD_NAMESPACE",
+        default_value = "k8s.io",
+        help_heading = "What",
+        hide_short_help = true
+    )]
     namespace: String,
+    /// Every image that the source lists
+    ///
     /// Every image that the source lists, and every file of another medium
-    #[arg(long, conflicts_with_all = ["images", "list", "manifests"])]
+    #[arg(long, conflicts_with_all = ["images", "list", "manifests"], help_heading = "What")]
     all: bool,
+    /// Such as linux/arm64, or all [default: this machine's]
+    ///
     /// A platform such as linux/arm64, or all; may be given several times [default: this machine's]
-    #[arg(long, value_name = "PLATFORM")]
+    #[arg(long, value_name = "PLATFORM", help_heading = "What")]
     platform: Vec<String>,
     /// zstd, zstd:LEVEL, zstd:LEVEL,window=LOG, or none to keep every blob as it is
-    #[arg(long, value_name = "HOW", default_value_t = Compression(Some(Zstd::default())))]
+    #[arg(long, value_name = "HOW", default_value_t = Compression(Some(Zstd::default())), help_heading = "Where to", hide_short_help = true)]
     compression: Compression,
     /// The name for the one image that is asked for, that is there, or that has no full name at the source
-    #[arg(long = "as", value_name = "REF")]
+    #[arg(long = "as", value_name = "REF", help_heading = "What", hide_short_help = true)]
     rename_to: Option<Reference>,
     /// Carry images under another registry or path; may be given several times
-    #[arg(long, value_name = "FROM=TO")]
+    #[arg(long, value_name = "FROM=TO", help_heading = "What", hide_short_help = true)]
     rename: Vec<Rename>,
+    /// Leave out what nodes have: an inventory of one, or medium:DIR
+    ///
     /// What the nodes have that the medium is for: a file of `pannier inventory`, or medium:DIR, which all of them
     /// have imported. It is left out, and layers close to it are carried as what differs. May be given several times:
     /// what every inventory has counts
-    #[arg(long, value_name = "WHAT")]
+    #[arg(long, value_name = "WHAT", help_heading = "Where to")]
     have: Vec<String>,
     /// Take inventories of --have only if somebody in this file (OpenSSH's format) signed them
-    #[arg(long, value_name = "FILE", requires = "have")]
+    #[arg(long, value_name = "FILE", requires = "have", help_heading = "Trust", hide_short_help = true)]
     inventory_signers: Option<PathBuf>,
     /// Carry every layer whole that the nodes lack
-    #[arg(long)]
+    #[arg(long, help_heading = "Where to", hide_short_help = true)]
     no_delta: bool,
     /// Leave signatures, attestations and SBOMs that refer to the images
-    #[arg(long)]
+    #[arg(long, help_heading = "What", hide_short_help = true)]
     no_referrers: bool,
     /// Fail where a signature, attestation or SBOM is listed and cannot be had [default: carry the image without it]
-    #[arg(long, conflicts_with = "no_referrers")]
+    #[arg(long, conflicts_with = "no_referrers", help_heading = "What", hide_short_help = true)]
     require_referrers: bool,
+    /// Make recovery data, such as 10%
+    ///
     /// Make recovery data of everything on the medium, such as 10%, so that `pannier repair` needs no source; none removes them [default: as before]
-    #[arg(long, value_name = "PERCENT")]
+    #[arg(long, value_name = "PERCENT", help_heading = "Care")]
     recovery: Option<Percent>,
+    /// Carry a file as well, such as a snap
+    ///
     /// Carry a file as well that an installation needs, such as a snap or a program, under its name or another;
     /// `pannier extract` gets it back. May be given several times
-    #[arg(long, value_name = "[NAME=]PATH")]
+    #[arg(long, value_name = "[NAME=]PATH", help_heading = "What")]
     file: Vec<NamedPath>,
+    /// Put this program and a README on the medium
+    ///
     /// Put this program and a README at the medium's root, for a node that has neither; PATH is another build, for
     /// another processor [default: this one, if it is linked statically]
-    #[arg(long, value_name = "PATH", num_args = 0..=1, require_equals = true)]
+    #[arg(long, value_name = "PATH", num_args = 0..=1, require_equals = true, help_heading = "Where to")]
     with_pannier: Option<Option<PathBuf>>,
     /// Carry the other images when one fails
-    #[arg(long)]
+    #[arg(long, help_heading = "Care")]
     keep_going: bool,
     /// Say what would be done, and write nothing
-    #[arg(long)]
+    #[arg(long, help_heading = "Care")]
     dry_run: bool,
     /// Do not read everything back before it is committed
-    #[arg(long)]
+    #[arg(long, help_heading = "Care", hide_short_help = true)]
     no_verify: bool,
     /// The lane that the medium travels in: only nodes in it take the medium; none for all nodes that are in none [default: as before]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help_heading = "Trust", hide_short_help = true)]
     lane: Option<LaneSetting>,
+    /// Until when nodes take the medium: 90d, 12w, 2027-01-31
+    ///
     /// From when on no node takes the medium, such as 90d, 12w, 2027-01-31 (UTC), or none [default: as before]
-    #[arg(long, value_name = "WHEN")]
+    #[arg(long, value_name = "WHEN", help_heading = "Trust")]
     expires: Option<Expires>,
+    /// Sign with an SSH key
+    ///
     /// Sign the commit record: a private SSH key, or a public one or certificate whose private one is in an agent, in hardware or beside it
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", help_heading = "Trust")]
     sign_key: Option<PathBuf>,
     /// Commit only if reading it back proves that much: V0+, V1 (from the device) or V2 (with 1 GiB of other bytes between)
-    #[arg(long, value_name = "LEVEL", conflicts_with = "no_verify")]
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        conflicts_with = "no_verify",
+        help_heading = "Care",
+        hide_short_help = true
+    )]
     require_verify: Option<Level>,
     #[command(flatten)]
     build_on: BuildArgs,

@@ -34,6 +34,20 @@ pub(super) fn of_error(error: &Error, writes: bool) -> Option<String> {
             "nothing of that image was committed; --keep-going carries the others"
         }
         Error::NoMedium { why, .. } => match why {
+            NoMedium::Archive => {
+                "`pannier export --from docker-archive:FILE --all --to MEDIUM` makes a medium of it; for an OCI layout it is oci-archive:FILE"
+            }
+            NoMedium::Device => "mount it (`mount -o ro DEVICE /mnt`) and give the directory",
+            NoMedium::Prefixed { path } => return Some(format!("give {} instead", path.display())),
+            NoMedium::Inside { medium } | NoMedium::Above { medium } => {
+                return Some(format!("give {} instead", medium.display()));
+            }
+            NoMedium::Empty => {
+                "is the medium mounted? `lsblk` shows what is plugged in; `mount DEVICE DIR` mounts it"
+            }
+            NoMedium::Unhidden => {
+                "copy all of the medium, with its hidden files: `cp -a MEDIUM/. COPY` does so, file managers leave them behind"
+            }
             NoMedium::Absent | NoMedium::File | NoMedium::Nothing => {
                 "give the directory that the medium is mounted at; `pannier export --to` makes a medium"
             }
@@ -54,6 +68,9 @@ pub(super) fn of_error(error: &Error, writes: bool) -> Option<String> {
                 older.damaged, older.whole
             ));
         }
+        Error::BlobMissing { .. } => {
+            "was all of the medium copied? `pannier verify` lists what is missing; `pannier repair --from SOURCE` gets it back, and so does exporting again"
+        }
         Error::DigestMismatch { side: Side::Medium, .. }
         | Error::SizeMismatch { side: Side::Medium, .. }
         | Error::Invalid { side: Side::Medium, .. } => {
@@ -61,6 +78,9 @@ pub(super) fn of_error(error: &Error, writes: bool) -> Option<String> {
         }
         Error::UntrustedInventory { .. } => {
             "take it again on the node with `pannier inventory -o FILE --sign-key KEY`; nothing of it was read"
+        }
+        Error::Untrusted { reason, .. } if reason.contains("is over other bytes") => {
+            "its record was changed or damaged after it was signed: do not sign it again. `pannier verify` looks at it; take another copy of the medium, or export to it again"
         }
         Error::Untrusted { .. } => {
             "have somebody who is allowed sign it with `pannier sign`, or add the signer's key to the allowed signers; nothing else of the medium was read"
@@ -149,17 +169,31 @@ pub(super) fn of_error(error: &Error, writes: bool) -> Option<String> {
                 "is the medium still plugged in? `dmesg` tells what the system met, and a filesystem that was pulled out may have to be checked (`fsck.exfat`). What was committed before is whole; run the same command again"
             }
         },
-        Error::Unreachable { side: Side::Node, .. } => {
-            "is containerd running, and may this user use it? --address names another socket; run again, the same command goes on"
-        }
+        Error::Unreachable { address, source, .. } if is_local(address) => match cause_of(&**source) {
+            Some(io::ErrorKind::NotFound) => {
+                "`systemctl status containerd` tells whether it runs (k3s, rke2, k0s: that service); --address names another socket"
+            }
+            Some(io::ErrorKind::PermissionDenied) => "run it as root: sudo and the same command",
+            Some(io::ErrorKind::ConnectionRefused) => {
+                "nothing listens there any more: `systemctl status containerd` tells why, `systemctl start containerd` starts it"
+            }
+            _ if matches!(
+                source.to_string().as_str(),
+                "not a socket" | "what answers there is no containerd"
+            ) =>
+            {
+                "give containerd's socket, such as /run/containerd/containerd.sock; Docker's and CRI's own are others"
+            }
+            _ => {
+                "is containerd running, and may this user use it? --address names another socket; run again, the same command goes on"
+            }
+        },
         Error::Io { side: Side::Node, source, .. }
             if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
         {
             "the node's disk is full; what was not complete was taken back. Free some space there (`pannier import --dry-run` says how much is needed) and run the same command again"
         }
-        Error::Unreachable { side: Side::Source | Side::Registry, .. } => {
-            "run the same command again when it can be reached: it goes on"
-        }
+        Error::Unreachable { .. } => "run the same command again when it can be reached: it goes on",
         _ => return None,
     };
     Some(hint.to_owned())
@@ -174,11 +208,32 @@ fn how_to_get(rests_on: &[Basis]) -> String {
         Some(Basis::Medium { .. }) => {
             format!("it rests on {}{more}: import that first", named.join(" and "))
         }
-        Some(Basis::Inventory { .. }) => {
-            format!("it rests on {}{more}, and this node has other layers", named.join(" and "))
+        Some(Basis::Inventory { created, host, digest, .. }) => {
+            let host = host.as_deref().unwrap_or("a node");
+            let day = created.get(..10).unwrap_or(created);
+            format!(
+                "the medium was made for nodes that hold what {host} held on {day} (inventory {digest}){more}, and this node has other layers"
+            )
         }
     };
     format!(
         "nothing was imported; {first}. Or export again with `--have` of this node's own `pannier inventory`, or without --have"
     )
+}
+
+/// Whether it is a containerd that was to be reached, not a registry.
+fn is_local(address: &str) -> bool {
+    address.starts_with('/') || address == "containerd"
+}
+
+/// The kind of the error of the system that is at the bottom of it.
+fn cause_of(error: &(dyn std::error::Error + 'static)) -> Option<io::ErrorKind> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return Some(error.kind());
+        }
+        next = error.source();
+    }
+    None
 }

@@ -69,6 +69,11 @@ pub(super) fn run(args: &Args, output: &Output) -> Ended {
     if output.json() {
         return Ok(output.document(&json!({ "images": images }))?);
     }
+    if output.quiet() {
+        let names =
+            images.iter().flat_map(|image| if image.tags.is_empty() { &image.digests } else { &image.tags });
+        return Ok(output.data(&names.map(|name| format!("{name}\n")).collect::<String>())?);
+    }
     output.data(&table(&images, args.digests || output.verbose()))?;
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! `pannier import`.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use serde_json::json;
 
@@ -26,7 +27,7 @@ use crate::trust::Admitted;
 /// Only what the node lacks is sent: a layer that it has in any encoding is not sent again. When it
 /// is cut off, the same command goes on. An image gets its names last, when all of it is there.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
+#[command(help_template = super::HELP, after_help = "\
 Examples:
   pannier import /media/stick
   pannier import /media/stick nginx:1.22 --dry-run
@@ -45,34 +46,34 @@ pub(super) struct Args {
     #[command(flatten)]
     node: NodeArgs,
     /// The platform to import [default: the node's]
-    #[arg(long, value_name = "PLATFORM")]
+    #[arg(long, value_name = "PLATFORM", help_heading = "What", hide_short_help = true)]
     platform: Option<String>,
     /// Only send; containerd unpacks when the first container starts
-    #[arg(long)]
+    #[arg(long, help_heading = "Care", hide_short_help = true)]
     no_unpack: bool,
     /// Keep no layers once they are unpacked, which takes about half the disk
     ///
     /// Pods start as before. What needs the layers does not work: exporting from the node, `serve --from
     /// containerd`, the registries of k3s and RKE2 between nodes, another snapshotter, deltas against them.
-    #[arg(long, conflicts_with = "no_unpack")]
+    #[arg(long, conflicts_with = "no_unpack", help_heading = "Care", hide_short_help = true)]
     discard_layers: bool,
     /// Let kubelet collect the images when its disk fills up
-    #[arg(long)]
+    #[arg(long, help_heading = "Care", hide_short_help = true)]
     no_pin: bool,
     /// Hash what the node holds of the images, and replace what is damaged
-    #[arg(long)]
+    #[arg(long, help_heading = "Care")]
     repair: bool,
     /// Import the other images when one fails
-    #[arg(long)]
+    #[arg(long, help_heading = "Care")]
     keep_going: bool,
     /// Afterwards take away what earlier imports brought and the medium no longer has
     ///
     /// Only images that came from this medium, unless it is --prune=all; never what a container uses,
     /// or what somebody else put there. Not done when an image could not be imported.
-    #[arg(long, value_name = "SCOPE", num_args = 0..=1, require_equals = true, default_missing_value = "medium")]
+    #[arg(long, value_name = "SCOPE", num_args = 0..=1, require_equals = true, default_missing_value = "medium", help_heading = "Care")]
     prune: Option<PruneScope>,
     /// Say what would be done, and change nothing
-    #[arg(long)]
+    #[arg(long, help_heading = "Care")]
     dry_run: bool,
     #[command(flatten)]
     trust: TrustArgs,
@@ -129,16 +130,17 @@ fn import_one(
     run: Run<'_>,
     output: &Output,
 ) -> Ended<Option<(Volume, Vec<u32>)>> {
+    let began = Instant::now();
     if let Some(foreign) = foreign {
         let node = args.node.survey(args.platform.as_deref(), run.stop, output)?;
         let name = args.rename_to.as_ref();
         let medium = foreign.open(&args.images, name, &node.platform, &args.trust, run, output)?;
-        return import_from(args, &Admitted::unchecked(medium), &node, options, run, output);
+        return import_from(args, &Admitted::unchecked(medium), &node, options, (run, began), output);
     }
     let medium = args.trust.open(&args.medium, output)?;
-    output.warn_of_records(&medium);
+    output.warn_of_ignored(&medium);
     let node = args.node.survey(args.platform.as_deref(), run.stop, output)?;
-    import_from(args, &medium, &node, options, run, output)
+    import_from(args, &medium, &node, options, (run, began), output)
 }
 
 fn import_from(
@@ -146,7 +148,7 @@ fn import_from(
     medium: &Admitted,
     node: &Node,
     options: &Options,
-    run: Run<'_>,
+    (run, began): (Run<'_>, Instant),
     output: &Output,
 ) -> Ended<Option<(Volume, Vec<u32>)>> {
     if args.dry_run {
@@ -206,12 +208,20 @@ fn import_from(
         return Err(Failure::Damaged { errors: summary.stuck.len() });
     }
     args.trust.remember(medium)?;
+    let (images, time) = (text::count(summary.images, "image"), text::duration(began.elapsed()));
+    let are = if summary.images == 1 { "is" } else { "are" };
+    let how = if options.unpack { "ready" } else { "sent, not unpacked," };
+    let done = format!("Done: {images} {are} {how} on this node ({time})");
     let volume =
         medium.record().and_then(|record| record.volume.clone()).filter(|_| options.images.is_empty());
-    let Some(volume) = volume else { return Ok(None) };
+    let Some(volume) = volume else {
+        output.say(done);
+        return Ok(None);
+    };
     let missing = missing_volumes(node, &volume)?;
     if missing.is_empty() {
         output.say(format_args!("All {} volumes of this set are on the node.", volume.of));
+        output.say(done);
         return Ok(None);
     }
     Ok(Some((volume, missing)))

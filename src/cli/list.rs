@@ -42,6 +42,10 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<()> {
         document["place"] = json!(facts);
         return output.document(&document);
     }
+    if output.quiet() {
+        let names = listing.images.iter().flat_map(|image| &image.names);
+        return output.data(&names.map(|name| format!("{name}\n")).collect::<String>());
+    }
     let names = listing.images.iter().flat_map(|image| &image.names);
     let width = names.map(|name| name.chars().count()).max().unwrap_or(0).max(5);
     let mut table = format!("{:width$}  {:>8}  {:>8}  {:>6}  PLATFORMS\n", "IMAGE", "SIZE", "OWN", "COMMIT");

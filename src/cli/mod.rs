@@ -23,6 +23,7 @@ mod install_units;
 mod inventory;
 mod json;
 mod limits;
+mod lines;
 mod list;
 mod node;
 mod output;
@@ -54,6 +55,9 @@ use clap::{CommandFactory, Parser, Subcommand};
 use failure::Ended;
 use habits::Reading;
 use output::{Globals, Output};
+
+/// Help as it is read: what the command does, examples, then its options.
+const HELP: &str = "{about-section}\n{after-help}\n\n{usage-heading} {usage}\n\n{all-args}";
 
 /// Carry sets of container images across an air gap and put them straight into containerd.
 ///

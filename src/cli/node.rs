@@ -14,20 +14,29 @@ use crate::progress::Stop;
 /// Which containerd.
 #[derive(Debug, clap::Args)]
 pub(super) struct NodeArgs {
+    /// containerd's socket [default: kubelet's]
+    ///
     /// containerd's socket [default: kubelet's, or where distributions put it]
-    #[arg(long, short = 'a', env = "CONTAINERD_ADDRESS", value_name = "SOCKET")]
+    #[arg(long, short = 'a', env = "CONTAINERD_ADDRESS", value_name = "SOCKET", help_heading = "Node")]
     address: Option<PathBuf>,
     /// containerd's namespace; kubelet uses k8s.io
-    #[arg(long, short = 'n', env = "CONTAINERD_NAMESPACE", default_value = "k8s.io")]
+    #[arg(
+        long,
+        short = 'n',
+        env = "CONTAINERD_NAMESPACE",
+        default_value = "k8s.io",
+        help_heading = "Node",
+        hide_short_help = true
+    )]
     namespace: String,
     /// The snapshotter to unpack with [default: the one that CRI uses]; given several times, with each
-    #[arg(long = "snapshotter", value_name = "NAME")]
+    #[arg(long = "snapshotter", value_name = "NAME", help_heading = "Node", hide_short_help = true)]
     snapshotters: Vec<String>,
     /// Seconds that containerd may give no sign of life; a long call of one that lives takes as long as it takes
-    #[arg(long, value_name = "SECONDS", default_value_t = Client::PATIENCE.as_secs(), value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    #[arg(long, value_name = "SECONDS", default_value_t = Client::PATIENCE.as_secs(), value_parser = clap::value_parser!(u64).range(1..=86_400), help_heading = "Node", hide_short_help = true)]
     timeout: u64,
     /// Do not ask CRI: this containerd is no kubelet's, or its CRI plugin is off
-    #[arg(long)]
+    #[arg(long, help_heading = "Node", hide_short_help = true)]
     no_cri: bool,
 }
 

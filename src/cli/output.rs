@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde::Serialize;
 
 use super::json::json_line;
+use super::lines::{self, Colour};
 use super::progress::{Bars, Lines, Plain};
 use super::text;
 use crate::error::{Error, Result, Side};
@@ -26,6 +27,17 @@ pub(super) struct Globals {
     /// Say more about what is done
     #[arg(long, short, global = true)]
     verbose: bool,
+    /// Colour messages: auto (on a terminal, unless NO_COLOR is set), always or never
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_default_value = true,
+        hide_short_help = true,
+        hide_possible_values = true
+    )]
+    color: Colour,
 }
 
 /// Prints as the global flags ask for.
@@ -58,6 +70,11 @@ impl Output {
         }
     }
 
+    /// Whether nothing but what was asked for is printed.
+    pub(super) fn quiet(&self) -> bool {
+        self.globals.quiet
+    }
+
     /// Whether text for people is printed.
     pub(super) fn talks(&self) -> bool {
         !self.globals.quiet && !self.globals.json
@@ -66,20 +83,28 @@ impl Output {
     /// A line for people that quiet does not suppress: warnings and errors.
     pub(super) fn complain(&self, text: impl std::fmt::Display) {
         // Nobody is left to tell when standard error is closed.
-        let _ = writeln!(io::stderr().lock(), "{}", text::plain(&text.to_string()));
+        let _ = writeln!(
+            io::stderr().lock(),
+            "{}",
+            lines::dressed(&text::plain(&text.to_string()), self.globals.color)
+        );
     }
 
-    /// Warns of commit records that cannot be read, and says which export is read instead of them.
+    /// Warns of commit records that cannot be read, and says which export is read instead of the newest.
     pub(super) fn warn_of_records(&self, medium: &Medium) {
+        self.warn_of_ignored(medium);
+        if let Some(older) = medium.older() {
+            self.complain(format_args!("warning: {older}"));
+        }
+    }
+
+    /// The same where the gate has said which export is read.
+    pub(super) fn warn_of_ignored(&self, medium: &Medium) {
         let older = medium.older();
-        for rejected in medium.rejected() {
-            if older.as_ref().is_none_or(|older| older.name != rejected.name) {
-                let Rejected { name, reason, .. } = rejected;
+        for Rejected { name, reason, .. } in medium.rejected() {
+            if older.as_ref().is_none_or(|older| older.name != *name) {
                 self.complain(format_args!("warning: {name}: {reason}; it is ignored"));
             }
-        }
-        if let Some(older) = older {
-            self.complain(format_args!("warning: {older}"));
         }
     }
 

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::json::json_line;
 use super::text;
+use crate::image::Digest;
 use crate::progress::{Event, Phase, Reporter};
 
 /// How often a log gets a line while a stage goes on.
@@ -182,6 +183,15 @@ impl Reporter for Lines {
     }
 }
 
+/// An item by its first letters, its digest by those that tell it from others.
+fn short(item: &str) -> String {
+    let word = |word: &str| match word.parse::<Digest>() {
+        Ok(digest) => digest.short(),
+        Err(_) => text::one_line(word).into_owned(),
+    };
+    item.split(' ').map(word).collect::<Vec<_>>().join(" ")
+}
+
 /// Bars on a terminal: one for each stage, one for each blob that is worked on.
 #[derive(Debug)]
 pub(super) struct Bars {
@@ -220,17 +230,15 @@ impl Reporter for Bars {
         match event {
             Event::Phase { phase, bytes, .. } => {
                 let template = if bytes > 0 {
-                    "{msg:>10} {bar:30} {decimal_bytes:>10} of {decimal_total_bytes} {decimal_bytes_per_sec:>12} {eta:>4} left"
+                    "{msg:>10} {wide_bar} {decimal_bytes:>9} of {decimal_total_bytes:9} {decimal_bytes_per_sec:>11} {eta:>4}"
                 } else {
                     "{msg:>10} {spinner}"
                 };
                 state.stages.push((phase, self.bar(bytes, template, name(phase).to_owned())));
             }
             Event::Started { item, bytes } => {
-                let template = "           {bar:30.dim} {decimal_bytes:>10} {msg:.dim}";
-                state
-                    .items
-                    .insert(item.to_owned(), self.bar(bytes, template, text::one_line(item).into_owned()));
+                let template = "           {bar:20.dim} {decimal_bytes:>9} {wide_msg:.dim}";
+                state.items.insert(item.to_owned(), self.bar(bytes, template, short(item)));
             }
             Event::Advanced { item, bytes } => {
                 if let Some(bar) = state.items.get(item) {

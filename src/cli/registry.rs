@@ -16,22 +16,22 @@ use crate::source::registry::{Login, Notice, Options};
 #[command(next_help_heading = "Registries")]
 pub(super) struct RegistryArgs {
     /// A login, where `docker login` or `podman login` left none; REGISTRY is needed for several
-    #[arg(long, value_name = "[REGISTRY=]USER:PASSWORD")]
+    #[arg(long, hide_short_help = true, value_name = "[REGISTRY=]USER:PASSWORD")]
     creds: Vec<Creds>,
     /// A file of CA certificates (PEM) to trust beside the system's
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, hide_short_help = true, value_name = "FILE")]
     ca_file: Vec<PathBuf>,
     /// Speak to this registry by plain HTTP, or whatever its certificate says
-    #[arg(long, value_name = "REGISTRY")]
+    #[arg(long, hide_short_help = true, value_name = "REGISTRY")]
     insecure: Vec<String>,
     /// Go through the mirrors in containerd's hosts.toml files, such as /etc/containerd/certs.d
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, hide_short_help = true, value_name = "DIR")]
     hosts_dir: Option<PathBuf>,
     /// How often a request is repeated that failed and may succeed later
-    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(long, hide_short_help = true, value_name = "N", default_value_t = 5)]
     retries: u32,
     /// How long a connection may be silent
-    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, hide_short_help = true, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
     stall_timeout: u64,
 }
 

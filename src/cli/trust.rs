@@ -18,26 +18,28 @@ const LOG: &str = "/dev/log";
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Trust")]
 pub(super) struct TrustArgs {
+    /// Go on only if somebody in this file signed the medium
+    ///
     /// Go on only if somebody in this file (OpenSSH's format) signed the newest commit record [default: as the configuration says]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Trust")]
     allowed_signers: Option<PathBuf>,
     /// The lane that this machine is in: a medium for another one is refused [default: the configuration's]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help_heading = "Trust", hide_short_help = true)]
     lane: Option<LaneName>,
     /// Take a medium although too few signed it whose signatures count; this is logged
-    #[arg(long, conflicts_with = "allowed_signers")]
+    #[arg(long, conflicts_with = "allowed_signers", help_heading = "Trust", hide_short_help = true)]
     allow_unsigned: bool,
     /// Take a medium although a newer one was taken before; this is logged
-    #[arg(long)]
+    #[arg(long, help_heading = "Trust", hide_short_help = true)]
     allow_rollback: bool,
     /// Take a medium although its time is over; this is logged
-    #[arg(long)]
+    #[arg(long, help_heading = "Trust", hide_short_help = true)]
     allow_expired: bool,
     /// Take an older export, although the record of the newest one is damaged; this is logged
-    #[arg(long)]
+    #[arg(long, help_heading = "Trust")]
     older: bool,
     /// The configuration [default: /etc/pannier/config.toml, if it is there]
-    #[arg(long, value_name = "FILE", env = "PANNIER_CONFIG")]
+    #[arg(long, value_name = "FILE", env = "PANNIER_CONFIG", help_heading = "Trust", hide_short_help = true)]
     config: Option<PathBuf>,
 }
 

@@ -19,27 +19,31 @@ pub(super) struct WantedArgs {
     /// Images to export, such as nginx:1.22 or ghcr.io/canonical/cilium@sha256:...
     #[arg(value_name = "IMAGE")]
     pub(super) images: Vec<String>,
+    /// A file with one reference a line, - for standard input
+    ///
     /// A file with one reference a line, - for standard input, or a snap with an images.txt in it
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "What")]
     pub(super) list: Vec<PathBuf>,
+    /// Kubernetes manifests: a file, a folder, or -
+    ///
     /// Kubernetes manifests: a file, a folder, or - for standard input; every image in them is taken
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", help_heading = "What")]
     pub(super) manifests: Vec<PathBuf>,
     /// Take every field named image in custom resources as well
-    #[arg(long, requires = "manifests")]
+    #[arg(long, requires = "manifests", help_heading = "What", hide_short_help = true)]
     any_image_field: bool,
     /// Take every full reference in manifests, in whatever text it stands: arguments, environment, settings
-    #[arg(long, requires = "manifests")]
+    #[arg(long, requires = "manifests", help_heading = "What", hide_short_help = true)]
     any_string: bool,
     /// Leave out images that fit PATTERN, such as auto, quay.io/team/* or *:latest; may be given several times
-    #[arg(long, value_name = "PATTERN")]
+    #[arg(long, value_name = "PATTERN", help_heading = "What", hide_short_help = true)]
     pub(super) exclude: Vec<Pattern>,
     /// Which tags an IMAGE or a line of a list without tag and digest stands for: semver >=1.29 <1.31, or a pattern
     /// such as 1.29.*, which can also stand in place of a tag: nginx:1.29.*
-    #[arg(long, value_name = "TAGS")]
+    #[arg(long, value_name = "TAGS", help_heading = "What", hide_short_help = true)]
     pub(super) tags: Option<TagFilter>,
     /// Print the references that are asked for, those of tags too, and do nothing
-    #[arg(long, conflicts_with = "all")]
+    #[arg(long, conflicts_with = "all", help_heading = "What", hide_short_help = true)]
     pub(super) list_only: bool,
 }
 

@@ -27,6 +27,9 @@ pub(super) const CRI_STARTING: &str = "server is not initialized yet";
 /// How long connecting may take; it is a socket of this machine.
 const CONNECTING: Duration = Duration::from_secs(10);
 
+/// What is said of a socket that something else listens at.
+const NO_CONTAINERD: &str = "what answers there is no containerd";
+
 /// A connection to one containerd, in one of its namespaces.
 ///
 /// Cheap to clone; clones share the connection. Usable from several threads, not from async code.
@@ -237,6 +240,7 @@ impl Client {
             let source: Box<dyn std::error::Error + Send + Sync> = match cause.downcast_ref::<Silent>() {
                 Some(silent) => Box::new(*silent),
                 None if watch::is_stop(cause) => return Error::Interrupted,
+                None if is_protocol(cause) => NO_CONTAINERD.into(),
                 None => Box::new(status),
             };
             return Error::Unreachable { side, address: address(), source };
@@ -274,6 +278,12 @@ impl fmt::Debug for Client {
             .field("lease", &lease)
             .finish()
     }
+}
+
+/// Whether the other end does not speak HTTP/2 (RFC 9113, 3.4), as containerd does.
+fn is_protocol(cause: &(dyn std::error::Error + 'static)) -> bool {
+    let chain = std::iter::successors(Some(cause), |error| error.source());
+    chain.map(ToString::to_string).any(|text| text.contains("frame with invalid size"))
 }
 
 fn parse_header(text: &str) -> Result<MetadataValue<Ascii>> {

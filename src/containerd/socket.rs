@@ -1,6 +1,7 @@
 //! Which socket: what was asked for, what kubelet is told, or where distributions put it.
 
 use std::collections::HashSet;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -38,14 +39,21 @@ pub fn find_socket(asked: Option<&Path>, cri: bool, side: Side, stop: &Stop) -> 
     if let Some(path) = kubelet_endpoint(Path::new("/proc")) {
         return Ok(path);
     }
-    let (mut answering, mut serving) = (None, Vec::new());
-    for path in well_known_sockets().into_iter().filter(|path| path.exists()) {
-        let Ok(client) = Client::connect(path, "k8s.io", side) else { continue };
+    let (mut answering, mut serving, mut failed) = (None, Vec::new(), None);
+    for path in well_known_sockets() {
+        let client = match Client::connect(path, "k8s.io", side) {
+            Ok(client) => client,
+            Err(Error::Unreachable { source, .. }) if is_absent(&*source) => continue,
+            Err(error) => {
+                failed = failed.or(Some(error));
+                continue;
+            }
+        };
         match client.stopping_with(stop).with_patience(PROBING).serves_cri() {
             Err(Error::Interrupted) => return Err(Error::Interrupted),
             Ok(true) => serving.push(path),
             Ok(false) => answering = answering.or(Some(path.to_owned())),
-            Err(_) => {}
+            Err(error) => failed = failed.or(Some(error)),
         }
     }
     if let [first, others @ ..] = different(serving).as_slice() {
@@ -68,11 +76,11 @@ pub fn find_socket(asked: Option<&Path>, cri: bool, side: Side, stop: &Stop) -> 
                      or say --no-cri if this is the one"
                 .into(),
         }),
-        None => Err(Error::NotFound {
-            side,
-            what: "the socket of containerd, in the places where distributions put it (name it with --address)"
-                .into(),
-        }),
+        None => Err(failed.unwrap_or_else(|| {
+            let places: Vec<String> = well_known_sockets().map(|path| path.display().to_string()).into();
+            let source = io::Error::new(io::ErrorKind::NotFound, format!("no socket at {}", places.join(", ")));
+            Error::Unreachable { side, address: "containerd".into(), source: source.into() }
+        })),
     }
 }
 
@@ -81,6 +89,11 @@ fn different(paths: Vec<&Path>) -> Vec<&Path> {
     let mut seen = HashSet::new();
     let own = |path: &Path| std::fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
     paths.into_iter().filter(|path| own(path).is_none_or(|file| seen.insert(file))).collect()
+}
+
+/// Whether a connection failed since there is no socket.
+fn is_absent(cause: &(dyn std::error::Error + 'static)) -> bool {
+    cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 /// `unix:///run/x.sock` is what kubelet and crictl write.

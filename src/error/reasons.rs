@@ -1,6 +1,7 @@
 //! Why a medium cannot be used: values that errors carry.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use crate::image::Digest;
 use crate::record::Basis;
@@ -12,10 +13,33 @@ pub enum NoMedium {
     Absent,
     /// A file, or something else that is no directory.
     File,
+    /// A file that is a tar, or compressed as tars are.
+    Archive,
+    /// A block device.
+    Device,
+    /// Nothing, but without the kind before it (`oci:`, `medium:`) the path leads somewhere.
+    Prefixed {
+        /// The path without it.
+        path: PathBuf,
+    },
+    /// A file or directory on a medium.
+    Inside {
+        /// The medium.
+        medium: PathBuf,
+    },
+    /// A directory, in which there is a medium.
+    Above {
+        /// The medium.
+        medium: PathBuf,
+    },
+    /// An empty directory.
+    Empty,
     /// A directory with neither `oci-layout` nor `.pannier`.
     Nothing,
     /// An export was begun, and no export has ever been committed.
     Unfinished,
+    /// The images of a medium, without the hidden directory `.pannier`.
+    Unhidden,
     /// An OCI image layout of another tool: Pannier has committed nothing to it.
     OtherLayout,
     /// Commit records are there, and each of them is damaged.
@@ -34,6 +58,17 @@ impl fmt::Display for NoMedium {
         match self {
             Self::Absent => f.write_str("there is nothing here"),
             Self::File => f.write_str("not a medium: this is no directory"),
+            Self::Archive => f.write_str("this is an archive; a medium is a directory"),
+            Self::Device => f.write_str("this is a device; a medium is the directory that it is mounted at"),
+            Self::Prefixed { path } => {
+                write!(f, "there is nothing here; a medium is given as a path alone: {}", path.display())
+            }
+            Self::Inside { medium } => write!(f, "this is a part of the medium {}", medium.display()),
+            Self::Above { medium } => {
+                write!(f, "not a medium itself; there is one in it: {}", medium.display())
+            }
+            Self::Empty => f.write_str("this directory is empty"),
+            Self::Unhidden => f.write_str("a copy of a medium without its hidden directory .pannier"),
             Self::Nothing => f.write_str("not a medium: it has neither oci-layout nor .pannier"),
             Self::Unfinished => f.write_str("an export to it was begun and never finished"),
             Self::OtherLayout => f.write_str("an OCI layout of another tool: it has no commit record"),

@@ -99,6 +99,7 @@ impl Targets {
             digest: *digest,
             created: held.created.clone(),
             platform: held.platform.clone(),
+            host: held.host.clone(),
         };
         if !self.inventories.is_empty() {
             return self.inventories.iter().map(inventory).collect();

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Options, Prepared, plan, resolve};
+use crate::error;
 use crate::error::{Error, Result};
 use crate::image::{Digest, Reference};
 use crate::medium::{Filesystem, Medium};
@@ -217,8 +218,10 @@ fn no_room(none: &NoRoom, places: &[Place], destinations: &Destinations) -> Erro
         (Some(place), _) => no_room(format!("{}, where an older edition is,", place.path.display())),
         (None, Destinations::Media(_)) => no_room("none of the media".into()),
         (None, Destinations::Below(..)) => Error::Usage(format!(
-            "{} alone takes up to {needed} bytes, and a medium holds {free}: an image is never torn apart, use larger ones",
-            none.name
+            "{} alone takes up to {}, and a medium holds {}: an image is never torn apart, use larger ones",
+            none.name,
+            error::size(needed),
+            error::size(free),
         )),
     }
 }

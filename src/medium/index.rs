@@ -7,6 +7,7 @@ use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 
+use super::root::Root;
 use super::{Medium, durable};
 use crate::error::{Error, Result};
 use crate::image::json::{self, Keys};
@@ -22,6 +23,12 @@ const CONTAINERD_NAME: &str = "io.containerd.image.name";
 
 /// Where an index.json that cannot be read is kept before a new one is written.
 const DAMAGED: &str = ".pannier/damaged-index.json";
+
+/// Whether `index.json` has an entry that Pannier made: a guess, for a message.
+pub(super) fn has_ours(root: &Root) -> bool {
+    let bytes = root.read("index.json", MAX_MANIFEST).ok().flatten().unwrap_or_default();
+    bytes.windows(ORIGINAL.len()).any(|text| text == ORIGINAL.as_bytes())
+}
 
 /// An entry of `index.json` that another tool made.
 #[derive(Clone, Debug)]

@@ -25,6 +25,7 @@ mod index;
 mod ingest;
 mod level;
 mod lock;
+mod looked_at;
 mod parts;
 mod prune;
 mod recovery;
@@ -38,6 +39,7 @@ mod writer;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 
 use rustix::fs::OFlags;
@@ -92,6 +94,8 @@ pub struct Medium {
     may_write: bool,
     /// What signs commits that are given no signature of their own.
     signer: Option<commits::Signer>,
+    /// How many blobs of the record are missing, once one was.
+    missing: OnceLock<usize>,
 }
 
 impl Medium {
@@ -103,16 +107,16 @@ impl Medium {
         let nothing = |why| Error::NoMedium { path: path.to_owned(), why };
         let root = match Root::open(path) {
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                return Err(nothing(NoMedium::Absent));
+                return Err(nothing(looked_at::absent(path)));
             }
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotADirectory => {
-                return Err(nothing(NoMedium::File));
+                return Err(nothing(looked_at::no_directory(path)));
             }
             other => other?,
         };
         // Before the record is read: what it names stays.
         let reader = lock::shared(&root)?;
-        Self::examine(root, reader)?.ok_or_else(|| nothing(NoMedium::Nothing))
+        Self::examine(root, reader)?.ok_or_else(|| nothing(looked_at::directory(path)))
     }
 
     /// Opens the medium at `path` if there is one; `None` for a directory that is none, or absent.
@@ -144,6 +148,7 @@ impl Medium {
             floor: 0,
             may_write: false,
             signer: None,
+            missing: OnceLock::new(),
         }
     }
 
@@ -247,12 +252,23 @@ impl Medium {
             }
             None => (blob_name(&blob.digest), self.open_blob_files(&blob.digest)?),
         };
-        let file = found.ok_or_else(|| Error::not_found(Side::Medium, self.root.join(&name).display()))?;
+        let Some(file) = found else { return Err(self.missing(blob.digest, &name)) };
         if file.size() != blob.size {
             let (what, found) = (format!("blob {}", blob.digest), file.size());
             return Err(Error::SizeMismatch { side: Side::Medium, what, expected: blob.size, found });
         }
         Ok(file)
+    }
+
+    /// The error for a blob that is not there: how many of the record's are not.
+    fn missing(&self, blob: Digest, name: &str) -> Error {
+        let Some(record) = self.record() else {
+            return Error::not_found(Side::Medium, self.root.join(name).display());
+        };
+        let is_missing = |blob: &Digest| matches!(self.blob_size(blob), Ok(None));
+        let count = || record.blobs.iter().filter(|blob| is_missing(&blob.digest)).count();
+        let missing = *self.missing.get_or_init(count);
+        Error::BlobMissing { path: self.path().to_owned(), blob, missing, of: record.blobs.len() }
     }
 
     /// The names of all files in the directory of blobs.
@@ -300,6 +316,7 @@ fn without_record(root: &Root, newest: Option<&Rejected>) -> Error {
             recovery: is_there(recovery::DIRECTORY),
         },
         None if is_there(".pannier") => NoMedium::Unfinished,
+        None if index::has_ours(root) => NoMedium::Unhidden,
         None => NoMedium::OtherLayout,
     };
     Error::NoMedium { path: root.path().to_owned(), why }

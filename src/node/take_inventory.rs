@@ -11,6 +11,7 @@ use crate::image::{
 };
 use crate::inventory::{HeldImage, Inventory, UnpackedImage};
 use crate::progress::Run;
+use crate::record::is_host;
 
 /// Asks a node what it holds. Layers are not read: their files are there, in full length.
 ///
@@ -23,6 +24,10 @@ pub fn take_inventory(node: &Node, created: String, run: Run<'_>) -> Result<Inve
         node.snapshotters.clone(),
         created,
     );
+    // Of a node behind a forwarded socket only that machine knows its name.
+    let uname = rustix::system::uname();
+    let host = uname.nodename().to_str().ok().filter(|_| node.is_local());
+    inventory.host = host.filter(|host| is_host(host)).map(str::to_owned);
     let chains = node.chains(|_| true)?;
     let is_unpacked =
         |chain_id: &Digest| !chains.is_empty() && chains.iter().all(|(_, there)| there.contains(chain_id));

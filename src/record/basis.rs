@@ -35,6 +35,9 @@ pub enum Basis {
         created: String,
         /// What the node runs.
         platform: Platform,
+        /// The node's host name, where the inventory has it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        host: Option<String>,
     },
 }
 
@@ -43,18 +46,26 @@ impl Basis {
     pub(super) fn is_sound(&self) -> bool {
         let text = match self {
             Self::Medium { id, .. } => id,
+            Self::Inventory { host: Some(host), .. } if !is_host(host) => return false,
             Self::Inventory { created, .. } => created,
         };
         text.len() <= 40 && text.bytes().all(|b| b.is_ascii_graphic())
     }
 }
 
+/// Whether a text may be the name of a host (RFC 1123, 2.1; Linux takes `_` too).
+pub(crate) fn is_host(text: &str) -> bool {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    (1..=64).contains(&text.len()) && text.bytes().all(legal)
+}
+
 impl fmt::Display for Basis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Medium { id, sequence } => write!(f, "export {sequence} of medium {id}"),
-            Self::Inventory { digest, created, platform } => {
-                write!(f, "the inventory of {created}, {platform}, with digest {digest}")
+            Self::Inventory { digest, created, platform, host } => {
+                let host = host.as_ref().map(|host| format!("{host}, ")).unwrap_or_default();
+                write!(f, "the inventory of {host}{created}, {platform}, with digest {digest}")
             }
         }
     }

@@ -25,6 +25,7 @@ mod sound;
 mod volume;
 
 pub(crate) use artifact::{FILES_NAME, FILES_TYPE};
+pub(crate) use basis::is_host;
 pub use basis::{Basis, TopUp};
 pub use changes::changes;
 pub(crate) use commit::FORMAT;

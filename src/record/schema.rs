@@ -17,7 +17,12 @@ fn full() -> Record {
     platform.os_version = Some("10.0".into());
     let bases = vec![
         Basis::Medium { id: "0".repeat(32), sequence: 1 },
-        Basis::Inventory { digest, created: "2026-01-02T03:04:05Z".into(), platform: platform.clone() },
+        Basis::Inventory {
+            digest,
+            created: "2026-01-02T03:04:05Z".into(),
+            platform: platform.clone(),
+            host: Some("node1".into()),
+        },
     ];
     let roles = [
         Role::Layer,

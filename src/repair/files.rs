@@ -75,7 +75,10 @@ pub(super) fn root(medium: &Medium, prepared: &Prepared, summary: &mut Summary) 
         match medium.write_root_file(file) {
             Ok(()) => summary.repaired(file.name.as_str(), "copied from its blob"),
             // Its blob is lost as well.
-            Err(error) if error.is_damage() || matches!(error, Error::NotFound { .. }) => {
+            Err(error)
+                if error.is_damage()
+                    || matches!(error, Error::NotFound { .. } | Error::BlobMissing { .. }) =>
+            {
                 summary.lost(file.name.as_str(), format!("{fault}, and so is its blob"), Vec::new());
             }
             Err(error) => return Err(error),

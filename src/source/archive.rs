@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::oci_layout::Files;
 use super::tar_index::{Extent, TarIndex};
+use crate::error;
 use crate::error::{Error, Result, Side};
 use crate::image::Compression;
 use crate::layer::{Counted, MAX_WINDOW, Most};
@@ -155,7 +156,7 @@ fn unpack(file: File, path: &Path, compression: Compression, stop: &Stop) -> Res
     let space = rustix::fs::fstatvfs(&unpacked).map_err(|errno| place()(errno.into()))?;
     let free = space.f_bavail.saturating_mul(space.f_frsize);
     if free < least {
-        let reason = format!("it needs at least {least} bytes, {free} are free");
+        let reason = format!("it needs at least {}, {} are free", error::size(least), error::size(free));
         return Err(place()(io::Error::new(io::ErrorKind::StorageFull, reason)));
     }
     let read = Cell::new(0);

@@ -146,7 +146,7 @@ impl Policy {
         let step = if position.line.starts_with("lane ") { MAX_LANE_STEP } else { MAX_STEP };
         let line = position.line.clone();
         if position.order < seen.order {
-            Err(Refusal::Older { line, newest: seen.created })
+            Err(Refusal::Older { line, newest: seen.created, this: position.created })
         } else if position.order - seen.order > step {
             Err(Refusal::Leaps(line))
         } else if position.order == seen.order && position.record != seen.record {

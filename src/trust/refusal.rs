@@ -38,6 +38,8 @@ pub enum Refusal {
         line: String,
         /// When the newer one was written, if that is known.
         newest: Option<Timestamp>,
+        /// When this one was written, if that is known.
+        this: Option<Timestamp>,
     },
     /// Another one was taken that has the same place in the order.
     Forked(String),
@@ -74,9 +76,10 @@ impl fmt::Display for Refusal {
                     what.escape_debug()
                 )
             }
-            Self::Older { line, newest } => {
+            Self::Older { line, newest, this } => {
                 write!(f, "a newer commit of {line} was taken before")?;
-                newest.map_or(Ok(()), |newest| write!(f, ", of {newest}"))
+                newest.map_or(Ok(()), |newest| write!(f, ", of {newest}"))?;
+                this.map_or(Ok(()), |this| write!(f, "; this one is of {this}"))
             }
             Self::Forked(line) => {
                 write!(f, "another commit of {line} was taken before that is as new as this one")

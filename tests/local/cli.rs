@@ -94,9 +94,22 @@ fn every_line_of_json_is_json() {
 fn examples(command: &str) -> Vec<String> {
     let help = run(0, [command, "--help"]).stdout();
     let at = help.rfind("Example").unwrap_or_else(|| panic!("{command} shows no example"));
-    let examples: Vec<String> = help[at..].lines().skip(1).map(|line| line.trim().to_owned()).collect();
+    let lines = help[at..].lines().skip(1).take_while(|line| line.starts_with("  "));
+    let examples: Vec<String> = lines.map(|line| line.trim().to_owned()).collect();
     assert!(!examples.is_empty(), "{help}");
     examples
+}
+
+#[test]
+fn the_short_help_fits_a_screen() {
+    for command in ["export", "import"] {
+        let help = run(0, [command, "-h"]).stdout();
+        let lines: Vec<&str> = help.lines().collect();
+        assert!(lines.len() <= 50, "{command} -h has {} lines", lines.len());
+        assert!(lines.iter().all(|line| line.chars().count() <= 100), "{help}");
+        let at = |word: &str| help.find(word).unwrap_or_else(|| panic!("{command} -h lacks {word}: {help}"));
+        assert!(at("Examples:") < at("Usage:") && at("Usage:") < at("Care:"), "{help}");
+    }
 }
 
 /// Runs an example in a directory that has what it speaks of; returns its exit status and what it said.

@@ -21,6 +21,7 @@ mod manifests;
 mod medium;
 mod named_images;
 mod odd_platforms;
+mod onsite;
 mod outside;
 mod prune;
 mod reader;

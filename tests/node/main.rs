@@ -19,6 +19,7 @@ mod import_damage;
 mod import_foreign;
 mod import_resume;
 mod names;
+mod onsite;
 mod others;
 mod plug_in;
 mod topup;

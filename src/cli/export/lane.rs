@@ -29,17 +29,7 @@ impl FromStr for Expires {
         if text == "none" {
             return Ok(Self(None));
         }
-        let days = text.strip_suffix('d').map(|number| (number, 1));
-        if let Some((number, days)) = days.or_else(|| text.strip_suffix('w').map(|number| (number, 7))) {
-            let after = number.parse::<u16>().ok().map(|number| Duration::days(i64::from(number) * days));
-            let moment = after.and_then(|after| OffsetDateTime::now_utc().checked_add(after));
-            return moment
-                .filter(|_| !number.trim_matches('0').is_empty())
-                .map(|moment| Self(Some(moment.into())))
-                .ok_or_else(wrong);
-        }
-        let moment: Result<Timestamp, _> = text.parse().or_else(|_| format!("{text}T00:00:00Z").parse());
-        let moment = moment.map_err(|_| wrong())?;
+        let moment = moment(text).ok_or_else(wrong)?;
         if moment <= OffsetDateTime::now_utc().into() {
             return Err(
                 "that time is over: no node would take the medium. Is this machine's clock right?".into()
@@ -47,6 +37,16 @@ impl FromStr for Expires {
         }
         Ok(Self(Some(moment)))
     }
+}
+
+/// A time so many days or weeks from now, a date, or a moment.
+fn moment(text: &str) -> Option<Timestamp> {
+    let days = text.strip_suffix('d').map(|number| (number, 1));
+    let Some((number, days)) = days.or_else(|| text.strip_suffix('w').map(|number| (number, 7))) else {
+        return text.parse().or_else(|_| format!("{text}T00:00:00Z").parse()).ok();
+    };
+    let after = Duration::days(i64::from(number.parse::<u16>().ok()?) * days);
+    OffsetDateTime::now_utc().checked_add(after).map(Timestamp::from)
 }
 
 fn wrong() -> String {

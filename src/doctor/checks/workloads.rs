@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::doctor::Severity::{Error, Warning};
 use crate::doctor::{Diagnosis, MediumFacts, NodeFacts, OnMedium, Workload};
+use crate::error;
 use crate::import::Space;
 use crate::lists::Pull;
 
@@ -86,7 +87,12 @@ fn medium(medium: &MediumFacts, collects_at: u64) -> Vec<Diagnosis> {
             findings.push(Diagnosis::new(
                 "medium-too-large",
                 Error,
-                format!("the import takes {need} bytes on {}, {free} are free", path.display()),
+                format!(
+                    "the import takes {} on {}, {} are free",
+                    error::size(need),
+                    path.display(),
+                    error::size(*free)
+                ),
                 "it would be refused before the first byte",
                 "free some space there, or import fewer images",
             ));

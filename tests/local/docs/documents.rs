@@ -163,8 +163,10 @@ fn messages_that_can_be_looked_up_are_messages_of_the_program() {
     let code: String = files_below(&root().join("src"), ".rs").iter().map(|path| read(path)).collect();
     // What the system says, or is put together.
     let foreign = [
+        "Connection refused",
         "Input/output error",
         "No space left on device",
+        "Permission denied",
         "Read-only file system",
         "medium: cannot write ...",
         "medium: N findings of damage",
