@@ -1,7 +1,7 @@
 //! Makes a medium safe to pull out.
 
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::error::{Error, Result, Side};
@@ -40,10 +40,40 @@ pub fn unmount(mount: &Mount) -> Result<()> {
         Err(rustix::io::Errno::PERM) => ask_udisks(mount, device)?,
         Err(errno) => return Err(Error::io(Side::Medium, "unmount", path)(errno.into())),
     }
-    match other_mount(device) {
-        Some(other) => Err(Error::Busy { path: path.clone(), holders: vec![format!("a mount at {other}")] }),
-        None => Ok(()),
+    let holders = match other_mount(device) {
+        Some(other) => vec![format!("a mount at {other}")],
+        None => other_namespaces(device),
+    };
+    if holders.is_empty() { Ok(()) } else { Err(Error::Busy { path: path.clone(), holders }) }
+}
+
+/// The mount namespaces of other processes that still have a filesystem, as far as this user may see: containers
+/// and services with mounts of their own.
+fn other_namespaces(device: u64) -> Vec<String> {
+    let id = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
+    let namespace = |process: &Path| std::fs::read_link(process.join("ns/mnt")).ok();
+    let mut seen: Vec<_> = namespace(Path::new("/proc/self")).into_iter().collect();
+    let mut holders = Vec::new();
+    for (number, process) in processes() {
+        let Some(own) = namespace(&process).filter(|own| !seen.contains(own)) else { continue };
+        seen.push(own);
+        let mounts = std::fs::read_to_string(process.join("mountinfo")).unwrap_or_default();
+        if mounts.lines().any(|line| line.split(' ').nth(2) == Some(&id)) && holders.len() < MAX_HOLDERS {
+            holders.push(format!("the mounts of {}", named(number, &process)));
+        }
     }
+    holders
+}
+
+/// The processes of this machine, by their number.
+fn processes() -> impl Iterator<Item = (u32, PathBuf)> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| Some((entry.file_name().to_str()?.parse::<u32>().ok()?, entry.path())))
+}
+
+fn named(number: u32, process: &Path) -> String {
+    let name = std::fs::read_to_string(process.join("comm")).unwrap_or_default();
+    format!("process {number} ({})", name.trim().escape_debug())
 }
 
 /// Who may not unmount may ask the desktop's service to, which knows who sits at the machine.
@@ -83,14 +113,6 @@ fn holders(device: u64) -> Vec<String> {
             || std::fs::read_dir(process.join("fd"))
                 .is_ok_and(|files| files.flatten().any(|file| on(&file.path())))
     };
-    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let numbered =
-        processes.filter_map(|entry| Some((entry.file_name().to_str()?.parse::<u32>().ok()?, entry.path())));
-    let using = numbered.filter(|(_, process)| uses(process)).take(MAX_HOLDERS);
-    using
-        .map(|(id, process)| {
-            let name = std::fs::read_to_string(process.join("comm")).unwrap_or_default();
-            format!("process {id} ({})", name.trim().escape_debug())
-        })
-        .collect()
+    let using = processes().filter(|(_, process)| uses(process)).take(MAX_HOLDERS);
+    using.map(|(number, process)| named(number, &process)).collect()
 }

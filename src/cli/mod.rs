@@ -57,7 +57,7 @@ use habits::Reading;
 use output::{Globals, Output};
 
 /// Help as it is read: what the command does, examples, then its options.
-const HELP: &str = "{about-section}\n{after-help}\n\n{usage-heading} {usage}\n\n{all-args}";
+const HELP: &str = "{about}{after-help}\n\n{usage-heading} {usage}\n\n{all-args}";
 
 /// Carry sets of container images across an air gap and put them straight into containerd.
 ///

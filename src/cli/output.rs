@@ -158,7 +158,7 @@ impl Output {
         match self.globals {
             Globals { json: true, .. } => Arc::new(Lines::default()),
             Globals { quiet: true, .. } => Arc::new(Silent),
-            _ if io::stderr().is_terminal() => Arc::new(Bars::default()),
+            _ if io::stderr().is_terminal() => Arc::new(Bars::new(self.globals.color)),
             _ => Arc::new(Plain::default()),
         }
     }

@@ -9,6 +9,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::json::json_line;
+use super::lines::{self, Colour};
 use super::text;
 use crate::image::Digest;
 use crate::progress::{Event, Phase, Reporter};
@@ -196,6 +197,7 @@ fn short(item: &str) -> String {
 #[derive(Debug)]
 pub(super) struct Bars {
     screen: MultiProgress,
+    colour: Colour,
     state: Mutex<BarState>,
 }
 
@@ -205,14 +207,12 @@ struct BarState {
     items: BTreeMap<String, ProgressBar>,
 }
 
-impl Default for Bars {
-    fn default() -> Self {
-        let target = ProgressDrawTarget::stderr_with_hz(DRAWS);
-        Self { screen: MultiProgress::with_draw_target(target), state: Mutex::default() }
-    }
-}
-
 impl Bars {
+    pub(super) fn new(colour: Colour) -> Self {
+        let target = ProgressDrawTarget::stderr_with_hz(DRAWS);
+        Self { screen: MultiProgress::with_draw_target(target), colour, state: Mutex::default() }
+    }
+
     fn bar(&self, bytes: u64, template: &str, message: String) -> ProgressBar {
         let bar = self.screen.add(ProgressBar::new(bytes));
         // A template that does not parse would be a mistake of ours; the default still shows something.
@@ -260,7 +260,8 @@ impl Reporter for Bars {
             }
             Event::Warning(text) => {
                 // A terminal that is gone has nobody to warn.
-                let _ = self.screen.println(format!("warning: {}", text.escape_debug()));
+                let line = format!("warning: {}", text.escape_debug());
+                let _ = self.screen.println(lines::dressed(&line, self.colour));
             }
             Event::Skipped { .. } => {}
         }

@@ -327,7 +327,7 @@ fn a_program_and_a_readme_are_put_at_the_root() {
     assert_eq!(at_root("pannier"), good);
     assert_ne!(fs::metadata(medium.join("pannier")).unwrap().permissions().mode() & 0o111, 0);
     let readme = String::from_utf8(at_root("README.txt")).unwrap();
-    assert!(readme.contains("./pannier import .") && readme.lines().count() == 3, "{readme}");
+    assert!(readme.contains("./pannier import .") && readme.contains("doctor"), "{readme}");
     run(0, ["verify", text(&medium)]);
     let before = files(&medium);
     assert_eq!(export(0, text(&desk.path("built")), "linux/amd64").json()["changed"], false);

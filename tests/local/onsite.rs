@@ -233,3 +233,60 @@ fn words_of_other_tools_are_understood_or_answered() {
     assert!(!said.contains("--allow-"), "{said}");
     says(2, &["verify", &medium, "--deeep"], &["--deep"]);
 }
+
+/// What a terminal of this width is sent, as lines without colours.
+fn on_a_terminal(columns: usize, directory: &Path, words: &str) -> Option<Vec<String>> {
+    let line = format!("stty cols {columns} rows 24; {} {words}", env!("CARGO_BIN_EXE_pannier"));
+    let output = std::process::Command::new("script")
+        .args(["-qefc", &line, "/dev/null"])
+        .current_dir(directory)
+        .env("TERM", "xterm")
+        .stdin(std::process::Stdio::null())
+        .output();
+    let Ok(output) = output else {
+        crate::support::skipped("script is missing (bsdutils)");
+        return None;
+    };
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
+    let sent = String::from_utf8(output.stdout).unwrap();
+    let mut lines = vec![String::new()];
+    let mut sent = sent.chars();
+    while let Some(c) = sent.next() {
+        match c {
+            // What moves the cursor or colours (ECMA-48).
+            '\u{1b}' => {
+                if sent.next() == Some('[') {
+                    let _ = sent.by_ref().find(|c| c.is_ascii_alphabetic());
+                }
+            }
+            '\n' | '\r' => lines.push(String::new()),
+            c => lines.last_mut().unwrap().push(c),
+        }
+    }
+    Some(lines)
+}
+
+/// How many bars and spinners there are in a line.
+fn rows(line: &str) -> usize {
+    let bar = |c: char| ('\u{2580}'..='\u{259f}').contains(&c);
+    let spinner = |c: char| ('\u{2800}'..='\u{28ff}').contains(&c);
+    let bars = line.split(|c| !bar(c)).filter(|bar| !bar.is_empty()).count();
+    bars + line.chars().filter(|c| spinner(*c)).count()
+}
+
+#[test]
+fn no_line_is_wider_than_the_terminal() {
+    for columns in [60, 80] {
+        let place = Place::new();
+        let export = "export --from oci:layout --all --to n --platform linux/amd64 --recovery 10%";
+        for words in [export, "verify n", "export --from oci:layout app:1 --as app:3 --to n"] {
+            let Some(lines) = on_a_terminal(columns, place.0.path(), words) else { return };
+            assert!(lines.iter().any(|line| line.len() > 20), "{lines:?}");
+            for line in lines {
+                // Bars are drawn anew one below the other, each filled up with blanks to the whole width.
+                let rows = rows(&line).max(1);
+                assert!(line.chars().count() <= columns * rows, "{columns} columns: {line:?}");
+            }
+        }
+    }
+}

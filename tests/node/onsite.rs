@@ -1,8 +1,11 @@
 //! What an operator sees on a node: the last line, and warnings of what kubelet has no use for.
 
-use crate::support::carry::{run, text};
+use std::io::Read;
+use std::process::{Command, Stdio};
+
+use crate::support::carry::{oci, run, text};
 use crate::support::cluster::{Bench, app, images, pause, versions};
-use crate::support::layout::layout;
+use crate::support::layout::{image, layout, noise};
 use crate::support::node::{Node, PAUSE};
 use crate::support::update::Update;
 
@@ -68,4 +71,30 @@ fn a_top_up_names_the_node_that_it_was_made_for() {
     let said = run(3, ["import", text(&update.path("new")), "--address", text(&other.socket())]).stderr();
     let made_for = format!("was made for nodes that hold what {host} held on {day}");
     assert!(said.contains(&made_for), "{said}");
+}
+
+#[test]
+fn a_medium_that_a_container_still_has_mounted_is_not_safe_to_remove() {
+    let bench = Bench::new();
+    let place = bench.path("stick");
+    std::fs::create_dir(&place).unwrap();
+    let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=20m", "none", text(&place)]).status();
+    assert!(mount.unwrap().success());
+    layout()
+        .with(image("docker.io/library/app:1").layer(noise("data", 1, 30_000)))
+        .write_dir(&bench.path("from"));
+    let from = oci(&bench.path("from"));
+    run(0, ["export", "--from", &from, "--all", "--platform", "linux/amd64", "--to", text(&place)]);
+    // A container that was started meanwhile has a copy of the mount.
+    let mut container = Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "sh", "-c", "echo; exec sleep 60"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    container.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+    let said = run(5, ["eject", text(&place)]).stderr();
+    assert!(said.contains("is in use and was not ejected: the mounts of process "), "{said}");
+    assert!(said.contains("not safe to remove yet"), "{said}");
+    container.kill().unwrap();
+    container.wait().unwrap();
 }

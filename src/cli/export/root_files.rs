@@ -52,7 +52,9 @@ fn runs_on(own: &Platform, platform: &Platform) -> bool {
 fn readme(platform: &Platform) -> String {
     format!(
         "Container images for a Kubernetes node that has no network, with `pannier` ({platform}) to import them.\n\
-         On the node, as root, in this folder:  ./pannier verify .  and then  ./pannier import .\n\
+         Mount it on the node, as root:  mount -o ro /dev/sdX1 /mnt  and  cd /mnt  (lsblk shows which device it is)\n\
+         Then, in this folder:  ./pannier verify .  and  ./pannier import .  and  ./pannier doctor\n\
+         What is on it, and since when:  ./pannier list .\n\
          If programs may not be run from here, copy pannier to the node first; `pannier --help` says more.\n"
     )
 }
@@ -71,9 +73,9 @@ mod tests {
     }
 
     #[test]
-    fn the_readme_has_three_lines_that_fit_a_screen() {
+    fn the_readme_has_few_lines_that_fit_a_screen() {
         let text = readme(&Platform::host());
-        assert_eq!(text.lines().count(), 3);
+        assert_eq!(text.lines().count(), 5);
         assert!(text.lines().all(|line| line.len() <= 110), "{text}");
     }
 }
