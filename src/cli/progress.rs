@@ -37,6 +37,11 @@ fn name(phase: Phase) -> &'static str {
     }
 }
 
+/// The name that fits before a bar: at most ten letters.
+fn title(phase: Phase) -> &'static str {
+    if phase == Phase::Protecting { "protecting" } else { name(phase) }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -234,7 +239,7 @@ impl Reporter for Bars {
                 } else {
                     "{msg:>10} {spinner}"
                 };
-                state.stages.push((phase, self.bar(bytes, template, name(phase).to_owned())));
+                state.stages.push((phase, self.bar(bytes, template, title(phase).to_owned())));
             }
             Event::Started { item, bytes } => {
                 let template = "           {bar:20.dim} {decimal_bytes:>9} {wide_msg:.dim}";
