@@ -23,7 +23,7 @@ const COMMANDS: &[(&str, Here)] = &[
     ("copy", Type(COPY)),
     ("cp", Type(COPY)),
     ("sync", Type(COPY)),
-    ("load", Type(LOAD)),
+    ("load", Means(&["import"])),
     ("save", Type(SAVE)),
     ("pull", Type(PULL)),
     ("fetch", Type(PULL)),
@@ -57,7 +57,6 @@ const COMMANDS: &[(&str, Here)] = &[
 ];
 
 const COPY: &str = "two commands copy: `pannier export IMAGE --to MEDIUM` where the images are, `pannier import MEDIUM` on the node";
-const LOAD: &str = "two commands load a tar: `pannier export --from docker-archive:FILE --all --to MEDIUM`, then `pannier import MEDIUM`";
 const SAVE: &str =
     "`pannier export --from containerd IMAGE --to MEDIUM` saves what this machine has, into a directory";
 const PULL: &str = "`pannier export IMAGE --to MEDIUM` pulls from a registry, onto a medium";
@@ -88,7 +87,7 @@ const OPTIONS: &[(&str, &[&str], Here)] = &[
     ),
     ("export", &["--input", "-i"], Type("--from docker-archive:FILE or --from oci-archive:FILE reads a tar")),
     ("export", &["--verify"], Means(&[])),
-    ("import", &["--input", "-i"], Type(LOAD)),
+    ("import", &["--input", "-i"], Means(&[])),
     ("import", &["--all", "--all-images"], Means(&[])),
     (
         "import",
@@ -234,6 +233,7 @@ mod tests {
             ("pannier export --all-platforms a --to m", "pannier export --platform=all a --to m"),
             ("pannier export --insecure-registry r a", "pannier export --insecure r a"),
             ("pannier import --all m", "pannier import m"),
+            ("pannier load -i a.tar", "pannier import a.tar"),
             ("pannier import --all m -- --all", "pannier import m -- --all"),
         ] {
             assert_eq!(read(&words(theirs)), Reading::Words(words(ours)), "{theirs}");

@@ -35,7 +35,7 @@ pub(super) fn of_error(error: &Error, writes: bool) -> Option<String> {
         }
         Error::NoMedium { why, .. } => match why {
             NoMedium::Archive => {
-                "`pannier export --from docker-archive:FILE --all --to MEDIUM` makes a medium of it; for an OCI layout it is oci-archive:FILE"
+                "`pannier import FILE` puts it into a node's containerd; `pannier export --from docker-archive:FILE --all --to MEDIUM` makes a medium of it (oci-archive:FILE for an OCI layout)"
             }
             NoMedium::Device => "mount it (`mount -o ro DEVICE /mnt`) and give the directory",
             NoMedium::Prefixed { path } => return Some(format!("give {} instead", path.display())),

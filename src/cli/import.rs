@@ -41,7 +41,7 @@ pub(super) struct Args {
     #[arg(value_name = "IMAGE")]
     images: Vec<String>,
     /// The full name for the one image of another tool's that is asked for, that is there, or that has none
-    #[arg(long = "as", value_name = "REF")]
+    #[arg(long = "as", value_name = "REF", help_heading = "What", hide_short_help = true)]
     rename_to: Option<Reference>,
     #[command(flatten)]
     node: NodeArgs,
