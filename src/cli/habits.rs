@@ -248,7 +248,10 @@ mod tests {
     fn every_line_names_something_to_type() {
         let lines = COMMANDS.iter().map(|(_, here)| here).chain(OPTIONS.iter().map(|(_, _, here)| here));
         for line in lines.filter_map(|here| if let Type(line) = here { Some(line) } else { None }) {
-            assert!(line.contains(['`', '=']) || line.contains("--") || line.starts_with("leave it out"), "{line}");
+            assert!(
+                line.contains(['`', '=']) || line.contains("--") || line.starts_with("leave it out"),
+                "{line}"
+            );
             assert!(line.chars().count() < 130, "{line}");
         }
     }
