@@ -8,7 +8,7 @@ use crate::image::Digest;
 use crate::limits;
 use crate::limits::RECORD as MAX_RECORD;
 use crate::record::TOOL;
-use crate::record::{Record, Unusable};
+use crate::record::{Plugged, Record, Unusable};
 
 pub(super) const DIRECTORY: &str = ".pannier/commits";
 /// How many records stay: the newest, and what to fall back to if it rots.
@@ -159,7 +159,16 @@ impl Medium {
             lane.issue(u64::try_from(seconds).unwrap_or(0));
         }
         record.tool = TOOL.into();
-        record.written = self.plugged();
+        let written = self.plugged();
+        let device = |plugged: &Option<Plugged>| plugged.as_ref().and_then(|plugged| plugged.device);
+        if let (Some(head), Some(now)) = (self.record(), device(&written))
+            && device(&head.written).is_some_and(|then| then != now)
+            && record.medium == head.medium
+        {
+            // It lies on another device, or elsewhere on it: what it was copied from may go on as well.
+            record.part_from_original(head.sequence, crate::unique::id());
+        }
+        record.written = written;
         record.verified = None;
         Ok(())
     }

@@ -96,6 +96,9 @@ pub struct Record {
     /// Where the medium was plugged in when the record was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub written: Option<Plugged>,
+    /// The media that this one is a copy of, the oldest first, and their sequences when it was taken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cloned_from: Vec<Origin>,
     /// How everything that the record names was verified before it was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified: Option<Level>,
@@ -108,6 +111,16 @@ pub struct Record {
     /// Copies of blobs at the root of the medium.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub root: Vec<RootFile>,
+}
+
+/// A medium that another one was copied from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Origin {
+    /// Its id.
+    pub medium: String,
+    /// The last sequence that both have.
+    pub sequence: u64,
 }
 
 /// Recovery data: see [`crate::recovery`].
@@ -166,11 +179,18 @@ impl Record {
             files_manifest: None,
             volume: None,
             written: None,
+            cloned_from: Vec::new(),
             verified: None,
             pruned: None,
             parts: Vec::new(),
             root: Vec::new(),
         }
+    }
+
+    /// Gives what will be the record of a copy an id of its own: from here on the two media go their own ways.
+    pub fn part_from_original(&mut self, last: u64, id: String) {
+        let medium = std::mem::replace(&mut self.medium, id);
+        self.cloned_from.push(Origin { medium, sequence: last });
     }
 
     /// Lists as critical what a reader has to know to make use of this record.

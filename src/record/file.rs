@@ -6,6 +6,7 @@ use super::basis::Basis;
 use super::commit::{FORMAT, KNOWN, Record};
 use crate::image::json::{self, Keys};
 use crate::image::{Digest, Hasher};
+use crate::limits::NODES;
 
 /// How the file begins; 64 hex digits of the checksum follow.
 const CHECKSUM_PREFIX: &[u8] = b"{\"checksum\":\"sha256:";
@@ -71,6 +72,11 @@ impl Record {
         record.unsound().map_err(Unusable::Damaged)?;
         if record.medium.len() != 32 || !record.medium.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(damaged("its medium id is not 32 hex digits"));
+        }
+        let is_id = |id: &str| id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit());
+        if record.cloned_from.len() > NODES || !record.cloned_from.iter().all(|origin| is_id(&origin.medium))
+        {
+            return Err(damaged("what it is a copy of is not named as an export names it"));
         }
         if !record.top_ups.iter().flat_map(|top_up| &top_up.rests_on).all(Basis::is_sound) {
             return Err(damaged("what it rests on is not named as an export names it"));

@@ -30,7 +30,7 @@ pub use basis::{Basis, TopUp};
 pub use changes::changes;
 pub(crate) use commit::FORMAT;
 pub(crate) use commit::TOOL;
-pub use commit::{Record, Recovery, RecoveryFile};
+pub use commit::{Origin, Record, Recovery, RecoveryFile};
 pub use delta::{DELTA, Delta};
 pub use entries::{Blob, Encoded, Image, ImagePlatform, Layer, Referrer, Role};
 pub use file::Unusable;

@@ -474,3 +474,47 @@ fn a_person_is_told_what_the_medium_is_on() {
     let said = run(0, ["list", "--verbose", text(&medium)]).stderr();
     assert!(said.contains("free in clusters of"), "{said}");
 }
+
+#[test]
+fn a_copy_on_another_stick_is_not_proven_and_goes_its_own_way() {
+    if !available() {
+        return;
+    }
+    let bench = Bench::new();
+    let (disk, at) = (bench.disk(Kind::Ext4, &[]), bench.path("mnt"));
+    let mounted = Mounted::try_new(Kind::Ext4, &disk, &at, "rw").unwrap();
+    let medium = at.join("m");
+    bench.export(0, &medium, &[]);
+    let copied = bench.path("copied");
+    let copy = |from: &Path, to: &Path| {
+        assert!(std::process::Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap().success());
+    };
+    copy(&medium, &copied);
+    drop(mounted);
+    let other = Bench::new();
+    let (disk, at) = (other.disk(Kind::Ext4, &[]), other.path("mnt"));
+    let _mounted = Mounted::try_new(Kind::Ext4, &disk, &at, "rw").unwrap();
+    let clone = at.join("m");
+    copy(&copied, &clone);
+    verify(4, &clone, &["--require-verify", "V3"]);
+    let id = |medium: &Path| run(0, ["list", "--json", text(medium)]).json()["medium"].clone();
+    assert_eq!(id(&clone), id(&copied));
+    let more = bench.path("more");
+    layout().with(image("docker.io/library/more:1").layer(noise("more", 9, 5_000))).write_dir(&more);
+    let more = oci(&more);
+    let arguments = ["export", "--from", &more, "--all", "--platform", "linux/amd64", "--to"];
+    run(0, arguments.into_iter().chain([text(&clone)]));
+    let own = id(&clone);
+    assert_ne!(own, id(&copied));
+    let record = pannier::medium::Medium::open(&clone).unwrap().record().unwrap().clone();
+    assert_eq!(record.cloned_from.len(), 1);
+    assert_eq!(id(&copied), record.cloned_from[0].medium);
+    verify(0, &clone, &[]);
+    // Where it is now, it stays what it is.
+    let again = other.path("again");
+    layout().with(image("docker.io/library/again:1").layer(noise("again", 8, 5_000))).write_dir(&again);
+    let again = oci(&again);
+    let arguments = ["export", "--from", &again, "--all", "--platform", "linux/amd64", "--to"];
+    run(0, arguments.into_iter().chain([text(&clone)]));
+    assert_eq!(id(&clone), own);
+}

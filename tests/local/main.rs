@@ -23,6 +23,7 @@ mod named_images;
 mod odd_platforms;
 mod onsite;
 mod outside;
+mod planted;
 mod prune;
 mod reader;
 mod recovery;

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::image::{Descriptor, Digest};
-use crate::record::{Image, Record};
+use crate::record::{Image, Origin, Record};
 
 /// Whose images are taken away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +65,8 @@ pub enum PruneVerdict {
 pub struct Kept {
     medium: String,
     sequence: u64,
+    /// The media that it is a copy of, and their sequences then.
+    origins: Vec<Origin>,
     images: HashSet<Digest>,
     names: HashSet<String>,
 }
@@ -76,9 +78,16 @@ impl Kept {
         Self {
             medium: record.medium.clone(),
             sequence: record.sequence,
+            origins: record.cloned_from.clone(),
             images: platforms.map(|platform| platform.config.digest).collect(),
             names: record.images.iter().flat_map(names).collect(),
         }
+    }
+
+    /// Whether a name came from this medium, or from what it is a copy of before they parted.
+    fn is_of_chain(&self, name: &ImportedName) -> bool {
+        let of = |origin: &Origin| origin.medium == name.medium && name.sequence <= origin.sequence;
+        name.medium == self.medium || self.origins.iter().any(of)
     }
 
     /// Whether an image may have to go: the medium does not have it.
@@ -119,7 +128,7 @@ impl PrunePlan {
         }
         images.retain(|_, names| !names.iter().any(|name| kept.names.contains(&name.name)));
         let judge = |(id, names): (Digest, Vec<&ImportedName>)| {
-            let own = |name: &&&ImportedName| scope == Scope::All || name.medium == kept.medium;
+            let own = |name: &&&ImportedName| scope == Scope::All || kept.is_of_chain(name);
             let own: Vec<&&ImportedName> = names.iter().filter(own).collect();
             let later = own.iter().filter(|name| name.medium == kept.medium).map(|name| name.sequence).max();
             let verdict = match (later.filter(|last| *last > kept.sequence), uses.get(&id)) {
@@ -240,5 +249,19 @@ mod tests {
         assert_eq!(plan(&there, &[], Scope::Medium), []);
         let alias = "docker.io/library/app@sha256:1".to_owned();
         assert_eq!(plan(&there, &[tag], Scope::Medium), [(alias, PruneVerdict::Remove)]);
+    }
+
+    #[test]
+    fn a_copy_takes_away_what_both_brought_and_not_what_the_original_brought_after() {
+        let mut copy = record("app:2", "new");
+        copy.part_from_original(3, "c".into());
+        let there = [
+            name("docker.io/library/before:1", "before", MEDIUM, 3),
+            name("docker.io/library/after:1", "after", MEDIUM, 4),
+            name("docker.io/library/own:1", "own", "c", 4),
+        ];
+        let plan = PrunePlan::new(&Kept::of(&copy), &there, &HashMap::new(), &HashSet::new(), Scope::Medium);
+        let names: Vec<&str> = plan.images.iter().map(PruneImage::label).collect();
+        assert_eq!(names, ["docker.io/library/before:1", "docker.io/library/own:1"]);
     }
 }
