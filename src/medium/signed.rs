@@ -23,9 +23,6 @@ pub struct SignedRecord {
     pub signatures: Vec<Vec<u8>>,
 }
 
-/// The path of a signature's file, the bytes of the record beside it, and its own; none where it is too long or no file.
-pub(crate) type SignatureFile = (String, Vec<u8>, Option<Vec<u8>>);
-
 /// The names of a record's signatures. The first is the one that `ssh-keygen -Y sign` gives.
 fn names(sequence: u64) -> impl Iterator<Item = String> {
     let more = (2..=MAX_SIGNATURES).map(move |number| format!("{sequence:010}.json.{number}.sig"));

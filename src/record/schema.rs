@@ -102,6 +102,7 @@ fn full() -> Record {
             elsewhere: vec![Elsewhere { volume: 2, name: "app:1".parse().unwrap(), ids: vec![digest] }],
         }),
         written: Some(Plugged { boot: digest, disk: Some(1), device: Some(digest) }),
+        cloned_from: vec![Origin { medium: "1".repeat(32), sequence: 1 }],
         verified: Some(Level::Device),
         pruned: Some(Pruned { names: ["app:1".into()].into(), blobs: [digest].into() }),
         parts: vec![Parts { digest, size: 1 }],
