@@ -13,16 +13,16 @@ use crate::trust::{Builder, Distrust, Foundation, SigningKey};
 #[command(next_help_heading = "Trust")]
 pub(super) struct BuildArgs {
     /// Build only on a commit that the signing key, or somebody in this file (OpenSSH's format), signed [default: as the configuration says]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, hide_short_help = true, value_name = "FILE")]
     allowed_signers: Option<PathBuf>,
     /// Where the newest commit is signed by nobody trusted: go on from the newest that is, and drop what came after
-    #[arg(long, conflicts_with = "accept_unsigned")]
+    #[arg(long, hide_short_help = true, conflicts_with = "accept_unsigned")]
     start_from_trusted: bool,
     /// Where the newest commit is signed by nobody trusted: go on from it all the same; this is logged
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     accept_unsigned: bool,
     /// The configuration [default: /etc/pannier/config.toml, if it is there]
-    #[arg(long, value_name = "FILE", env = "PANNIER_CONFIG")]
+    #[arg(long, hide_short_help = true, value_name = "FILE", env = "PANNIER_CONFIG")]
     config: Option<PathBuf>,
 }
 

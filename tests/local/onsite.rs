@@ -170,7 +170,7 @@ fn a_record_that_was_changed_after_signing_is_not_to_be_signed_again() {
         .status()
         .unwrap();
     assert!(made.success());
-    run(0, ["sign", &place.medium(), "--key", text(&key)]);
+    run(0, ["sign", &place.medium(), "--yes", "--key", text(&key)]);
     let public = fs::read_to_string(place.at("key.pub")).unwrap();
     fs::write(place.at("allowed"), format!("ana@example.org {public}")).unwrap();
     let import =
