@@ -3,7 +3,9 @@
 mod lane;
 mod place;
 mod report;
+mod requests;
 mod root_files;
+mod values;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -28,9 +30,12 @@ use crate::medium::Medium;
 use crate::progress::{Reporter, Run, Stop};
 use crate::record::Level;
 use crate::recovery::Percent;
-use crate::source::{self, ImageRequest, LocalFiles, NamedPath, Platforms, Source, SourceSpec};
+use crate::source::{LocalFiles, NamedPath, Platforms, Source, SourceSpec};
 use crate::trust::{AllowedSigners, SigningKey};
 use lane::{Expires, LaneSetting};
+use requests::wanted;
+use values::Compression;
+pub(super) use values::Rename;
 
 /// Fewest bytes of a part: a blob has at most 256 of them, each of which is opened to read it.
 const LEAST_PART: u64 = 1 << 20;
@@ -227,47 +232,6 @@ impl Args {
     }
 }
 
-/// A compression, or none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Compression(Option<Zstd>);
-
-impl std::str::FromStr for Compression {
-    type Err = crate::layer::ZstdError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text == "none" { Ok(Self(None)) } else { text.parse().map(|zstd| Self(Some(zstd))) }
-    }
-}
-
-impl std::fmt::Display for Compression {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            Some(zstd) => zstd.fmt(f),
-            None => f.write_str("none"),
-        }
-    }
-}
-
-/// A registry or path prefix and what takes its place.
-#[derive(Clone, Debug)]
-pub(super) struct Rename {
-    pub(super) from: String,
-    pub(super) to: String,
-}
-
-impl std::str::FromStr for Rename {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.split_once('=') {
-            Some((from, to)) if !from.is_empty() && !to.is_empty() => {
-                Ok(Self { from: from.to_owned(), to: to.to_owned() })
-            }
-            _ => Err("say FROM=TO, such as docker.io=registry.local:5000".into()),
-        }
-    }
-}
-
 pub(super) fn run(args: &Args, output: &Output) -> Ended {
     if let Some(Size(bytes)) = args.split.filter(|size| size.0 < LEAST_PART) {
         return Err(Error::Usage(format!("--split {bytes}: parts have at least {LEAST_PART} bytes")).into());
@@ -447,77 +411,4 @@ fn targets(args: &Args, platforms: &Platforms) -> Result<Option<Arc<Targets>>> {
         }
     }
     Ok(Some(Arc::new(targets)))
-}
-
-/// What is asked for: by name, by lists, or all of it; under the names it is to be carried under.
-fn wanted(args: &Args, named: Vec<Reference>, source: &dyn Source) -> Result<Vec<ImageRequest>> {
-    let unnamed = args.rename_to.as_ref();
-    let mut tagged = Vec::new();
-    let mut named = named;
-    for word in args.wanted.images.iter().filter(|word| args.may_be_tag(word)) {
-        let by_name = word.parse::<Reference>();
-        // A name counts before a tag.
-        if let Ok(image) = &by_name
-            && source.resolve(image).is_ok()
-        {
-            named.push(image.clone());
-            continue;
-        }
-        match source::tagged(source, word, unnamed)? {
-            Some(image) => tagged.push(image),
-            None => named.push(by_name.map_err(|error| Error::Usage(error.to_string()))?),
-        }
-    }
-    let mut wanted = match unnamed {
-        _ if args.all => {
-            let mut wanted = everything(source, unnamed)?;
-            let excluded = |image: &ImageRequest| args.wanted.exclude.iter().any(|p| p.fits(&image.name));
-            wanted.retain(|image| !excluded(image));
-            wanted
-        }
-        Some(_) if tagged.len() == 1 && named.is_empty() => tagged,
-        Some(_) if !tagged.is_empty() => renamed(Vec::new(), unnamed)?,
-        Some(name) if named.is_empty() && !matches!(args.from, SourceSpec::Registry) => {
-            vec![source::only(source, name.clone())?]
-        }
-        _ => renamed(named, unnamed)?,
-    };
-    for wanted in &mut wanted {
-        for rename in &args.rename {
-            wanted.name = wanted.name.rename(&rename.from, &rename.to).unwrap_or_else(|| wanted.name.clone());
-        }
-        // Whether the tag beside a digest is a true name, the source tells.
-        if wanted.image.tag().is_none() || wanted.image.digest().is_none() {
-            wanted.name = wanted.name.without_redundant_digest();
-        }
-    }
-    let mut seen = BTreeSet::new();
-    wanted.retain(|wanted| seen.insert((wanted.image.clone(), wanted.name.clone())));
-    let mut names = BTreeSet::new();
-    match wanted.iter().find(|wanted| !names.insert(wanted.name.clone())) {
-        Some(twice) => Err(Error::Usage(format!("two different images would be carried as {}", twice.name))),
-        None => Ok(wanted),
-    }
-}
-
-fn everything(source: &dyn Source, unnamed: Option<&Reference>) -> Result<Vec<ImageRequest>> {
-    let wanted = source::everything(source, unnamed)?;
-    match unnamed {
-        // A name that is silently not given would be missed on the node only.
-        Some(name) if wanted.iter().all(|wanted| wanted.name != *name) => Err(Error::Usage(format!(
-            "every image there has a name, so none becomes {name}: name one instead of --all, or use --rename FROM=TO"
-        ))),
-        _ => Ok(wanted),
-    }
-}
-
-fn renamed(images: Vec<Reference>, rename_to: Option<&Reference>) -> Result<Vec<ImageRequest>> {
-    if rename_to.is_some() && images.len() != 1 {
-        return Err(Error::Usage("--as names one image; with several use --rename FROM=TO".into()));
-    }
-    let wanted = |image: Reference| {
-        let name = rename_to.cloned().unwrap_or_else(|| image.clone());
-        ImageRequest { image, name, descriptor: None }
-    };
-    Ok(images.into_iter().map(wanted).collect())
 }

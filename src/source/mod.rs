@@ -15,6 +15,7 @@ mod referrers;
 pub mod registry;
 mod resolve;
 mod tar_index;
+mod walk;
 
 use std::io::Read;
 

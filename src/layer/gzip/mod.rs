@@ -3,6 +3,7 @@
 mod analyse;
 mod bits;
 mod code;
+mod decoder;
 mod golang;
 mod header;
 mod inflate;
