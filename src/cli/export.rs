@@ -11,8 +11,6 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use time::OffsetDateTime;
-
 use super::build_on::BuildArgs;
 use super::failure::{Ended, Failure};
 use super::output::Output;
@@ -22,7 +20,7 @@ use super::source::Access;
 use super::wanted::{self, WantedArgs};
 use super::{signals, volumes};
 use crate::error::{Error, Result};
-use crate::export::{Destinations, Options, Prepared, Referrers, Targets, carry_out, prepare, spread};
+use crate::export::{Destinations, Options, Prepared, Referrers, carry_out, prepare, spread};
 use crate::image::{Platform, Reference};
 use crate::layer::Zstd;
 use crate::lists::references::Names;
@@ -31,9 +29,9 @@ use crate::progress::{Reporter, Run, Stop};
 use crate::record::Level;
 use crate::recovery::Percent;
 use crate::source::{LocalFiles, NamedPath, Platforms, Source, SourceSpec};
-use crate::trust::{AllowedSigners, SigningKey};
+use crate::trust::SigningKey;
 use lane::{Expires, LaneSetting};
-use requests::wanted;
+use requests::{targets, wanted};
 use values::Compression;
 pub(super) use values::Rename;
 
@@ -391,24 +389,4 @@ fn platforms(args: &Args, say: bool, output: &Output) -> Result<Platforms> {
     }
     let platforms = args.platform.iter().map(|platform| platform.parse());
     platforms.collect::<Result<_, _>>().map(Platforms::Only).map_err(|error| Error::Usage(error.to_string()))
-}
-
-fn targets(args: &Args, platforms: &Platforms) -> Result<Option<Arc<Targets>>> {
-    if args.have.is_empty() {
-        return Ok(None);
-    }
-    let mut targets = Targets::default();
-    let allowed = args.inventory_signers.as_deref().map(AllowedSigners::read).transpose()?;
-    for have in &args.have {
-        match have.strip_prefix("medium:") {
-            Some(path) => targets.add_medium(Path::new(path))?,
-            None => targets.add_inventory(
-                Path::new(have),
-                platforms,
-                allowed.as_ref(),
-                OffsetDateTime::now_utc(),
-            )?,
-        }
-    }
-    Ok(Some(Arc::new(targets)))
 }

@@ -1,11 +1,17 @@
 //! Which images an export is asked for, and under which names it carries them.
 
 use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use time::OffsetDateTime;
 
 use super::Args;
 use crate::error::{Error, Result};
+use crate::export::Targets;
 use crate::image::Reference;
-use crate::source::{self, ImageRequest, Source, SourceSpec};
+use crate::source::{self, ImageRequest, Platforms, Source, SourceSpec};
+use crate::trust::AllowedSigners;
 
 /// What is asked for: by name, by lists, or all of it; under the names it is to be carried under.
 pub(super) fn wanted(args: &Args, named: Vec<Reference>, source: &dyn Source) -> Result<Vec<ImageRequest>> {
@@ -78,4 +84,25 @@ fn renamed(images: Vec<Reference>, rename_to: Option<&Reference>) -> Result<Vec<
         ImageRequest { image, name, descriptor: None }
     };
     Ok(images.into_iter().map(wanted).collect())
+}
+
+/// What the nodes have, by `--have`.
+pub(super) fn targets(args: &Args, platforms: &Platforms) -> Result<Option<Arc<Targets>>> {
+    if args.have.is_empty() {
+        return Ok(None);
+    }
+    let mut targets = Targets::default();
+    let allowed = args.inventory_signers.as_deref().map(AllowedSigners::read).transpose()?;
+    for have in &args.have {
+        match have.strip_prefix("medium:") {
+            Some(path) => targets.add_medium(Path::new(path))?,
+            None => targets.add_inventory(
+                Path::new(have),
+                platforms,
+                allowed.as_ref(),
+                OffsetDateTime::now_utc(),
+            )?,
+        }
+    }
+    Ok(Some(Arc::new(targets)))
 }
