@@ -65,11 +65,10 @@ pub(super) fn require_platform(images: &[&Image], node: &Platform) -> Result<()>
         let platforms: BTreeSet<String> = image.platforms.iter().map(|p| p.platform.to_string()).collect();
         format!("{} for {}", label(image), platforms.into_iter().collect::<Vec<_>>().join(", "))
     };
-    Err(Error::Invalid {
-        side: Side::Medium,
-        what: format!("{} of {} images are not for {node}", missing.len(), images.len()),
-        reason: format!("the medium has {}", missing.iter().map(has).collect::<Vec<_>>().join("; ")),
-    })
+    Err(Error::unfit(
+        format_args!("{} of {} images are not for {node}", missing.len(), images.len()),
+        format_args!("the medium has {}", missing.iter().map(has).collect::<Vec<_>>().join("; ")),
+    ))
 }
 
 /// The platform of `image` that suits the node best.

@@ -177,5 +177,5 @@ fn what_is_no_medium_and_no_archive_says_what_would_be() {
     assert!(said.contains("notes.txt"), "{said}");
     fs::create_dir(room.path("empty")).unwrap();
     let said = import(1, &node, text(&room.path("empty")), &[]).stderr();
-    assert!(said.contains("not a medium"), "{said}");
+    assert!(said.contains("this directory is empty"), "{said}");
 }

@@ -251,6 +251,10 @@ class Medium:
         if record["filesManifest"]:
             yield {**record["filesManifest"], "artifactType": FILES, "annotations": {REF: "files", ORIGINAL: record["filesManifest"]["digest"]}}
 
+    def check_layout(self):
+        layout = parse(self.small("oci-layout", 4096))
+        need(isinstance(layout, dict) and layout.get("imageLayoutVersion") == "1.0.0", "says no imageLayoutVersion 1.0.0")
+
     def compare_index(self):
         index = parse(self.small("index.json", 4 * MIB))
         need(isinstance(index, dict), "index.json is no index")
@@ -304,7 +308,7 @@ def listing(medium):
             "files": record["files"], "lane": record["lane"] and record["lane"]["name"], "expires": record["expires"], "volume": record["volume"]}
 
 def verify(medium, deep):
-    record, findings = medium.record, [["record", name, str(why)] for name, newer, why in medium.rejected if newer]
+    record, findings = medium.record, [["record", name, str(why)] for name, _, why in medium.rejected]
     def attempt(kind, subject, action):
         try:
             return action()
@@ -319,6 +323,7 @@ def verify(medium, deep):
             return medium.decode(blob, owners[blob["digest"]], base=base)
         return [None for _ in medium.pieces(blob)]
     owners = {blob["digest"]: layer for layer in record["layers"] for blob in layer["encodings"] + medium.deltas[layer["diffId"]]}
+    attempt("layout-file", "oci-layout", medium.check_layout)
     attempt("index", "index.json", medium.compare_index)
     for image in record["images"]:
         attempt("image", " ".join(sorted(set(image["names"]))), lambda: medium.prove(image))

@@ -26,6 +26,13 @@ pub(crate) mod update;
 
 pub(crate) use gate::{root, skipped};
 
+/// Unfinished blobs on a node: every ingest but the sign that an import runs, which stays with its lease where the import
+/// has failed.
+pub(crate) fn unfinished(client: &pannier::containerd::Client) -> Vec<String> {
+    let partials = client.partials("").unwrap().into_iter().map(|partial| partial.reference);
+    partials.filter(|reference| !reference.starts_with("pannier-alive-")).collect()
+}
+
 /// Notes for the table of the fault matrix how many moments a sweep tries.
 pub(crate) fn swept(sweep: &str, moments: usize) {
     eprintln!("swept: {sweep}: {moments} moments");

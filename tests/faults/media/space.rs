@@ -199,7 +199,7 @@ fn a_layer_that_a_file_cannot_hold_is_refused_before_the_first_byte() {
     let output = attempt(&arguments);
     let said = failed_as_documented("FAT32", &output);
     assert_eq!(output.status.code(), Some(5), "{said}");
-    for word in [layer.as_str(), "5368709120", "FAT32", "exFAT or ext4"] {
+    for word in [layer.as_str(), "5.37 GB", "FAT32", "exFAT or ext4"] {
         assert!(said.contains(word), "{word}: {said}");
     }
     assert!(files(&at).is_empty(), "{:?}", files(&at).keys());

@@ -52,7 +52,7 @@ fn every_field_of_a_document_is_described() {
         "repair media/stick",
         "prune media/stick --dry-run",
         "prune media/stick",
-        "sign media/stick --key .ssh/id_ed25519",
+        "sign media/stick --key .ssh/id_ed25519 --yes",
         "trust",
         "limits",
         "install-units --root root --program /usr/bin/pannier",

@@ -211,7 +211,7 @@ impl Stick {
     /// What the record is refused for: before anything is done by it, by whatever reads a medium.
     pub(crate) fn refused(&self, reason: &str) {
         self.verify(4, "record-damaged", reason);
-        run(1, ["list", text(&self.path())]);
+        run(4, ["list", text(&self.path())]);
     }
 
     /// An export from the layout ends with `status` and says `reason`.
