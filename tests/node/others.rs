@@ -122,7 +122,7 @@ fn what_an_import_in_a_killed_pod_left_is_taken_over_by_the_next_pod_and_seen_by
         // containerd may take a moment to see that the second one's connection is gone.
         expect(0, &mut in_pod(&medium));
         assert_eq!(leases(), [""; 0]);
-        assert!(node.client().partials("").unwrap().is_empty());
+        assert!(crate::support::unfinished(&node.client()).is_empty());
         assert_starts(&node, APP);
     }
 }
