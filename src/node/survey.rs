@@ -81,19 +81,19 @@ impl Node {
     }
 
     /// Finds the node and asks what it is.
-    pub fn survey(wishes: &NodeOptions) -> Result<Self> {
-        if !wishes.no_cri && wishes.namespace != CRI_NAMESPACE {
+    pub fn survey(options: &NodeOptions) -> Result<Self> {
+        if !options.no_cri && options.namespace != CRI_NAMESPACE {
             return Err(Error::Usage(format!(
                 "kubelet sees the namespace {CRI_NAMESPACE} alone, not {}: say --namespace {CRI_NAMESPACE} (CONTAINERD_NAMESPACE may be set), or --no-cri if images are to be there all the same",
-                wishes.namespace
+                options.namespace
             )));
         }
-        let address = find_socket(wishes.address.as_deref(), !wishes.no_cri, Side::Node, &wishes.stop)?;
-        let client = Client::connect(&address, &wishes.namespace, Side::Node)?
-            .stopping_with(&wishes.stop)
-            .with_patience(wishes.patience.unwrap_or(Client::PATIENCE));
+        let address = find_socket(options.address.as_deref(), !options.no_cri, Side::Node, &options.stop)?;
+        let client = Client::connect(&address, &options.namespace, Side::Node)?
+            .stopping_with(&options.stop)
+            .with_patience(options.patience.unwrap_or(Client::PATIENCE));
         let version = client.version()?;
-        let cri = !wishes.no_cri;
+        let cri = !options.no_cri;
         if cri && client.await_cri(client.patience() * STARTING)?.is_none() {
             return Err(Error::Refused {
                 side: Side::Node,
@@ -103,7 +103,7 @@ impl Node {
             });
         }
         let plugins = client.plugins()?;
-        let snapshotters = match wishes.snapshotters.as_slice() {
+        let snapshotters = match options.snapshotters.as_slice() {
             [] if cri => cri_snapshotters(&client.cri_image_roots()?, &plugins),
             [] => vec!["overlayfs".into()],
             named => named.to_vec(),
@@ -111,7 +111,7 @@ impl Node {
         for name in &snapshotters {
             check_snapshotter(name, &plugins)?;
         }
-        let platform = match &wishes.platform {
+        let platform = match &options.platform {
             Some(platform) => platform.clone(),
             None => node_platform(&plugins),
         };
@@ -119,7 +119,7 @@ impl Node {
             true => other_runtimes(client.cri_config()?.as_deref(), &snapshotters),
             false => Vec::new(),
         };
-        let host = if wishes.alone { platform.clone() } else { node_platform(&plugins) };
+        let host = if options.alone { platform.clone() } else { node_platform(&plugins) };
         let process = Process::behind(client.address());
         // A fresh root has no such folder before the first blob; then what is above it is on the same filesystem.
         let visible = |root: Option<PathBuf>| {
@@ -132,14 +132,14 @@ impl Node {
         Ok(Self {
             version,
             cri,
-            alone: wishes.alone,
+            alone: options.alone,
             snapshotters,
             platform,
             host,
             other_runtimes,
             snapshot_root: visible(snapshot_root.or_else(|| content_root.clone())),
             content_root: visible(content_root),
-            lease: wishes.lease.unwrap_or(LIFETIME),
+            lease: options.lease.unwrap_or(LIFETIME),
             client,
         })
     }

@@ -85,13 +85,13 @@ fn try_socket(path: &Path) -> Reached {
 /// The node as an import sees it, if one could begin.
 pub(super) fn survey(reached: &Reached, containerd: Option<&Containerd>) -> Option<Node> {
     let address = reached.client.as_ref()?.address().to_owned();
-    let wishes = NodeOptions {
+    let options = NodeOptions {
         address: Some(address),
         namespace: NAMESPACE.into(),
         no_cri: !containerd?.cri,
         ..NodeOptions::default()
     };
-    Node::survey(&wishes).ok()
+    Node::survey(&options).ok()
 }
 
 /// Asks containerd about itself; `None` when it goes away meanwhile.
